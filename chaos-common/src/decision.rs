@@ -1,0 +1,119 @@
+//! The one decision that every program takes for every event.
+
+use crate::rule::{RuleConfig, flags};
+
+/// What became of one event for one rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Before the rule's start, or in the silent part of a pulse.
+    NotLive,
+    /// At or after the deadline.
+    Expired,
+    /// A filter said no.
+    Filtered,
+    /// A filter could not be answered: the event passes.
+    Error,
+    /// The filters said yes, but it was not this event's turn (`when`, probability).
+    Spared,
+    /// The event's turn, but the budget is spent.
+    OverBudget,
+    /// The event's turn in a rule that only watches.
+    WouldInject,
+    /// Inject.
+    Inject,
+}
+
+impl Decision {
+    /// Whether the event passed the filters of a live rule.
+    #[must_use]
+    pub const fn matched(self) -> bool {
+        matches!(self, Self::Spared | Self::OverBudget | Self::WouldInject | Self::Inject)
+    }
+}
+
+/// What the filters of a rule say about an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filtered {
+    /// All of them say yes.
+    In,
+    /// One says no.
+    Out,
+    /// One can't be answered.
+    Unknown,
+}
+
+/// What a rule remembers between events. Both counts are shared by all CPUs, so both must be one
+/// atomic step: two events never get the same number.
+pub trait RuleMemory {
+    /// Counts one more event that passed the filters and returns its ordinal, from 1.
+    fn next_ordinal(&self) -> u64;
+    /// Asks the budget for one more injection and returns how many were asked for, this one
+    /// included.
+    fn spend(&self) -> u64;
+}
+
+/// Decides about one event, in this order: live and in pulse, filters (here the ordinal is
+/// counted), `when`, probability, budget. `now` is boot time in nanoseconds.
+#[inline(always)]
+pub fn decide(
+    rule: &RuleConfig,
+    now: u64,
+    filters: impl FnOnce() -> Filtered,
+    memory: &impl RuleMemory,
+) -> Decision {
+    if now >= rule.deadline_ns {
+        return Decision::Expired;
+    }
+    if !live(rule, now) {
+        return Decision::NotLive;
+    }
+    match filters() {
+        Filtered::In => {}
+        Filtered::Out => return Decision::Filtered,
+        Filtered::Unknown => return Decision::Error,
+    }
+    let ordinal = memory.next_ordinal();
+    if !due(rule, ordinal) || roll(rule.seed, rule.identity, ordinal) >= rule.threshold {
+        return Decision::Spared;
+    }
+    // Shadow spends its budget as well, so that it says what would have happened.
+    if rule.times != u64::MAX && memory.spend() > rule.times {
+        return Decision::OverBudget;
+    }
+    if rule.flags & flags::SHADOW != 0 { Decision::WouldInject } else { Decision::Inject }
+}
+
+#[inline(always)]
+fn live(rule: &RuleConfig, now: u64) -> bool {
+    if now < rule.start_ns {
+        return false;
+    }
+    rule.pulse_every_ns == 0 || (now - rule.start_ns) % rule.pulse_every_ns < rule.pulse_active_ns
+}
+
+#[inline(always)]
+fn due(rule: &RuleConfig, ordinal: u64) -> bool {
+    if ordinal < rule.when_first || ordinal > rule.when_last {
+        return false;
+    }
+    // Division is the dearest instruction here and almost no rule has a step.
+    rule.when_step <= 1 || (ordinal - rule.when_first) % rule.when_step == 0
+}
+
+/// A 32-bit number that looks random and depends on nothing but its arguments: the same seed and
+/// the same order of events give the same decisions, on every CPU and on every machine.
+#[inline(always)]
+#[must_use]
+pub fn roll(seed: u64, identity: u32, ordinal: u64) -> u64 {
+    let key = mix(seed ^ u64::from(identity).wrapping_mul(0xd6e8_feb8_6659_fd93));
+    mix(key ^ ordinal.wrapping_mul(0x9e37_79b9_7f4a_7c15)) >> 32
+}
+
+/// The finalizer of `SplitMix64` (Steele, Lea and Flood, 2014): each input bit flips each output bit
+/// with a chance close to one half.
+#[inline(always)]
+fn mix(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}

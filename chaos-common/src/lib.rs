@@ -1,0 +1,15 @@
+//! What kchaos' BPF programs and its user space share.
+//!
+//! Two Rust compilers build this crate, one for the BPF target and one for the host, and the layout
+//! of `repr(Rust)` types may differ between them. So everything that crosses the boundary is
+//! `repr(C)` with fixed-width integers and explicit padding, and its size is asserted here.
+
+#![no_std]
+#![deny(missing_docs)]
+
+pub mod decision;
+pub mod limits;
+pub mod rule;
+
+pub use decision::{Decision, Filtered, RuleMemory, decide, roll};
+pub use rule::{Counters, Gate, Hook, PathFilter, RuleConfig, RuleList, RuleState, TargetKey, flags};

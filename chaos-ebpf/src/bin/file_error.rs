@@ -1,0 +1,188 @@
+//! `file.error`: file operations fail with an errno.
+//!
+//! The same two hooks by two mechanisms: BPF LSM programs, and `fmod_ret` programs on the
+//! `security_*` functions for kernels where BPF LSM is not enabled.
+
+#![no_std]
+#![cfg_attr(target_arch = "bpf", no_main)]
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::{generated::{bpf_get_current_task_btf, bpf_task_pt_regs}};
+use chaos_common::{Filtered, Hook, RuleConfig, flags};
+use chaos_ebpf::{
+    kernel::{
+        OFF_FILE_FLAGS, OFF_FILE_MODE, OFF_FILE_PATH, OFF_PATH_DENTRY, OFF_PATH_MNT, OFF_REGS_CS,
+        OFF_REGS_ORIG_AX, read,
+    },
+    maps::RULES_PATH,
+    path::{self, Resolved},
+    plane::Met,
+};
+
+/// The file was created by this very open (`include/linux/fs.h`, the same from 5.1 to 7.x).
+const FMODE_CREATED: u32 = 1 << 20;
+/// An open that the kernel makes for itself: overlayfs opens the file behind its own one this way,
+/// and asks `security_file_open` again. Set on 6.1 as well as with `FMODE_BACKING` on 6.8 and later.
+const FMODE_NOACCOUNT: u32 = 1 << 29;
+/// `__FMODE_EXEC` in `f_flags`: execve opens the program, its interpreter or its script.
+const FMODE_EXEC: u32 = 1 << 5;
+
+/// What the kernel allows an LSM program to return: nothing, or an errno.
+const MAX_ERRNO: i64 = 4095;
+
+#[inline(always)]
+fn file_open(file: u64) -> i64 {
+    let Some((met, gate)) = Met::by_task(Hook::FileOpen) else { return 0 };
+    // SAFETY: reads are checked by a helper.
+    let (mode, file_flags) = unsafe {
+        let Some(mode) = read::<u32>(file, &OFF_FILE_MODE) else { return 0 };
+        let Some(file_flags) = read::<u32>(file, &OFF_FILE_FLAGS) else { return 0 };
+        (mode, file_flags)
+    };
+    // A created file was decided about before it was created, and a backing file with its overlay.
+    if mode & (FMODE_CREATED | FMODE_NOACCOUNT) != 0 {
+        return 0;
+    }
+    let path = file + u64::from(OFF_FILE_PATH.load());
+    let resolved = if gate.paths == 0 {
+        None
+    } else {
+        // SAFETY: reads are checked by a helper.
+        unsafe { resolve(path, None) }
+    };
+    decide(&met, resolved.as_ref(), file_flags & FMODE_EXEC != 0)
+}
+
+/// A name that does not exist is about to be made. The open that makes it is asked here, because
+/// when `file_open` is asked the file is there already, and an error would leave it behind.
+#[inline(always)]
+fn path_mknod(directory: u64, dentry: u64) -> i64 {
+    let Some((met, gate)) = Met::by_task(Hook::FileOpen) else { return 0 };
+    if !by_open() {
+        return 0;
+    }
+    let resolved = if gate.paths == 0 {
+        None
+    } else {
+        // SAFETY: reads are checked by a helper.
+        unsafe { resolve(directory, Some(dentry)) }
+    };
+    decide(&met, resolved.as_ref(), false)
+}
+
+#[inline(always)]
+unsafe fn resolve(path: u64, dentry: Option<u64>) -> Option<Resolved> {
+    // SAFETY: reads are checked by a helper.
+    unsafe {
+        let mnt = read(path, &OFF_PATH_MNT)?;
+        let dentry = match dentry {
+            Some(dentry) => dentry,
+            None => read(path, &OFF_PATH_DENTRY)?,
+        };
+        path::resolve(mnt, dentry)
+    }
+}
+
+#[inline(always)]
+fn decide(met: &Met, path: Option<&Resolved>, exec: bool) -> i64 {
+    let hit = met.decide(|number, rule| filter(number, rule, path, exec));
+    let Some(rule) = hit else { return 0 };
+    let value = -i64::from(rule.effect);
+    // From 6.12 on the verifier wants to see the range.
+    if !(-MAX_ERRNO..=0).contains(&value) {
+        return 0;
+    }
+    value
+}
+
+#[inline(always)]
+fn filter(number: u32, rule: &RuleConfig, path: Option<&Resolved>, exec: bool) -> Filtered {
+    if exec && rule.flags & flags::INCLUDE_EXEC == 0 {
+        return Filtered::Out;
+    }
+    if rule.flags & flags::PATH == 0 {
+        return Filtered::In;
+    }
+    // SAFETY: values are replaced whole, and the map is not preallocated.
+    let (Some(path), Some(wanted)) = (path, unsafe { RULES_PATH.get(number) }) else {
+        return Filtered::Unknown;
+    };
+    if path.matches(wanted) { Filtered::In } else { Filtered::Out }
+}
+
+/// Whether the current system call opens files: `mknod` and the `bind` of a unix socket make names
+/// on the same hook. `io_uring` opens from other system calls and from workers, so this looks for
+/// those two and takes everything else for an open.
+#[inline(always)]
+fn by_open() -> bool {
+    /// `__USER32_CS` (`arch/x86/include/asm/segment.h`): the call came from 32-bit code.
+    const USER32_CS: u64 = 0x23;
+    // SAFETY: no pointer of ours is passed, and reads are checked by a helper.
+    unsafe {
+        let regs = bpf_task_pt_regs(bpf_get_current_task_btf()) as u64;
+        let (Some(call), Some(cs)) =
+            (read::<u64>(regs, &OFF_REGS_ORIG_AX), read::<u64>(regs, &OFF_REGS_CS))
+        else {
+            return false;
+        };
+        if cs & 0xffff == USER32_CS {
+            // mknod, socketcall, mknodat, bind (arch/x86/entry/syscalls/syscall_32.tbl)
+            !matches!(call as u32, 14 | 102 | 297 | 361)
+        } else {
+            // bind, mknod, mknodat (arch/x86/entry/syscalls/syscall_64.tbl)
+            !matches!(call as u32, 49 | 133 | 259)
+        }
+    }
+}
+
+/// An argument of the hooked function.
+#[inline(always)]
+unsafe fn argument(context: *mut c_void, index: usize) -> u64 {
+    // SAFETY: the verifier knows how many arguments the hooked function has.
+    unsafe { *context.cast::<u64>().add(index) }
+}
+
+macro_rules! program {
+    ($(#[$doc:meta])* $name:ident, $section:literal, $arguments:literal, |$context:ident| $body:expr) => {
+        $(#[$doc])*
+        #[unsafe(no_mangle)]
+        #[unsafe(link_section = $section)]
+        pub extern "C" fn $name($context: *mut c_void) -> i64 {
+            // What an earlier program on the same hook returned comes last.
+            // SAFETY: the verifier knows the hooked function.
+            let earlier = unsafe { argument($context, $arguments) } as i32;
+            if earlier != 0 {
+                let earlier = i64::from(earlier);
+                return if (-MAX_ERRNO..=0).contains(&earlier) { earlier } else { 0 };
+            }
+            // SAFETY: the verifier knows the hooked function.
+            unsafe { $body }
+        }
+    };
+}
+
+program!(
+    /// LSM: `file_open(file)`
+    file_open_lsm, "lsm/file_open", 1,
+    |context| file_open(argument(context, 0))
+);
+program!(
+    /// LSM: `path_mknod(dir, dentry, mode, dev)`
+    file_make_lsm, "lsm/path_mknod", 4,
+    |context| path_mknod(argument(context, 0), argument(context, 1))
+);
+// aya-obj knows no section for fmod_ret; the loader turns these fentry sections into it.
+program!(
+    /// `fmod_ret`: `security_file_open(file)`
+    file_open_fmod, "fentry/security_file_open", 1,
+    |context| file_open(argument(context, 0))
+);
+program!(
+    /// `fmod_ret`: `security_path_mknod(dir, dentry, mode, dev)`
+    file_make_fmod, "fentry/security_path_mknod", 4,
+    |context| path_mknod(argument(context, 0), argument(context, 1))
+);
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}

@@ -1,0 +1,37 @@
+//! `net.loss`: packets that reach a socket of the target are lost.
+//!
+//! Attached to the target's own cgroup, so nobody else's packets run it. A dropped ingress packet
+//! is a real loss: the sender is told nothing.
+
+#![no_std]
+#![expect(
+    deprecated,
+    reason = "CGROUP_STORAGE belongs to an attachment; its successor needs Linux 6.2 and belongs to a cgroup"
+)]
+#![cfg_attr(target_arch = "bpf", no_main)]
+
+use aya_ebpf::{macros::{cgroup_skb, map}, maps::CgroupStorage, programs::SkBuffContext};
+use chaos_common::{Filtered, RuleList};
+use chaos_ebpf::plane::Met;
+
+/// The rules of the cgroup that the running attachment hangs on: a packet of a nested cgroup runs
+/// the program once per attachment, and each run must see its own target's rules only.
+#[map]
+static INGRESS_RULES: CgroupStorage<RuleList> = CgroupStorage::new();
+
+const DROP: i32 = 0;
+const PASS: i32 = 1;
+
+/// A packet on its way to a socket.
+#[cgroup_skb]
+fn net_loss_in(_context: SkBuffContext) -> i32 {
+    // SAFETY: always there, and user space replaces it whole.
+    let list = unsafe { &*INGRESS_RULES.get_ptr_mut() };
+    match Met::of(list).decide(|_, _| Filtered::In) {
+        Some(_) => DROP,
+        None => PASS,
+    }
+}
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}

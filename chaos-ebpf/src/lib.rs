@@ -1,0 +1,32 @@
+//! What the BPF programs of all fault kinds share. Each kind is one object, `src/bin/KIND.rs`.
+//!
+//! Error means pass: whatever goes wrong in here lets the event through unharmed and is counted.
+
+#![no_std]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+#![expect(
+    clippy::inline_always,
+    reason = "the verifier walks a function again at every call, and a call spills what it knows"
+)]
+#![expect(
+    missing_debug_implementations,
+    reason = "nothing formats anything in the kernel"
+)]
+#![expect(
+    clippy::missing_safety_doc,
+    reason = "every unsafe function here takes what the kernel handed to the program"
+)]
+
+pub mod atomics;
+pub mod bounds;
+pub mod kernel;
+pub mod maps;
+pub mod path;
+pub mod plane;
+
+/// An endless loop: the verifier refuses a program that can reach it, so no panic ever loads.
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

@@ -1,0 +1,404 @@
+//! Experiments on the wire.
+//!
+//! What can't be represented is a violation too; it is replaced by something harmless, so that the
+//! rest is checked as well and everything that is wrong is reported at once.
+
+use std::time::Duration;
+
+use super::proto;
+use crate::experiment::{
+    Common, Complete, Direction, Errno, Experiment, Fault, FaultKind, FileError, FileOp, Mechanism,
+    NetLoss, PathFilter, Pulse, Share, Target, Violation, Violations, When, number_default_ids,
+};
+
+impl TryFrom<proto::Experiment> for Experiment {
+    type Error = Violations;
+
+    fn try_from(wire: proto::Experiment) -> Result<Self, Violations> {
+        let mut reader = Reader::default();
+        let mut experiment = Self {
+            name: wire.name,
+            target: wire
+                .target
+                .and_then(|target| reader.target("spec.target", target)),
+            duration: reader.duration("spec.duration", wire.duration),
+            seed: wire.seed,
+            faults: wire
+                .faults
+                .into_iter()
+                .enumerate()
+                .map(|(i, fault)| reader.fault(&format!("spec.faults[{i}]"), fault))
+                .collect(),
+        };
+        if experiment.faults.iter().any(|fault| fault.id.is_empty()) {
+            for fault in experiment
+                .faults
+                .iter_mut()
+                .filter(|fault| fault.id.is_empty())
+            {
+                fault.kind.name().clone_into(&mut fault.id);
+            }
+            number_default_ids(&mut experiment.faults);
+        }
+        reader.finish(experiment)
+    }
+}
+
+#[derive(Default)]
+struct Reader {
+    found: Vec<Violation>,
+}
+
+impl Reader {
+    fn bad(&mut self, field: &str, problem: impl Into<String>) {
+        self.found.push(Violation::new(field, problem));
+    }
+
+    /// The experiment when nothing is wrong with it, else everything that is.
+    fn finish(mut self, experiment: Experiment) -> Result<Experiment, Violations> {
+        if let Err(violations) = experiment.validate(Complete::File) {
+            for violation in violations {
+                // The replacement of an unreadable field is not to blame.
+                if self
+                    .found
+                    .iter()
+                    .all(|known| known.field != violation.field)
+                {
+                    self.found.push(violation);
+                }
+            }
+        }
+        Violations::check(self.found).map(|()| experiment)
+    }
+
+    fn target(&mut self, field: &str, wire: proto::Target) -> Option<Target> {
+        use proto::target::Target as Wire;
+        let Some(target) = wire.target else {
+            self.bad(field, "names no target; say one of cgroup, unit, pid");
+            return None;
+        };
+        Some(match target {
+            Wire::Cgroup(path) => Target::Cgroup(path),
+            Wire::Unit(name) => Target::Unit(name),
+            Wire::Pid(pid) => Target::Pid(pid),
+            Wire::Command(command) => Target::Command(command.argv),
+        })
+    }
+
+    fn duration(&mut self, field: &str, wire: Option<prost_types::Duration>) -> Option<Duration> {
+        let duration = Duration::try_from(wire?);
+        if duration.is_err() {
+            self.bad(field, "is negative");
+        }
+        duration.ok()
+    }
+
+    fn fault(&mut self, field: &str, wire: proto::Fault) -> Fault {
+        use proto::fault::Kind as Wire;
+        let target = wire
+            .target
+            .and_then(|target| self.target(&format!("{field}.target"), target));
+        let common = wire.common.unwrap_or_default();
+        let (kind, common) = match wire.kind {
+            Some(Wire::FileError(wire)) => {
+                let inside = format!("{field}.fileError");
+                let kind = FaultKind::FileError(self.file_error(&inside, &wire));
+                (kind, self.common(field, &inside, &common))
+            }
+            Some(Wire::NetLoss(wire)) => {
+                let inside = format!("{field}.netLoss");
+                let kind = FaultKind::NetLoss(self.net_loss(&inside, &wire));
+                (kind, self.common(field, &inside, &common))
+            }
+            None => {
+                self.bad(field, "has no kind; say one of fileError, netLoss");
+                let harmless = FileError {
+                    ops: vec![FileOp::Open],
+                    errno: Errno::EIO,
+                    path: None,
+                    include_exec: false,
+                };
+                (FaultKind::FileError(harmless), Common::default())
+            }
+        };
+        Fault {
+            id: wire.id,
+            target,
+            kind,
+            common,
+        }
+    }
+
+    fn file_error(&mut self, field: &str, wire: &proto::FileError) -> FileError {
+        let mut ops = Vec::new();
+        for op in &wire.ops {
+            if proto::FileOp::try_from(*op) == Ok(proto::FileOp::Open) {
+                ops.push(FileOp::Open);
+            } else {
+                self.bad(&format!("{field}.ops"), format!("{op} is not an operation"));
+            }
+        }
+        let errno = wire.errno.parse().unwrap_or_else(|bad| {
+            self.found
+                .push(Violation::of(format!("{field}.errno"), bad));
+            Errno::EIO
+        });
+        FileError {
+            ops,
+            errno,
+            path: match wire.path.as_str() {
+                "" => None,
+                path if path.ends_with('/') => Some(PathFilter::Subtree(path.to_owned())),
+                path => Some(PathFilter::File(path.to_owned())),
+            },
+            include_exec: wire.include_exec,
+        }
+    }
+
+    fn net_loss(&mut self, field: &str, wire: &proto::NetLoss) -> NetLoss {
+        let share = if let Some(share) = wire.share {
+            self.share(&format!("{field}.share"), share)
+        } else {
+            self.bad(&format!("{field}.share"), "is missing");
+            Share::ALL
+        };
+        let direction = match proto::Direction::try_from(wire.direction) {
+            Ok(proto::Direction::Egress) => Direction::Egress,
+            Ok(proto::Direction::Ingress) => Direction::Ingress,
+            Ok(proto::Direction::Both | proto::Direction::Unspecified) => Direction::Both,
+            Err(_) => {
+                self.bad(
+                    &format!("{field}.direction"),
+                    format!("{} is not a direction", wire.direction),
+                );
+                Direction::Both
+            }
+        };
+        NetLoss { share, direction }
+    }
+
+    fn share(&mut self, field: &str, wire: proto::Share) -> Share {
+        Share::from_billionths(wire.billionths).unwrap_or_else(|| {
+            self.bad(
+                field,
+                format!("{} billionths is more than everything", wire.billionths),
+            );
+            Share::ALL
+        })
+    }
+
+    /// `inside` is the path of the fault's kind, which is where a file has most of these keys.
+    fn common(&mut self, field: &str, inside: &str, wire: &proto::Common) -> Common {
+        let mechanism = proto::Mechanism::try_from(wire.mechanism).unwrap_or_else(|_unknown| {
+            self.bad(
+                &format!("{inside}.mechanism"),
+                format!("{} is not a mechanism", wire.mechanism),
+            );
+            proto::Mechanism::Unspecified
+        });
+        let pulse = wire.pulse.as_ref().map(|pulse| {
+            let at = format!("{field}.pulse");
+            Pulse {
+                active: self.duration(&at, pulse.active).unwrap_or_default(),
+                every: self.duration(&at, pulse.every).unwrap_or_default(),
+            }
+        });
+        Common {
+            probability: wire
+                .probability
+                .map(|share| self.share(&format!("{inside}.probability"), share)),
+            when: wire.when.as_ref().map(|when| When {
+                first: when.first,
+                last: when.last,
+                step: when.step.max(1),
+            }),
+            times: wire.times,
+            seed: wire.seed,
+            duration: self.duration(&format!("{field}.duration"), wire.duration),
+            after: self.duration(&format!("{field}.after"), wire.after),
+            pulse,
+            shadow: wire.shadow,
+            mechanism: mechanism_of(mechanism),
+        }
+    }
+}
+
+/// `None` is the node's choice.
+pub(super) fn mechanism_of(wire: proto::Mechanism) -> Option<Mechanism> {
+    match wire {
+        proto::Mechanism::Unspecified => None,
+        proto::Mechanism::Lsm => Some(Mechanism::Lsm),
+        proto::Mechanism::FmodRet => Some(Mechanism::FmodRet),
+        proto::Mechanism::CgroupSkb => Some(Mechanism::CgroupSkb),
+    }
+}
+
+impl From<Mechanism> for proto::Mechanism {
+    fn from(mechanism: Mechanism) -> Self {
+        match mechanism {
+            Mechanism::Lsm => Self::Lsm,
+            Mechanism::FmodRet => Self::FmodRet,
+            Mechanism::CgroupSkb => Self::CgroupSkb,
+        }
+    }
+}
+
+/// A duration of the model is far shorter than what the wire can hold.
+pub(super) fn wire_duration(duration: Duration) -> prost_types::Duration {
+    duration.try_into().unwrap_or(prost_types::Duration {
+        seconds: i64::MAX,
+        nanos: 0,
+    })
+}
+
+impl From<&Experiment> for proto::Experiment {
+    fn from(experiment: &Experiment) -> Self {
+        Self {
+            name: experiment.name.clone(),
+            target: experiment.target.as_ref().map(Into::into),
+            duration: experiment.duration.map(wire_duration),
+            seed: experiment.seed,
+            faults: experiment.faults.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<&Target> for proto::Target {
+    fn from(target: &Target) -> Self {
+        use proto::target::Target as Wire;
+        Self {
+            target: Some(match target {
+                Target::Cgroup(path) => Wire::Cgroup(path.clone()),
+                Target::Unit(name) => Wire::Unit(name.clone()),
+                Target::Pid(pid) => Wire::Pid(*pid),
+                Target::Command(argv) => Wire::Command(proto::Command { argv: argv.clone() }),
+            }),
+        }
+    }
+}
+
+impl From<&Fault> for proto::Fault {
+    fn from(fault: &Fault) -> Self {
+        use proto::fault::Kind as Wire;
+        Self {
+            id: fault.id.clone(),
+            target: fault.target.as_ref().map(Into::into),
+            common: Some((&fault.common).into()),
+            kind: Some(match &fault.kind {
+                FaultKind::FileError(kind) => Wire::FileError(kind.into()),
+                FaultKind::NetLoss(kind) => Wire::NetLoss(kind.into()),
+            }),
+        }
+    }
+}
+
+impl From<&FileError> for proto::FileError {
+    fn from(kind: &FileError) -> Self {
+        Self {
+            ops: kind
+                .ops
+                .iter()
+                .map(|op| match op {
+                    FileOp::Open => proto::FileOp::Open.into(),
+                })
+                .collect(),
+            errno: kind.errno.name().to_owned(),
+            path: match &kind.path {
+                None => String::new(),
+                Some(PathFilter::File(path) | PathFilter::Subtree(path)) => path.clone(),
+            },
+            include_exec: kind.include_exec,
+        }
+    }
+}
+
+impl From<&NetLoss> for proto::NetLoss {
+    fn from(kind: &NetLoss) -> Self {
+        Self {
+            share: Some(kind.share.into()),
+            direction: match kind.direction {
+                Direction::Egress => proto::Direction::Egress,
+                Direction::Ingress => proto::Direction::Ingress,
+                Direction::Both => proto::Direction::Both,
+            }
+            .into(),
+        }
+    }
+}
+
+impl From<Share> for proto::Share {
+    fn from(share: Share) -> Self {
+        Self {
+            billionths: share.billionths(),
+        }
+    }
+}
+
+impl From<&Common> for proto::Common {
+    fn from(common: &Common) -> Self {
+        Self {
+            probability: common.probability.map(Into::into),
+            when: common.when.map(|when| proto::When {
+                first: when.first,
+                last: when.last,
+                step: when.step,
+            }),
+            times: common.times,
+            seed: common.seed,
+            duration: common.duration.map(wire_duration),
+            after: common.after.map(wire_duration),
+            pulse: common.pulse.map(|pulse| proto::Pulse {
+                active: Some(wire_duration(pulse.active)),
+                every: Some(wire_duration(pulse.every)),
+            }),
+            shadow: common.shadow,
+            mechanism: common
+                .mechanism
+                .map_or(proto::Mechanism::Unspecified, Into::into)
+                .into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use prost::Message as _;
+
+    use super::*;
+    use crate::experiment::strategies;
+
+    proptest! {
+        #[test]
+        fn experiments_come_back_from_the_wire(experiment in strategies::experiment()) {
+            let bytes = proto::Experiment::from(&experiment).encode_to_vec();
+            let wire = proto::Experiment::decode(bytes.as_slice())?;
+            prop_assert_eq!(Experiment::try_from(wire), Ok(experiment));
+        }
+    }
+
+    #[test]
+    fn missing_ids_are_numbered() {
+        let fault = proto::Fault {
+            kind: Some(proto::fault::Kind::NetLoss(proto::NetLoss {
+                share: Some(Share::ALL.into()),
+                direction: proto::Direction::Ingress.into(),
+            })),
+            ..proto::Fault::default()
+        };
+        let wire = proto::Experiment {
+            name: "e".to_owned(),
+            target: Some((&Target::Cgroup("/a".to_owned())).into()),
+            duration: Some(wire_duration(Duration::from_secs(1))),
+            faults: vec![fault.clone(), fault],
+            ..proto::Experiment::default()
+        };
+        let experiment = Experiment::try_from(wire).unwrap();
+        let ids: Vec<&str> = experiment
+            .faults
+            .iter()
+            .map(|fault| fault.id.as_str())
+            .collect();
+        assert_eq!(ids, ["net.loss", "net.loss-2"]);
+    }
+}

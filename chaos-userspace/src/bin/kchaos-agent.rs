@@ -1,0 +1,125 @@
+//! The agent: holds this node's faults, for its own socket and for the scheduler that it dials.
+
+use std::{fs, io, path::PathBuf, time::Duration};
+
+use anyhow::Context as _;
+use chaos_userspace::{
+    agent::{self, Contact, SharedNode},
+    api::{Experiments, listen},
+    node::Node,
+    scheduler::{Config, Scheduler, SystemClock},
+};
+use clap::Parser;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    time::timeout,
+};
+use tonic::service::Routes;
+use tracing_subscriber::EnvFilter;
+
+/// How long faults may take to end, and calls to be answered, when the agent stops
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Carries out experiments on this machine
+///
+/// Takes them from `kchaos apply` on its socket, and from a scheduler when one is named. Every fault
+/// ends with the agent, however that ends. `RUST_LOG=debug` says more.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    /// Listen on this unix socket, which only its owner can use
+    #[arg(long, value_name = "PATH", default_value = "/run/kchaos/kchaos.sock")]
+    socket: PathBuf,
+    /// Dial this scheduler, and dial it again when it is lost
+    #[arg(
+        long,
+        value_name = "URL",
+        value_parser = agent::dial,
+        help = "Dial this scheduler, and dial it again when it is lost: http://127.0.0.1:7410 \
+                or unix:///PATH"
+    )]
+    scheduler: Option<Contact>,
+    /// This node's name [default: the hostname]
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .init();
+    let name = match &args.node {
+        Some(name) => name.clone(),
+        None => hostname()?,
+    };
+    let node = SharedNode::new(Node::new()?);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?
+        .block_on(run(args, agent::Config::new(name), node))
+}
+
+fn hostname() -> anyhow::Result<String> {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").context("say --node")?;
+    Ok(name.trim().to_owned())
+}
+
+async fn run(args: Args, config: agent::Config, node: SharedNode) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let socket = listen::unix(&args.socket)?;
+    let scheduler = Scheduler::new(Config::default(), SystemClock);
+    let deadlines = {
+        let scheduler = scheduler.clone();
+        tokio::spawn(async move { scheduler.watch_deadlines().await })
+    };
+    let mut local = {
+        let (scheduler, node, config) = (scheduler.clone(), node.clone(), config.clone());
+        tokio::spawn(async move { agent::serve_local(&scheduler, node, &config).await })
+    };
+    let stopping = watch::Sender::new(false);
+    let contact = args
+        .scheduler
+        .map(|contact| tokio::spawn(contact.hold(node, config.clone(), stopping.subscribe())));
+    let mut server = {
+        let until = scheduler.clone();
+        let routes = Routes::new(Experiments::service(scheduler.clone()));
+        tokio::spawn(async move {
+            listen::serve_unix(socket, routes, async move { until.closed().await }).await
+        })
+    };
+    tracing::info!(node = config.node, socket = %args.socket.display(), "ready");
+
+    let failure = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        failed = &mut server => Some(failed.map(|result| result.map_err(anyhow::Error::from))),
+        failed = &mut local => Some(failed.map(|result| result.map_err(anyhow::Error::from))),
+    };
+    tracing::info!("stopping");
+    stopping.send_replace(true);
+    scheduler.close("its agent is stopping", PATIENCE).await;
+    deadlines.abort();
+    let rest = async {
+        if let Some(contact) = contact
+            && let Err(error) = contact.await
+        {
+            tracing::error!(%error, "the session failed");
+        }
+        if failure.is_none() {
+            drop(tokio::join!(local, server));
+        }
+    };
+    if timeout(PATIENCE, rest).await.is_err() {
+        tracing::warn!("calls are still open");
+    }
+    match failure {
+        Some(failure) => failure?.context("the agent can't go on"),
+        None => Ok(()),
+    }
+}

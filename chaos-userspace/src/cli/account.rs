@@ -1,0 +1,83 @@
+//! A short account of what faults did, for people and for machines.
+
+use serde_json::{Value, json};
+
+use crate::{
+    experiment::format_duration,
+    node::{Counters, FaultStatus, PlanStatus},
+};
+
+/// What an account says of a fault that hit, or would have hit, something.
+pub(super) fn hit(counters: Counters) -> bool {
+    counters.injected > 0 || counters.would_inject > 0
+}
+
+/// One fault in one or two lines.
+pub(super) fn line(fault: &FaultStatus) -> String {
+    let counters = fault.counters;
+    let mut text = format!("{} ({}): {}", fault.word, fault.mechanism, numbers(counters));
+    if let Some(why) = &fault.ended {
+        text.push_str("; ");
+        text.push_str(why);
+    }
+    text
+}
+
+/// `3 of 40 matching hit, 52 considered`
+pub(super) fn numbers(counters: Counters) -> String {
+    let (count, verb) = if counters.would_inject > 0 {
+        (counters.would_inject, "would have been hit")
+    } else {
+        (counters.injected, "hit")
+    };
+    let mut text =
+        format!("{count} of {} matching {verb}, {} considered", counters.matched, counters.considered);
+    for (count, what) in [
+        (counters.over_budget, "over budget"),
+        (counters.expired, "after the end"),
+        (counters.error, "could not be decided and passed"),
+    ] {
+        if count > 0 {
+            text.push_str(&format!(", {count} {what}"));
+        }
+    }
+    text
+}
+
+/// The same for machines.
+pub(super) fn json(status: &PlanStatus) -> Value {
+    let faults: Vec<Value> = status
+        .faults
+        .iter()
+        .map(|fault| {
+            let Counters {
+                considered,
+                matched,
+                injected,
+                would_inject,
+                over_budget,
+                expired,
+                error,
+            } = fault.counters;
+            json!({
+                "fault": fault.fault,
+                "word": fault.word,
+                "target": fault.target,
+                "mechanism": fault.mechanism.name(),
+                "notCovered": fault.not_covered,
+                "remaining": format_duration(fault.remaining),
+                "ended": fault.ended,
+                "counters": {
+                    "considered": considered,
+                    "matched": matched,
+                    "injected": injected,
+                    "wouldInject": would_inject,
+                    "overBudget": over_budget,
+                    "expired": expired,
+                    "error": error,
+                },
+            })
+        })
+        .collect();
+    json!(faults)
+}

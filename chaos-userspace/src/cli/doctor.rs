@@ -1,0 +1,150 @@
+//! `kchaos doctor`
+
+use std::io::Write;
+
+use clap::Args;
+use serde_json::json;
+
+use super::client::CliError;
+use crate::{
+    experiment::{Fault, Mechanism, word},
+    fault,
+    support::{self, Missing},
+    target::CgroupTree,
+};
+
+/// Says what can be done on this machine
+///
+/// Loads, attaches and tries out each mechanism in a scratch cgroup, and leaves nothing behind.
+/// Without the capabilities for that it guesses nothing. Exit status 3 if nothing works here.
+#[derive(Args, Debug)]
+pub(super) struct DoctorArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// One kind by an example that shows it, and a command that it hits.
+const EXAMPLES: [(&str, &str); 2] = [
+    ("file.error:open=EIO,path=/etc/hostname", "cat /etc/hostname"),
+    ("net.loss=100%,direction=ingress", "ping -c 3 127.0.0.1"),
+];
+
+struct Rung {
+    mechanism: Mechanism,
+    result: Result<(), Missing>,
+}
+
+pub(super) fn doctor(args: &DoctorArgs, out: &mut impl Write) -> Result<u8, CliError> {
+    let mut kinds = Vec::new();
+    for (example, command) in EXAMPLES {
+        let fault = word::parse(example)
+            .map_err(|violations| CliError::invalid("doctor's own example", &violations))?;
+        let rungs = rungs(&fault);
+        kinds.push((fault, example, command, rungs));
+    }
+    let tree = CgroupTree::find();
+    let works = kinds.iter().any(|(.., rungs)| rungs.iter().any(|rung| rung.result.is_ok()));
+    if args.json {
+        let kinds: serde_json::Map<_, _> = kinds
+            .iter()
+            .map(|(fault, _, _, rungs)| (fault.kind.name().to_owned(), rungs_json(rungs)))
+            .collect();
+        let cgroup = match &tree {
+            Ok(tree) => json!({"mount": tree.folder("/")}),
+            Err(error) => json!({"missing": error.to_string()}),
+        };
+        writeln!(out, "{}", json!({"kernel": kernel(), "cgroup2": cgroup, "faults": kinds}))?;
+        return Ok(if works { 0 } else { 3 });
+    }
+    writeln!(out, "kchaos {} on Linux {}", env!("CARGO_PKG_VERSION"), kernel())?;
+    match &tree {
+        Ok(tree) => writeln!(out, "cgroup v2: {}", tree.folder("").display())?,
+        Err(error) => writeln!(out, "cgroup v2: no ({error})")?,
+    }
+    for (fault, _, _, rungs) in &kinds {
+        writeln!(out, "\n{}", fault.kind.name())?;
+        for rung in rungs {
+            match &rung.result {
+                Ok(()) => writeln!(out, "  {:<11} yes", rung.mechanism.name())?,
+                Err(missing) if missing.capabilities.is_empty() => {
+                    writeln!(out, "  {:<11} no: {}", rung.mechanism.name(), missing.reason)?;
+                }
+                Err(missing) => writeln!(out, "  {:<11} {}", rung.mechanism.name(), missing.reason)?,
+            }
+        }
+    }
+    writeln!(out)?;
+    closing(&kinds, out)?;
+    Ok(if works { 0 } else { 3 })
+}
+
+fn closing(
+    kinds: &[(Fault, &str, &str, Vec<Rung>)],
+    out: &mut impl Write,
+) -> Result<(), CliError> {
+    let works = |rungs: &[Rung]| rungs.iter().any(|rung| rung.result.is_ok());
+    let here: Vec<&str> = kinds
+        .iter()
+        .filter(|(.., rungs)| works(rungs))
+        .map(|(fault, ..)| fault.kind.name())
+        .collect();
+    let unprobed = kinds
+        .iter()
+        .flat_map(|(.., rungs)| rungs)
+        .any(|rung| rung.result.as_ref().is_err_and(|missing| !missing.capabilities.is_empty()));
+    match kinds.iter().find(|(.., rungs)| works(rungs)) {
+        Some((_, example, command, _)) => {
+            writeln!(out, "Works here now: {}. Try:", here.join(", "))?;
+            writeln!(out, "  kchaos run --fault '{example}' -- {command}")?;
+        }
+        None if unprobed => {
+            writeln!(out, "Nothing was probed. With the capabilities above, or as root, try:")?;
+            writeln!(out, "  sudo kchaos doctor")?;
+        }
+        None => writeln!(out, "Nothing works here now, for the reasons above.")?,
+    }
+    Ok(())
+}
+
+fn rungs(fault: &Fault) -> Vec<Rung> {
+    fault::ladder(&fault.kind)
+        .iter()
+        .map(|mechanism| Rung {
+            mechanism: *mechanism,
+            result: support::probe(fault::object(&fault.kind), *mechanism).map(drop),
+        })
+        .collect()
+}
+
+fn rungs_json(rungs: &[Rung]) -> serde_json::Value {
+    let rungs: Vec<_> = rungs
+        .iter()
+        .map(|rung| match &rung.result {
+            Ok(()) => json!({"mechanism": rung.mechanism.name(), "supported": true}),
+            Err(missing) if missing.capabilities.is_empty() => json!({
+                "mechanism": rung.mechanism.name(),
+                "supported": false,
+                "reason": missing.reason,
+            }),
+            // Neither yes nor no.
+            Err(missing) => json!({
+                "mechanism": rung.mechanism.name(),
+                "supported": null,
+                "reason": missing.reason,
+            }),
+        })
+        .collect();
+    json!(rungs)
+}
+
+fn kernel() -> String {
+    match nix::sys::utsname::uname() {
+        Ok(name) => format!(
+            "{} {}",
+            name.release().to_string_lossy(),
+            name.machine().to_string_lossy()
+        ),
+        Err(error) => format!("unknown ({error})"),
+    }
+}

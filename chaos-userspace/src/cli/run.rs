@@ -1,0 +1,195 @@
+//! `kchaos run`
+
+use std::{
+    ffi::OsString,
+    fs,
+    os::unix::process::ExitStatusExt as _,
+    path::PathBuf,
+    process::ExitStatus,
+    time::Duration,
+};
+
+use clap::Args;
+use serde_json::json;
+
+use super::{account, client::CliError, complain, words};
+use crate::{
+    experiment::{Complete, Experiment, FaultKind, Target, parse_duration},
+    run::{self, Outcome, Request, RunError},
+    scheduler::ExitClass,
+};
+
+/// A fault injected nothing.
+const NO_HIT: u8 = 123;
+/// Time was up.
+const TIMED_OUT: u8 = 124;
+/// Faults could not be armed.
+pub(super) const COULD_NOT_ARM: u8 = 125;
+/// The command was found but could not be started.
+const NOT_EXECUTABLE: u8 = 126;
+/// The command was not found.
+const NOT_FOUND: u8 = 127;
+
+/// Runs a command under faults
+///
+/// COMMAND gets a cgroup of its own. The faults are armed before its first instruction and end with
+/// it; they hit COMMAND and everything that it starts, and nothing else. No daemon is needed.
+///
+/// The exec of COMMAND itself, and of every program that it starts, is exempt unless --include-exec
+/// is given; the first event that counts is COMMAND's own, the dynamic loader's included.
+///
+/// What COMMAND leaves running in the background runs on, unharmed. If kchaos is killed (SIGKILL),
+/// the faults end at once, COMMAND and everything in its session is killed too, and what had left
+/// its session (setsid) runs on.
+#[derive(Args, Debug)]
+#[command(after_help = "Exit status: COMMAND's own, 128+N when signal N ended it, or
+  123  a fault hit nothing (unless --allow-no-hit)
+  124  the time was up
+  125  the faults could not be armed: bad input, or this node can't do it
+  126  COMMAND can't be started
+  127  COMMAND was not found
+
+Example:
+  kchaos run --fault 'file.error:open=EIO,path=/etc/hostname' -- cat /etc/hostname")]
+pub(super) struct RunArgs {
+    /// A fault in one word, such as 'file.error:open=EIO@5%,path=/data/'; may be repeated
+    #[arg(long = "fault", value_name = "FAULT", required_unless_present = "experiment")]
+    faults: Vec<String>,
+    /// An experiment whose faults hit COMMAND
+    #[arg(short = 'f', long, value_name = "FILE")]
+    experiment: Option<PathBuf>,
+    /// Seed of the faults that have none of their own
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Also hit the opens of execve: COMMAND's binary, interpreters, scripts
+    #[arg(long)]
+    include_exec: bool,
+    /// Don't fail when a fault hit nothing
+    #[arg(long)]
+    allow_no_hit: bool,
+    /// Kill COMMAND after so long, such as 30s
+    #[arg(long, value_name = "TIME", value_parser = timeout)]
+    timeout: Option<Duration>,
+    /// Write COMMAND's own exit status to this file
+    #[arg(long, value_name = "FILE")]
+    status_file: Option<PathBuf>,
+    /// Give the account on stderr as one line of JSON
+    #[arg(long)]
+    json: bool,
+    /// Give no account
+    #[arg(short, long, conflicts_with = "json")]
+    quiet: bool,
+    /// The command and its arguments
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|bad| bad.to_string())
+}
+
+pub(super) fn run(args: RunArgs) -> Result<u8, CliError> {
+    let (experiment, command) = request(&args)?;
+    let request = Request { command, experiment, timeout: args.timeout };
+    let outcome = match run::run(request) {
+        Ok(outcome) => outcome,
+        Err(RunError::Start(error)) => {
+            complain(&error.to_string());
+            let missing = error.source.kind() == std::io::ErrorKind::NotFound;
+            return Ok(if missing { NOT_FOUND } else { NOT_EXECUTABLE });
+        }
+        Err(RunError::Interrupted(signal)) => return Ok(by_signal(signal)),
+        Err(error) => return Err(CliError::new(ExitClass::Failed, error.to_string())),
+    };
+    let own = code(outcome.status);
+    if let Some(file) = &args.status_file {
+        fs::write(file, format!("{own}\n"))?;
+    }
+    give_account(&args, &outcome, own);
+    Ok(if outcome.timed_out {
+        TIMED_OUT
+    } else if !args.allow_no_hit && outcome.evidence.faults.iter().any(|f| !account::hit(f.counters))
+    {
+        NO_HIT
+    } else {
+        own
+    })
+}
+
+fn request(args: &RunArgs) -> Result<(Experiment, Vec<OsString>), CliError> {
+    let mut faults = words::faults(&args.faults)?;
+    let mut experiment = match &args.experiment {
+        Some(file) => super::validate::read(file, Complete::Run)?,
+        None => Experiment {
+            name: "run".to_owned(),
+            target: None,
+            duration: None,
+            seed: None,
+            faults: Vec::new(),
+        },
+    };
+    experiment.faults.append(&mut faults);
+    experiment.seed = Some(args.seed.or(experiment.seed).unwrap_or_else(draw_seed));
+    for fault in &mut experiment.faults {
+        if let FaultKind::FileError(kind) = &mut fault.kind {
+            kind.include_exec |= args.include_exec;
+        }
+    }
+    experiment
+        .validate(Complete::Run)
+        .map_err(|violations| CliError::invalid("this", &violations))?;
+    let command = match (&experiment.target, args.command.is_empty()) {
+        (_, false) => args.command.clone(),
+        (Some(Target::Command(words)), true) => words.iter().map(OsString::from).collect(),
+        (_, true) => {
+            return Err(CliError::new(
+                ExitClass::BadInput,
+                "no COMMAND: put it behind --, as in `kchaos run --fault F -- ls /`",
+            ));
+        }
+    };
+    Ok((experiment, command))
+}
+
+/// A seed that is printed, so that a run can be repeated.
+pub(super) fn draw_seed() -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    // Keyed by the system's randomness; short enough to be typed.
+    RandomState::new().hash_one(std::process::id()) & 0xffff_ffff
+}
+
+fn code(status: ExitStatus) -> u8 {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => u8::try_from(code).unwrap_or(u8::MAX),
+        (None, Some(signal)) => by_signal(signal),
+        (None, None) => u8::MAX,
+    }
+}
+
+fn by_signal(signal: i32) -> u8 {
+    u8::try_from(128 + signal).unwrap_or(u8::MAX)
+}
+
+fn give_account(args: &RunArgs, outcome: &Outcome, own: u8) {
+    if args.json {
+        let account = json!({
+            "status": own,
+            "timedOut": outcome.timed_out,
+            "faults": account::json(&outcome.evidence),
+        });
+        complain_json(&account);
+    } else if !args.quiet {
+        for fault in &outcome.evidence.faults {
+            complain(&account::line(fault));
+        }
+        if outcome.timed_out {
+            complain("the time was up: the command was killed");
+        }
+    }
+}
+
+fn complain_json(value: &serde_json::Value) {
+    use std::io::Write as _;
+    // Nowhere to complain to when this fails.
+    drop(writeln!(std::io::stderr(), "{value}"));
+}

@@ -1,0 +1,199 @@
+//! `kchaos show`, and how an experiment is written for people and for machines.
+
+use std::{
+    io::{self, Write},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::client::{CliError, Connect, status};
+use crate::{
+    api::proto,
+    experiment::format_duration,
+    node::{Counters, FaultStatus},
+    scheduler::{ExperimentStatus, Outcome, Phase},
+};
+
+/// Shows one experiment with its evidence
+///
+/// The live experiment of that name, or else the last one that ended.
+#[derive(Args, Clone, Debug)]
+pub struct ShowArgs {
+    /// The experiment's name
+    pub name: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Whom to ask
+    #[command(flatten)]
+    pub connect: Connect,
+}
+
+/// Shows one experiment. The exit status is 0 whatever it came to.
+///
+/// # Errors
+/// There is none of that name, or nobody to ask.
+pub async fn show(args: &ShowArgs, out: &mut (impl Write + Send)) -> Result<u8, CliError> {
+    let mut client = args.connect.client().await?;
+    let request = proto::ListRequest {
+        name: args.name.clone(),
+    };
+    let answer = client.list(request).await?.into_inner();
+    let found = status(answer.experiments.into_iter().next())?;
+    if args.json {
+        write_json(out, &to_json(&found))?;
+    } else {
+        write_status(out, &found)?;
+    }
+    Ok(0)
+}
+
+/// Everything that is known about an experiment.
+pub(super) fn write_status(out: &mut impl Write, status: &ExperimentStatus) -> io::Result<()> {
+    write_headline(out, status)?;
+    write!(out, "  accepted {} ago, ", age(status.accepted_at))?;
+    if let Some(ended_at) = status.ended_at {
+        write!(out, "ended {} ago, ", age(ended_at))?;
+    }
+    writeln!(out, "seed {}", status.seed)?;
+    for part in &status.nodes {
+        let lost = if part.connected {
+            ""
+        } else {
+            " (not connected)"
+        };
+        writeln!(out, "  node {}{lost}", part.node)?;
+        for fault in part.plan.iter().flat_map(|plan| &plan.faults) {
+            write_fault(out, fault)?;
+            write_counters(out, fault, status.phase)?;
+        }
+    }
+    Ok(())
+}
+
+/// `NAME: PHASE`, and what it came to.
+pub(super) fn write_headline(out: &mut impl Write, status: &ExperimentStatus) -> io::Result<()> {
+    let state = match status.outcome {
+        Some(outcome) => outcome.name(),
+        None => status.phase.name(),
+    };
+    writeln!(out, "{}: {state}", status.name)?;
+    if let Some(reason) = &status.reason {
+        for reason in reason.split("; ") {
+            writeln!(out, "  {reason}")?;
+        }
+    }
+    Ok(())
+}
+
+/// What was armed, how, and what that can't see.
+pub(super) fn write_fault(out: &mut impl Write, fault: &FaultStatus) -> io::Result<()> {
+    writeln!(out, "  fault {}: {}", fault.fault, fault.word)?;
+    writeln!(out, "    target     {}", fault.target)?;
+    writeln!(out, "    mechanism  {}", fault.mechanism)?;
+    for gap in &fault.not_covered {
+        writeln!(out, "    not hit    {gap}")?;
+    }
+    Ok(())
+}
+
+fn write_counters(out: &mut impl Write, fault: &FaultStatus, phase: Phase) -> io::Result<()> {
+    match &fault.ended {
+        Some(why) => writeln!(out, "    ended      {why}")?,
+        None if phase == Phase::Ended => {}
+        None => writeln!(out, "    remaining  {}", remaining(fault))?,
+    }
+    writeln!(out, "    events     {}", counters(fault.counters))
+}
+
+/// In whole seconds, rounded up, so that only what has passed is zero.
+pub(super) fn remaining(fault: &FaultStatus) -> String {
+    let seconds = fault.remaining.as_secs() + u64::from(fault.remaining.subsec_nanos() > 0);
+    format_duration(std::time::Duration::from_secs(seconds))
+}
+
+/// The three that always count, and the others when there are any.
+pub(super) fn counters(counters: Counters) -> String {
+    let Counters {
+        considered,
+        matched,
+        injected,
+        would_inject,
+        over_budget,
+        expired,
+        error,
+    } = counters;
+    let always = format!("{considered} considered, {matched} matched, {injected} injected");
+    let mut parts = vec![always];
+    for (count, what) in [
+        (would_inject, "would inject"),
+        (over_budget, "over budget"),
+        (expired, "expired"),
+        (error, "unreadable"),
+    ] {
+        if count > 0 {
+            parts.push(format!("{count} {what}"));
+        }
+    }
+    parts.join(", ")
+}
+
+/// How long ago, in whole seconds.
+pub(super) fn age(then: SystemTime) -> String {
+    let age = then.elapsed().unwrap_or_default().as_secs();
+    format_duration(std::time::Duration::from_secs(age))
+}
+
+/// The whole status.
+pub(super) fn to_json(status: &ExperimentStatus) -> Value {
+    json!({
+        "name": status.name,
+        "id": status.id,
+        "phase": status.phase.name(),
+        "outcome": status.outcome.map(Outcome::name),
+        "reason": status.reason,
+        "acceptedAt": unix_seconds(status.accepted_at),
+        "endedAt": status.ended_at.map(unix_seconds),
+        "seed": status.seed,
+        "nodes": status.nodes.iter().map(|part| json!({
+            "node": part.node,
+            "connected": part.connected,
+            "faults": part.plan.iter().flat_map(|plan| &plan.faults).map(fault_json)
+                .collect::<Vec<_>>(),
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn fault_json(fault: &FaultStatus) -> Value {
+    json!({
+        "id": fault.fault,
+        "word": fault.word,
+        "target": fault.target,
+        "mechanism": fault.mechanism.name(),
+        "notCovered": fault.not_covered,
+        "remainingSeconds": fault.remaining.as_secs_f64(),
+        "ended": fault.ended,
+        "counters": {
+            "considered": fault.counters.considered,
+            "matched": fault.counters.matched,
+            "injected": fault.counters.injected,
+            "wouldInject": fault.counters.would_inject,
+            "overBudget": fault.counters.over_budget,
+            "expired": fault.counters.expired,
+            "error": fault.counters.error,
+        },
+    })
+}
+
+fn unix_seconds(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
+}
+
+/// One value on one line.
+pub(super) fn write_json(out: &mut impl Write, value: &Value) -> io::Result<()> {
+    writeln!(out, "{value}")
+}

@@ -1,0 +1,79 @@
+//! The only code that touches the kernel's side of a fault: loads, attaches, writes maps, reverts.
+//!
+//! Nothing here outlives its values: programs and maps are held by file descriptors, so dropping a
+//! [`Hooks`], or the end of the process by whatever cause, detaches everything.
+
+mod btf;
+mod fmod_ret;
+mod hooks;
+mod layout;
+mod object;
+mod plane;
+
+use std::io;
+
+pub use hooks::Hooks;
+pub use object::Object;
+pub use plane::{RuleNumber, RulePlace, RuleSpec};
+
+use crate::experiment::Mechanism;
+
+/// Why the engine could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// This build has no BPF programs in it.
+    #[error(
+        "this build of kchaos has no BPF object '{0}': run `cargo xtask build-ebpf` and build again"
+    )]
+    ObjectNotBuilt(&'static str),
+    /// The kernel's own description of its types can't be used.
+    #[error("the kernel's type information (/sys/kernel/btf/vmlinux): {0}")]
+    Btf(String),
+    /// A structure of this kernel lacks a field that a program reads.
+    #[error("this kernel has no field {0}")]
+    MissingField(&'static str),
+    /// The kernel refused to load or attach a program.
+    #[error("{mechanism} program {program}: {reason}")]
+    Refused {
+        /// The mechanism that it is for.
+        mechanism: Mechanism,
+        /// The program's name.
+        program: &'static str,
+        /// What the kernel or the loader said, verifier log included.
+        reason: String,
+    },
+    /// A map could not be written or read.
+    #[error("map {map}: {reason}")]
+    Map {
+        /// The map's name.
+        map: &'static str,
+        /// What the kernel said.
+        reason: String,
+    },
+    /// A bound of the fault plane is reached.
+    #[error("{0}")]
+    Full(String),
+    /// Another system call failed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// The whole chain of an error, because aya's outer messages say little.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        source = inner.source();
+    }
+    text
+}

@@ -1,0 +1,364 @@
+//! The keys of a fault: which kind has which, and where each stands in a file.
+
+use super::{
+    Common, Direction, Errno, Fault, FaultKind, FileError, Mechanism, NetLoss, Share,
+    violation::BadValue,
+    wording::{all_of, nearest, quoted},
+};
+
+/// How a value is written in YAML.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Type {
+    Text,
+    /// A whole number, unquoted.
+    Count,
+    /// A whole number or a text, such as `when`.
+    CountOrText,
+    Flag,
+    List,
+}
+
+/// A key of a fault.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) ty: Type,
+    /// A value for remedies.
+    pub(super) example: &'static str,
+}
+
+const fn key(name: &'static str, ty: Type, example: &'static str) -> Key {
+    Key { name, ty, example }
+}
+
+/// Keys that stand beside the kind's block in a file.
+pub(super) const ON_FAULT: [Key; 3] = [
+    key("after", Type::Text, "10s"),
+    key("duration", Type::Text, "30s"),
+    key("pulse", Type::Text, "2s/10s"),
+];
+
+/// Keys that every kind has in its block.
+pub(super) const IN_BLOCK: [Key; 6] = [
+    key("probability", Type::Text, "5%"),
+    key("when", Type::CountOrText, "3+"),
+    key("times", Type::Count, "10"),
+    key("seed", Type::Count, "42"),
+    key("shadow", Type::Flag, "true"),
+    key("mechanism", Type::Text, "lsm"),
+];
+
+/// Keys of the design that no kind has yet.
+pub(super) const PLANNED_KEYS: [&str; 10] = [
+    "scope",
+    "maxRate",
+    "comm",
+    "uid",
+    "thread",
+    "glob",
+    "peer",
+    "peerPort",
+    "localPort",
+    "proto",
+];
+
+/// What both forms have to know of a kind.
+#[derive(Debug)]
+pub(super) struct Kind {
+    /// In a fault word.
+    pub(super) name: &'static str,
+    /// The key of its block in a file.
+    pub(super) block: &'static str,
+    /// The field that stands before `=` in a word, after `:`.
+    pub(super) what: Option<&'static str>,
+    /// The field that stands after `=` in a word.
+    pub(super) effect: &'static str,
+    /// The other fields of its own.
+    pub(super) own: &'static [Key],
+    /// `what` and `effect`, as keys of the block.
+    pub(super) required: &'static [Key],
+    /// A whole word.
+    pub(super) example: &'static str,
+    /// The ways of doing it, the best first.
+    pub(super) mechanisms: &'static [Mechanism],
+    /// A valid fault of this kind, to be filled in.
+    pub(super) blank: fn() -> FaultKind,
+}
+
+pub(super) static KINDS: [Kind; 2] = [
+    Kind {
+        name: "file.error",
+        block: "fileError",
+        what: Some("ops"),
+        effect: "errno",
+        own: &[
+            key("path", Type::Text, "/var/lib/data/"),
+            key("includeExec", Type::Flag, "true"),
+        ],
+        required: &[
+            key("ops", Type::List, "[open]"),
+            key("errno", Type::Text, "EIO"),
+        ],
+        example: "file.error:open=EIO",
+        mechanisms: &[Mechanism::Lsm, Mechanism::FmodRet],
+        blank: || {
+            FaultKind::FileError(FileError {
+                ops: Vec::new(),
+                errno: Errno::EIO,
+                path: None,
+                include_exec: false,
+            })
+        },
+    },
+    Kind {
+        name: "net.loss",
+        block: "netLoss",
+        what: None,
+        effect: "share",
+        own: &[key("direction", Type::Text, "ingress")],
+        required: &[key("share", Type::Text, "10%")],
+        example: "net.loss=10%,direction=ingress",
+        mechanisms: &[Mechanism::CgroupSkb],
+        blank: || {
+            FaultKind::NetLoss(NetLoss {
+                share: Share::ALL,
+                direction: Direction::Both,
+            })
+        },
+    },
+];
+
+/// Kinds of the design that are not built yet.
+const PLANNED_KINDS: [&str; 31] = [
+    "clock.freeze",
+    "clock.offset",
+    "clock.speed",
+    "clock.step",
+    "disk.error",
+    "disk.full",
+    "disk.limit",
+    "disk.quota",
+    "disk.readonly",
+    "dns.answer",
+    "dns.delay",
+    "dns.error",
+    "file.delay",
+    "mem.mmap",
+    "mem.page",
+    "mem.slab",
+    "net.connect",
+    "net.corrupt",
+    "net.delay",
+    "net.down",
+    "net.duplicate",
+    "net.link",
+    "net.partition",
+    "net.rate",
+    "net.reorder",
+    "net.reset",
+    "pressure.cpu",
+    "pressure.memory",
+    "syscall.delay",
+    "syscall.error",
+    "syscall.return",
+];
+
+impl Kind {
+    /// Of a typed fault.
+    pub(super) fn of(kind: &FaultKind) -> &'static Self {
+        // The indices are checked by a test.
+        match kind {
+            FaultKind::FileError(_) => &KINDS[0],
+            FaultKind::NetLoss(_) => &KINDS[1],
+        }
+    }
+
+    /// By its name in a fault word.
+    pub(super) fn named(name: &str) -> Option<&'static Self> {
+        KINDS.iter().find(|kind| kind.name == name)
+    }
+
+    /// By the key of its block.
+    pub(super) fn of_block(block: &str) -> Option<&'static Self> {
+        KINDS.iter().find(|kind| kind.block == block)
+    }
+
+    /// Every key of its block in a file.
+    pub(super) fn block_keys(&self) -> impl Iterator<Item = &'static Key> + use<> {
+        self.required.iter().chain(self.own).chain(&IN_BLOCK)
+    }
+
+    /// Every key after a comma in a word.
+    pub(super) fn word_keys(&self) -> impl Iterator<Item = &'static Key> + use<> {
+        let in_block = IN_BLOCK.iter().filter(|key| key.name != "probability");
+        self.own.iter().chain(in_block).chain(&ON_FAULT)
+    }
+
+    /// A fault of this kind with its default values.
+    pub(super) fn fault(&self) -> Fault {
+        Fault {
+            id: self.name.to_owned(),
+            target: None,
+            kind: (self.blank)(),
+            common: Common::default(),
+        }
+    }
+}
+
+/// Why this is not the name of a kind in a word, or of a kind's block in a file.
+pub(super) fn no_such_kind(text: &str, as_block: bool) -> BadValue {
+    let spell = |name: &str| {
+        if as_block {
+            block_name(name)
+        } else {
+            name.to_owned()
+        }
+    };
+    let kinds: Vec<String> = KINDS.iter().map(|kind| spell(kind.name)).collect();
+    let kinds: Vec<&str> = kinds.iter().map(String::as_str).collect();
+    let there_are = format!("there are {}", all_of(&kinds));
+    if is_planned_kind(text, as_block) {
+        return BadValue::new(
+            format!("{} is not in this version", quoted(text)),
+            there_are,
+        );
+    }
+    let remedy = match nearest(text, kinds.iter().copied()) {
+        Some(name) => format!("did you mean {name}?"),
+        None => there_are,
+    };
+    BadValue::new(format!("{} is not a kind of fault", quoted(text)), remedy)
+}
+
+/// Whether the design has such a kind and this version does not.
+pub(super) fn is_planned_kind(text: &str, as_block: bool) -> bool {
+    PLANNED_KINDS.iter().any(|name| {
+        if as_block {
+            block_name(name) == text
+        } else {
+            *name == text
+        }
+    })
+}
+
+/// `file.error` is `fileError` in a file.
+fn block_name(kind: &str) -> String {
+    let mut out = String::new();
+    let mut parts = kind.split('.');
+    out.extend(parts.next());
+    for part in parts {
+        let mut chars = part.chars();
+        out.extend(chars.next().map(|c| c.to_ascii_uppercase()));
+        out.push_str(chars.as_str());
+    }
+    out
+}
+
+impl FaultKind {
+    /// The mechanisms that can do this kind, the best first.
+    pub fn mechanisms(&self) -> &'static [Mechanism] {
+        Kind::of(self).mechanisms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_is_described_by_its_own_entry() {
+        for kind in &KINDS {
+            let fault = kind.fault();
+            assert_eq!(fault.kind.name(), kind.name);
+            assert_eq!(Kind::of(&fault.kind).name, kind.name);
+            assert_eq!(block_name(kind.name), kind.block);
+            assert!(!is_planned_kind(kind.name, false));
+        }
+    }
+
+    #[test]
+    fn every_example_is_good() {
+        for kind in &KINDS {
+            for key in kind.block_keys().chain(&ON_FAULT) {
+                let mut fault = kind.fault();
+                let text = key.example.trim_matches(['[', ']']);
+                assert_eq!(
+                    fault.set(key.name, text),
+                    Ok(()),
+                    "{} {}",
+                    kind.name,
+                    key.name
+                );
+                let same = key.name == "share" && fault == kind.fault();
+                let is_default = key.name == "errno";
+                assert!(
+                    same || is_default || fault != kind.fault(),
+                    "{} {}",
+                    kind.name,
+                    key.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_documentation_names_every_key() {
+        let files = include_str!("../../../docs/experiments.md");
+        let words = include_str!("../../../docs/fault-words.md");
+        for kind in &KINDS {
+            assert!(
+                files.contains(&format!("### `{}`", kind.block)),
+                "{}",
+                kind.block
+            );
+            assert!(
+                words.contains(kind.example) && words.contains(kind.name),
+                "{}",
+                kind.name
+            );
+            for key in kind.block_keys().chain(&ON_FAULT) {
+                let row = format!("\n| `{}` |", key.name);
+                assert!(files.contains(&row), "{} {}", kind.name, key.name);
+            }
+            for key in kind.word_keys() {
+                assert!(
+                    words.contains(&format!("`{}`", key.name)),
+                    "{} {}",
+                    kind.name,
+                    key.name
+                );
+            }
+        }
+        for key in PLANNED_KEYS {
+            assert!(files.contains(&format!("`{key}`")), "{key}");
+        }
+    }
+
+    #[test]
+    fn no_key_is_a_boolean_in_yaml_1_1() {
+        for key in KINDS.iter().flat_map(Kind::block_keys).chain(&ON_FAULT) {
+            let bad = ["y", "n", "yes", "no", "on", "off", "true", "false"];
+            assert!(!bad.contains(&key.name), "{}", key.name);
+        }
+    }
+
+    #[test]
+    fn kinds_that_are_not_there() {
+        assert_eq!(
+            no_such_kind("syscall.error", false).to_string(),
+            "'syscall.error' is not in this version; there are file.error and net.loss"
+        );
+        assert_eq!(
+            no_such_kind("clockOffset", true).to_string(),
+            "'clockOffset' is not in this version; there are fileError and netLoss"
+        );
+        assert_eq!(
+            no_such_kind("file.eror", false).to_string(),
+            "'file.eror' is not a kind of fault; did you mean file.error?"
+        );
+        assert_eq!(
+            no_such_kind("earthquake", false).to_string(),
+            "'earthquake' is not a kind of fault; there are file.error and net.loss"
+        );
+    }
+}

@@ -1,0 +1,211 @@
+//! What a person asks for: an experiment, its targets and its faults, as typed and validated values.
+//!
+//! The same values are written in two ways that are held equal: a `FaultExperiment` file
+//! ([`yaml`]) and a fault in one shell word ([`word`]). Neither touches the machine.
+
+use std::{fmt, time::Duration};
+
+mod errno;
+mod keys;
+mod names;
+mod paths;
+mod quantity;
+#[cfg(test)]
+mod round_trip_tests;
+mod schedule;
+mod set;
+#[cfg(test)]
+pub(crate) mod strategies;
+mod validate;
+mod violation;
+pub mod word;
+mod wording;
+pub mod yaml;
+
+pub use errno::Errno;
+pub use quantity::{MAX_DURATION, Share, format_duration, parse_duration};
+pub use validate::{Complete, number_default_ids};
+pub use violation::{BadValue, Violation, Violations};
+
+/// Faults, targets, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Experiment {
+    /// `metadata.name`: a DNS label, unique among the live experiments of a scheduler.
+    pub name: String,
+    /// Hit by each fault that names no target of its own.
+    pub target: Option<Target>,
+    /// How long each fault lives that has no duration of its own.
+    pub duration: Option<Duration>,
+    /// Seed of every fault that has none of its own; drawn when the experiment is accepted.
+    pub seed: Option<u64>,
+    /// At least one; identities are unique.
+    pub faults: Vec<Fault>,
+}
+
+/// What is hit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A cgroup v2 by its path below the mount, such as `/system.slice/nginx.service`, with its whole subtree.
+    Cgroup(String),
+    /// A systemd unit by its full name.
+    Unit(String),
+    /// One process with all its threads, without its children.
+    Pid(u32),
+    /// A command that `kchaos run` starts; refused everywhere else.
+    Command(Vec<String>),
+}
+
+/// One kind of damage with its parameters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Unique inside its experiment; by default the kind's name, with a number from the second on.
+    pub id: String,
+    /// Instead of the experiment's target.
+    pub target: Option<Target>,
+    /// What happens.
+    pub kind: FaultKind,
+    /// When, how often and by which mechanism.
+    pub common: Common,
+}
+
+/// The kinds of fault. The variant's stem is the same in every layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// `file.error`: file operations fail with an errno.
+    FileError(FileError),
+    /// `net.loss`: packets are lost.
+    NetLoss(NetLoss),
+}
+
+/// `file.error`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileError {
+    /// Which operations; at least one, no duplicates.
+    pub ops: Vec<FileOp>,
+    /// The error that the caller sees.
+    pub errno: Errno,
+    /// Only files at this path, as the target sees it.
+    pub path: Option<PathFilter>,
+    /// Also the opens of an execve: the program, its interpreter, its script.
+    pub include_exec: bool,
+}
+
+/// A file operation, by the name that Chaos Mesh gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileOp {
+    /// open, openat, openat2, creat, and opens by `io_uring`.
+    Open,
+}
+
+/// Paths as the target sees them: absolute, no `.` or `..` component, no doubled slash, at most 511 bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathFilter {
+    /// `path=/d/f`: this file.
+    File(String),
+    /// `path=/d/`: this directory and everything below it; kept with its slash at the end.
+    Subtree(String),
+}
+
+/// `net.loss`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetLoss {
+    /// Share of the packets that is lost.
+    pub share: Share,
+    /// Seen from the target.
+    pub direction: Direction,
+}
+
+/// Direction of packets, seen from the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Sent by the target.
+    Egress,
+    /// Received by the target.
+    Ingress,
+    /// Both.
+    Both,
+}
+
+/// What every kind has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Common {
+    /// Share of the matching events that is hit; `None` is all of them. Refused for `net.loss`, whose effect is the share.
+    pub probability: Option<Share>,
+    /// Which of the matching events are hit, in strace's grammar.
+    pub when: Option<When>,
+    /// At most so many injections.
+    pub times: Option<u64>,
+    /// Instead of the experiment's seed.
+    pub seed: Option<u64>,
+    /// Instead of the experiment's duration.
+    pub duration: Option<Duration>,
+    /// Starts so long after the experiment was armed.
+    pub after: Option<Duration>,
+    /// On and off in turn.
+    pub pulse: Option<Pulse>,
+    /// Decide and count, but let everything pass.
+    pub shadow: bool,
+    /// This mechanism or none, instead of the first of the ladder.
+    pub mechanism: Option<Mechanism>,
+}
+
+/// strace's `when=`: `3`, `3+`, `3..9`, `3+2`, `3..9+2`, counted from 1 over the matching events of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct When {
+    /// First ordinal that is hit, from 1.
+    pub first: u64,
+    /// Last ordinal that may be hit; `None` for no end. `3` is `first == last == 3`.
+    pub last: Option<u64>,
+    /// Every so many from `first` on, from 1.
+    pub step: u64,
+}
+
+/// `pulse=2s/10s`: the first 2 s of every 10 s, from the fault's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pulse {
+    /// On for so long; longer than zero.
+    pub active: Duration,
+    /// Of every so long; longer than `active`.
+    pub every: Duration,
+}
+
+/// A way of doing a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Mechanism {
+    /// A BPF LSM program.
+    Lsm,
+    /// A `fmod_ret` program on a `security_*` function.
+    FmodRet,
+    /// A `cgroup_skb` program on the target's cgroup.
+    CgroupSkb,
+}
+
+impl Mechanism {
+    /// Every mechanism, in no order of rank.
+    pub const ALL: [Self; 3] = [Self::Lsm, Self::FmodRet, Self::CgroupSkb];
+
+    /// The word for it in files, fault words and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lsm => "lsm",
+            Self::FmodRet => "fmod-ret",
+            Self::CgroupSkb => "cgroup-skb",
+        }
+    }
+}
+
+impl fmt::Display for Mechanism {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FaultKind {
+    /// The kind's name in a fault word, such as `file.error`.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::FileError(_) => "file.error",
+            Self::NetLoss(_) => "net.loss",
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What a key sets, and from which texts.
+//!
+//! Both forms go through [`Fault::set`], so that a value means the same in a file and in a word.
+
+use std::time::Duration;
+
+use super::{
+    Direction, Fault, FaultKind, FileOp, Share, keys::Kind, names::parse_flag,
+    quantity::parse_duration, schedule::count, violation::BadValue, wording::quoted,
+};
+
+impl Fault {
+    /// Sets one key from its text; `ops` adds one operation. Unknown keys are the caller's mistake
+    /// and are ignored.
+    ///
+    /// When the value is bad, the key gets one that breaks no rule, so that what else is wrong can
+    /// be told without repeating this.
+    pub(super) fn set(&mut self, key: &str, text: &str) -> Result<(), BadValue> {
+        let common = &mut self.common;
+        match (key, &mut self.kind) {
+            ("ops", FaultKind::FileError(fault)) => {
+                let op: FileOp = text.parse()?;
+                if fault.ops.contains(&op) {
+                    let problem = format!("{} is named twice", quoted(text));
+                    return Err(BadValue::new(problem, "name it once"));
+                }
+                fault.ops.push(op);
+            }
+            ("errno", FaultKind::FileError(fault)) => fault.errno = text.parse()?,
+            ("path", FaultKind::FileError(fault)) => fault.path = Some(text.parse()?),
+            ("includeExec", FaultKind::FileError(fault)) => fault.include_exec = parse_flag(text)?,
+            ("share", FaultKind::NetLoss(fault)) => fault.share = text.parse()?,
+            ("direction", FaultKind::NetLoss(fault)) => {
+                fault.direction = Direction::Ingress;
+                fault.direction = text.parse()?;
+            }
+            ("probability", _) => {
+                common.probability = Some(Share::ALL);
+                common.probability = Some(text.parse()?);
+            }
+            ("when", _) => common.when = Some(text.parse()?),
+            ("times", _) => common.times = Some(parse_count(text)?),
+            ("seed", _) => common.seed = Some(parse_count(text)?),
+            ("shadow", _) => common.shadow = parse_flag(text)?,
+            ("mechanism", _) => common.mechanism = Some(text.parse()?),
+            ("after", _) => common.after = Some(parse_duration(text)?),
+            ("duration", _) => {
+                common.duration = Some(Duration::from_secs(1));
+                common.duration = Some(parse_duration(text)?);
+            }
+            ("pulse", _) => common.pulse = Some(text.parse()?),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Gives a required field that is missing or bad a value that breaks no rule.
+    pub(super) fn fill(&mut self, kind: &Kind, field: &str) {
+        if let Some(key) = kind.required.iter().find(|key| key.name == field) {
+            // The example is good, as a test holds; an operation that is there already may stay.
+            drop(self.set(field, key.example.trim_matches(['[', ']'])));
+        }
+    }
+}
+
+/// A whole number that fits.
+pub(super) fn parse_count(text: &str) -> Result<u64, BadValue> {
+    count(text).filter(|_| !text.is_empty()).ok_or_else(|| {
+        BadValue::new(
+            format!("{} is not a whole number", quoted(text)),
+            format!("say a number from 0 to {}", u64::MAX),
+        )
+    })
+}

@@ -1,0 +1,201 @@
+//! Arbitrary valid values for property tests, here and of the layers above.
+//!
+//! Boxed, because whole trees of strategies do not fit on the stack of a test.
+
+use std::time::Duration;
+
+use proptest::{collection::vec, option, prelude::*};
+
+use super::{
+    Common, Direction, Errno, Experiment, Fault, FaultKind, FileError, FileOp, MAX_DURATION,
+    NetLoss, PathFilter, Pulse, Share, Target, When, number_default_ids,
+};
+
+const MAX_NANOS: u64 = 30 * 24 * 60 * 60 * 1_000_000_000;
+
+/// Longer than nothing; often round, so that every unit occurs.
+pub(crate) fn lifetime() -> BoxedStrategy<Duration> {
+    let unit = prop_oneof![
+        Just(1_u64),
+        Just(1_000),
+        Just(1_000_000),
+        Just(1_000_000_000),
+        Just(60_000_000_000),
+        Just(3_600_000_000_000),
+        Just(86_400_000_000_000),
+    ];
+    let round = (unit, 1..10_000_u64).prop_map(|(unit, n)| (unit * n).min(MAX_NANOS));
+    prop_oneof![round, 1..=MAX_NANOS, Just(MAX_NANOS)]
+        .prop_map(Duration::from_nanos)
+        .boxed()
+}
+
+pub(crate) fn share() -> BoxedStrategy<Share> {
+    let billionths = prop_oneof![
+        0..=1_000_000_000_u32,
+        (0..=100_u32).prop_map(|percent| percent * 10_000_000),
+        (0..=1000_u32).prop_map(|permille| permille * 1_000_000),
+    ];
+    billionths
+        .prop_map(|billionths| Share::from_billionths(billionths).unwrap())
+        .boxed()
+}
+
+fn when() -> BoxedStrategy<When> {
+    let small = || prop_oneof![1..20_u64, 1..=u64::MAX];
+    (small(), option::of(small()), small())
+        .prop_map(|(a, b, step)| When {
+            first: b.map_or(a, |b| a.min(b)),
+            last: b.map(|b| a.max(b)),
+            step,
+        })
+        .boxed()
+}
+
+fn pulse() -> BoxedStrategy<Pulse> {
+    (lifetime(), lifetime())
+        .prop_filter("a pulse is on and off", |(a, b)| a != b)
+        .prop_map(|(a, b)| Pulse {
+            active: a.min(b),
+            every: a.max(b),
+        })
+        .boxed()
+}
+
+fn path() -> BoxedStrategy<PathFilter> {
+    let part = prop_oneof![
+        "[a-z]{1,8}",
+        // Everything that needs care in a word, in YAML or in a terminal.
+        "[ ,=@:+\\\\\"'#{}\\[\\]&*!|>%~?\n\t\u{85}\u{2028}\u{feff}äé漢😀.-]{1,6}",
+        "[^/\0]{1,6}",
+    ];
+    (vec(part, 0..5), any::<bool>())
+        .prop_filter_map("a path is normalised", |(parts, slash)| {
+            let path = format!("/{}", parts.join("/"));
+            let path = if slash && path != "/" {
+                format!("{path}/")
+            } else {
+                path
+            };
+            path.parse().ok()
+        })
+        .boxed()
+}
+
+fn common(
+    probability: BoxedStrategy<Option<Share>>,
+    kind: FaultKind,
+) -> impl Strategy<Value = Fault> {
+    let mechanisms = kind.mechanisms();
+    (
+        probability,
+        option::of(when()),
+        option::of(1..=u64::MAX),
+        option::of(any::<u64>()),
+        option::of(lifetime()),
+        option::of(prop_oneof![Just(Duration::ZERO), lifetime()]),
+        option::of(pulse()),
+        any::<bool>(),
+        option::of(proptest::sample::select(mechanisms)),
+    )
+        .prop_map(
+            move |(probability, when, times, seed, duration, after, pulse, shadow, mechanism)| {
+                Fault {
+                    id: kind.name().to_owned(),
+                    target: None,
+                    kind: kind.clone(),
+                    common: Common {
+                        probability,
+                        when,
+                        times,
+                        seed,
+                        duration,
+                        after,
+                        pulse,
+                        shadow,
+                        mechanism,
+                    },
+                }
+            },
+        )
+}
+
+/// As it comes from a word: the default id and no target.
+pub(crate) fn fault() -> BoxedStrategy<Fault> {
+    let errno =
+        proptest::sample::select((1..=133).filter_map(Errno::from_number).collect::<Vec<_>>());
+    let file = (errno, option::of(path()), any::<bool>())
+        .prop_map(|(errno, path, include_exec)| {
+            FaultKind::FileError(FileError {
+                ops: vec![FileOp::Open],
+                errno,
+                path,
+                include_exec,
+            })
+        })
+        .prop_flat_map(|kind| common(option::of(share()).boxed(), kind));
+    let net = share()
+        .prop_map(|share| {
+            FaultKind::NetLoss(NetLoss {
+                share,
+                direction: Direction::Ingress,
+            })
+        })
+        .prop_flat_map(|kind| common(Just(None).boxed(), kind));
+    prop_oneof![file.boxed(), net.boxed()].boxed()
+}
+
+fn target(pid: bool) -> BoxedStrategy<Target> {
+    let cgroup = vec("[a-z0-9][a-z0-9.@_ :#\\\\ä-]{0,12}", 1..4)
+        .prop_map(|parts| Target::Cgroup(format!("/{}", parts.join("/"))));
+    let unit = "[a-zA-Z0-9:_.\\\\@-]{0,20}[a-z]\\.(service|scope|slice)".prop_map(Target::Unit);
+    if pid {
+        prop_oneof![cgroup, unit, (2..=4_194_304_u32).prop_map(Target::Pid)].boxed()
+    } else {
+        prop_oneof![cgroup, unit].boxed()
+    }
+}
+
+/// Valid by itself, as a file has to be.
+pub(crate) fn experiment() -> BoxedStrategy<Experiment> {
+    let label = || "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?";
+    let faults = vec(
+        (fault(), option::of(label()), option::of(target(true))),
+        1..5,
+    );
+    (
+        label(),
+        option::of(target(false)),
+        option::of(lifetime()),
+        option::of(any::<u64>()),
+        faults,
+    )
+        .prop_map(|(name, target, duration, seed, faults)| {
+            let mut faults: Vec<Fault> = faults
+                .into_iter()
+                .map(|(mut fault, id, own)| {
+                    fault.id = id.unwrap_or(fault.id);
+                    let is_net = matches!(fault.kind, FaultKind::NetLoss(_));
+                    fault.target = own.filter(|own| !(is_net && matches!(own, Target::Pid(_))));
+                    if target.is_none() && fault.target.is_none() {
+                        fault.target = Some(Target::Unit("some.service".to_owned()));
+                    }
+                    if duration.is_none() && fault.common.duration.is_none() {
+                        fault.common.duration = Some(MAX_DURATION);
+                    }
+                    fault
+                })
+                .collect();
+            number_default_ids(&mut faults);
+            faults.sort_by(|a, b| a.id.cmp(&b.id));
+            faults.dedup_by(|a, b| a.id == b.id);
+            Experiment {
+                name,
+                target,
+                duration,
+                seed,
+                faults,
+            }
+        })
+        .boxed()
+}

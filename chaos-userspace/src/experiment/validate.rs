@@ -1,0 +1,324 @@
+//! The rules that an experiment keeps however it was written: file, words or wire.
+
+use std::collections::HashMap;
+
+use super::{
+    Direction, Experiment, Fault, FaultKind, Target,
+    keys::{Kind, ON_FAULT},
+    names::{MAX_PID, bad_pid, check_label, check_unit},
+    paths::check_cgroup,
+    schedule::{check_at_most, check_lifetime},
+    violation::{BadValue, Collector, Violation, Violations},
+    wording::{either, quoted},
+};
+
+/// What an experiment has to say by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Complete {
+    /// Everything: each fault has a target and a duration, and no command is started.
+    File,
+    /// `kchaos run` supplies its command as the target, and its command's life as the duration.
+    Run,
+}
+
+/// In which form remedies are worded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Word,
+    File,
+}
+
+impl Form {
+    /// A key with its value.
+    pub(super) fn pair(self, key: &str, value: &str) -> String {
+        match self {
+            Self::Word => format!("{key}={value}"),
+            Self::File => format!("{key}: {value}"),
+        }
+    }
+}
+
+/// A rule that a fault breaks, by the key that has to change.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub(super) key: &'static str,
+    pub(super) bad: BadValue,
+}
+
+impl Experiment {
+    /// More faults than this are no experiment any more.
+    pub const MAX_FAULTS: usize = 64;
+
+    /// Checks every rule that is not about this machine.
+    ///
+    /// # Errors
+    /// Every violation, by the path that the field has in a file.
+    pub fn validate(&self, complete: Complete) -> Result<(), Violations> {
+        let mut found = Collector::default();
+        self.rules(complete, &mut found);
+        found.finish(())
+    }
+
+    pub(super) fn rules(&self, complete: Complete, found: &mut Collector) {
+        let mut check = |field: &str, result: Result<(), BadValue>| {
+            found.extend(result.err().map(|bad| Violation::of(field, bad)));
+        };
+        check("metadata.name", check_label(&self.name, false));
+        if let Some(target) = &self.target {
+            check(&target.field("spec.target"), target.check(complete));
+        }
+        check(
+            "spec.duration",
+            self.duration.map_or(Ok(()), check_lifetime),
+        );
+        check("spec.faults", check_number(self.faults.len()));
+
+        let mut ids = HashMap::new();
+        for (i, fault) in self.faults.iter().enumerate() {
+            let path = format!("spec.faults[{i}]");
+            let mut check = |field: String, result: Result<(), BadValue>| {
+                found.extend(result.err().map(|bad| Violation::of(field, bad)));
+            };
+            check(format!("{path}.id"), check_label(&fault.id, true));
+            let first = *ids.entry(&fault.id).or_insert(i);
+            if first != i {
+                let id = quoted(&fault.id);
+                let problem = format!("{id} is the id of spec.faults[{first}] already");
+                let bad = BadValue::new(problem, "give each fault an id of its own");
+                check(format!("{path}.id"), Err(bad));
+            }
+            if let Some(target) = &fault.target {
+                check(
+                    target.field(&format!("{path}.target")),
+                    target.check(complete),
+                );
+            }
+            if let Some(target) = fault.target.as_ref().or(self.target.as_ref()) {
+                check(format!("{path}.target"), fault.kind.check_target(target));
+            }
+            for broken in fault.rules(Form::File) {
+                check(
+                    format!("{path}.{}", place(&fault.kind, broken.key)),
+                    Err(broken.bad),
+                );
+            }
+        }
+        if complete == Complete::File {
+            self.check_inherited(found);
+        }
+    }
+
+    /// That each fault has a target and a duration: its own, or the experiment's.
+    fn check_inherited(&self, found: &mut Collector) {
+        let mut missing = |what: &str, remedy: &str, lacks: &dyn Fn(&Fault) -> bool| {
+            let lacking: Vec<String> = self
+                .faults
+                .iter()
+                .enumerate()
+                .filter(|(_, fault)| lacks(fault))
+                .map(|(i, _)| format!("spec.faults[{i}]"))
+                .collect();
+            let problem = if lacking.len() == self.faults.len() {
+                "is missing".to_owned()
+            } else if let [one] = lacking.as_slice() {
+                format!("is missing, and {one} has none of its own")
+            } else if let [first, others @ ..] = lacking.as_slice() {
+                format!(
+                    "is missing, and {first} and {} more have none of their own",
+                    others.len()
+                )
+            } else {
+                return;
+            };
+            found.push(Violation::new(format!("spec.{what}"), problem).with_remedy(remedy));
+        };
+        if self.target.is_none() {
+            let remedy = "say what is hit, such as target: {unit: nginx.service}";
+            missing("target", remedy, &|fault| fault.target.is_none());
+        }
+        if self.duration.is_none() {
+            let remedy = "say for how long, such as duration: 30s";
+            missing("duration", remedy, &|fault| fault.common.duration.is_none());
+        }
+    }
+}
+
+fn check_number(faults: usize) -> Result<(), BadValue> {
+    let max = Experiment::MAX_FAULTS;
+    match faults {
+        0 => Err(BadValue::new("has no fault", "say at least one")),
+        n if n > max => Err(BadValue::new(
+            format!("has {n} faults"),
+            format!("say at most {max}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Where a key stands below its fault in a file.
+pub(super) fn place(kind: &FaultKind, key: &str) -> String {
+    if ON_FAULT.iter().any(|on_fault| on_fault.name == key) {
+        key.to_owned()
+    } else {
+        format!("{}.{key}", Kind::of(kind).block)
+    }
+}
+
+impl Target {
+    /// The path of its only key.
+    fn field(&self, path: &str) -> String {
+        let key = match self {
+            Self::Cgroup(_) => "cgroup",
+            Self::Unit(_) => "unit",
+            Self::Pid(_) => "pid",
+            Self::Command(_) => "command",
+        };
+        format!("{path}.{key}")
+    }
+
+    fn check(&self, complete: Complete) -> Result<(), BadValue> {
+        match self {
+            Self::Cgroup(path) => check_cgroup(path),
+            Self::Unit(name) => check_unit(name),
+            Self::Pid(1) => Err(BadValue::new("1 is init", "name another process")),
+            Self::Pid(pid) if *pid < 2 || *pid > MAX_PID => Err(bad_pid((*pid).into())),
+            Self::Command(_) if complete == Complete::File => Err(BadValue::new(
+                "only `kchaos run` starts a command",
+                "use that, or name a cgroup, a unit or a pid",
+            )),
+            Self::Command(words) if words.first().is_none_or(String::is_empty) => Err(
+                BadValue::new("names no program", "say the program and its arguments"),
+            ),
+            Self::Command(words) if words.iter().any(|word| word.contains('\0')) => Err(
+                BadValue::new("has a zero byte in it", "no argument has one"),
+            ),
+            Self::Pid(_) | Self::Command(_) => Ok(()),
+        }
+    }
+}
+
+impl FaultKind {
+    fn check_target(&self, target: &Target) -> Result<(), BadValue> {
+        match (self, target) {
+            (Self::NetLoss(_), Target::Pid(_)) => Err(BadValue::new(
+                "net.loss can't hit a pid: packets have none",
+                "name a cgroup or a unit",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Fault {
+    /// The rules of the fault alone, worded for one form.
+    pub(super) fn rules(&self, form: Form) -> Vec<Broken> {
+        let mut broken = Vec::new();
+        let mut check = |key, result: Result<(), BadValue>| {
+            broken.extend(result.err().map(|bad| Broken { key, bad }));
+        };
+        match &self.kind {
+            FaultKind::FileError(fault) => {
+                let repeats = (1..fault.ops.len()).any(|i| fault.ops[..i].contains(&fault.ops[i]));
+                if fault.ops.is_empty() {
+                    check("ops", Err(BadValue::new("names no operation", "say open")));
+                } else if repeats {
+                    check("ops", Err(BadValue::new("names one twice", "name it once")));
+                }
+                check(
+                    "path",
+                    fault.path.as_ref().map_or(Ok(()), super::PathFilter::check),
+                );
+            }
+            FaultKind::NetLoss(fault) => {
+                check("direction", check_direction(fault.direction, form));
+                let probability = match self.common.probability {
+                    Some(_) => Err(BadValue::new(
+                        "net.loss has none: its effect is the share",
+                        "leave it out and say the share alone",
+                    )),
+                    None => Ok(()),
+                };
+                check("probability", probability);
+            }
+        }
+        let common = &self.common;
+        check("when", common.when.map_or(Ok(()), |when| when.check()));
+        check(
+            "times",
+            match common.times {
+                Some(0) => Err(BadValue::new(
+                    "is 0: nothing would be hit",
+                    "say at least 1",
+                )),
+                _ => Ok(()),
+            },
+        );
+        check("after", common.after.map_or(Ok(()), check_at_most));
+        check("duration", common.duration.map_or(Ok(()), check_lifetime));
+        check("pulse", common.pulse.map_or(Ok(()), |pulse| pulse.check()));
+        if let Some(mechanism) = common.mechanism
+            && !self.kind.mechanisms().contains(&mechanism)
+        {
+            let names: Vec<&str> = self.kind.mechanisms().iter().map(|m| m.name()).collect();
+            check(
+                "mechanism",
+                Err(BadValue::new(
+                    format!("{mechanism} can't do {}", self.kind.name()),
+                    format!("say {}", either(&names)),
+                )),
+            );
+        }
+        broken
+    }
+}
+
+fn check_direction(direction: Direction, form: Form) -> Result<(), BadValue> {
+    let problem = match direction {
+        Direction::Ingress => return Ok(()),
+        Direction::Egress => "egress is not in this version",
+        Direction::Both => "both, which is the default, is not in this version",
+    };
+    Err(BadValue::new(
+        problem,
+        format!(
+            "say {} (egress comes with the other network faults: today the sender would get an \
+             error, which is not a loss)",
+            form.pair("direction", Direction::Ingress.name())
+        ),
+    ))
+}
+
+/// Gives the faults whose id is the name of their kind numbers from the second of a name on, as in
+/// `net.loss-2`, without touching any other; for faults that come from words.
+pub fn number_default_ids(faults: &mut [Fault]) {
+    let is_default: Vec<bool> = faults
+        .iter()
+        .map(|fault| fault.id == fault.kind.name())
+        .collect();
+    number_ids(faults, &is_default);
+}
+
+/// The same for the faults that are marked.
+pub(super) fn number_ids(faults: &mut [Fault], is_default: &[bool]) {
+    let mut taken: Vec<String> = faults
+        .iter()
+        .zip(is_default)
+        .filter(|(_, is_default)| !**is_default)
+        .map(|(fault, _)| fault.id.clone())
+        .collect();
+    for (fault, _) in faults
+        .iter_mut()
+        .zip(is_default)
+        .filter(|(_, is_default)| **is_default)
+    {
+        let kind = fault.kind.name();
+        let mut id = kind.to_owned();
+        let mut number = 2;
+        while taken.contains(&id) {
+            id = format!("{kind}-{number}");
+            number += 1;
+        }
+        taken.push(id.clone());
+        fault.id = id;
+    }
+}

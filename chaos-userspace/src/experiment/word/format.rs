@@ -1,0 +1,93 @@
+//! A fault as a word again, and what is wrong with a word, shown under it.
+
+use std::fmt::{Display, Write as _};
+
+use crate::experiment::{Fault, FaultKind, quantity::format_duration, violation::Violations};
+
+/// The fault as a word that [`parse`](super::parse) reads back as the same, except for its id and its target,
+/// which no word has.
+pub fn format(fault: &Fault) -> String {
+    let mut out = Out(fault.kind.name().to_owned());
+    let common = &fault.common;
+    match &fault.kind {
+        FaultKind::FileError(file) => {
+            let ops: Vec<&str> = file.ops.iter().map(|op| op.name()).collect();
+            out.push(':', &ops.join("+"));
+            out.push('=', &file.errno);
+        }
+        FaultKind::NetLoss(net) => out.push('=', &net.share),
+    }
+    if let Some(probability) = common.probability {
+        out.push('@', &probability);
+    }
+    match &fault.kind {
+        FaultKind::FileError(file) => {
+            out.key("path", file.path.as_ref());
+            out.key("includeExec", file.include_exec.then_some(true));
+        }
+        // Said even where it is the default: it is the first thing that one asks about a loss.
+        FaultKind::NetLoss(net) => out.key("direction", Some(net.direction)),
+    }
+    out.key("when", common.when);
+    out.key("times", common.times);
+    out.key("seed", common.seed);
+    out.key("after", common.after.map(format_duration));
+    out.key("duration", common.duration.map(format_duration));
+    out.key("pulse", common.pulse);
+    out.key("shadow", common.shadow.then_some(true));
+    out.key("mechanism", common.mechanism);
+    out.0
+}
+
+struct Out(String);
+
+impl Out {
+    fn push(&mut self, separator: char, value: &dyn Display) {
+        // Writing into a String can't fail.
+        write!(self.0, "{separator}{value}").ok();
+    }
+
+    fn key(&mut self, key: &str, value: Option<impl Display>) {
+        if let Some(value) = value {
+            let value = value.to_string().replace('\\', "\\\\").replace(',', "\\,");
+            write!(self.0, ",{key}={value}").ok();
+        }
+    }
+}
+
+/// What is wrong with a word, each violation under its place in the word.
+///
+/// ```text
+/// file.error:open=EFOO
+///                 ^^^^
+/// errno: 'EFOO' is not the name of an errno; did you mean EIO?
+/// ```
+pub fn render(word: &str, violations: &Violations) -> String {
+    let mut out = String::new();
+    for (i, violation) in violations.iter().enumerate() {
+        if i > 0 {
+            out.push('\n');
+        }
+        if let Some(span) = &violation.span {
+            let before = word.get(..span.start).map_or(0, columns);
+            let width = word.get(span.clone()).map_or(1, columns).max(1);
+            out.extend(word.chars().map(visible));
+            write!(out, "\n{:before$}{:^<width$}\n", "", "").ok();
+        }
+        writeln!(out, "{violation}").ok();
+    }
+    out
+}
+
+fn columns(text: &str) -> usize {
+    text.chars().count()
+}
+
+/// One column for what would move the cursor.
+fn visible(c: char) -> char {
+    if c.is_control() {
+        char::REPLACEMENT_CHARACTER
+    } else {
+        c
+    }
+}

@@ -1,0 +1,178 @@
+//! An experiment as a file again.
+
+use std::fmt::Write as _;
+
+use super::{API_VERSION, KIND};
+use crate::experiment::{
+    Experiment, Fault, FaultKind, Target, keys::Kind, quantity::format_duration,
+};
+
+/// The experiment as a file that [`parse`](super::parse) reads back as the same.
+pub fn format(experiment: &Experiment) -> String {
+    let mut out = Out::default();
+    out.line(0, "apiVersion", API_VERSION);
+    out.line(0, "kind", KIND);
+    out.open(0, "metadata");
+    out.line(2, "name", &scalar(&experiment.name));
+    out.open(0, "spec");
+    if let Some(target) = &experiment.target {
+        out.target(2, target);
+    }
+    if let Some(duration) = experiment.duration {
+        out.line(2, "duration", &format_duration(duration));
+    }
+    if let Some(seed) = experiment.seed {
+        out.line(2, "seed", &seed.to_string());
+    }
+    if experiment.faults.is_empty() {
+        out.line(2, "faults", "[]");
+    } else {
+        out.open(2, "faults");
+    }
+    for fault in &experiment.faults {
+        for line in format_fault(fault).lines() {
+            // Writing into a String can't fail.
+            writeln!(out.0, "  {line}").ok();
+        }
+    }
+    out.0
+}
+
+/// One fault as an item of the list of faults, not indented.
+pub fn format_fault(fault: &Fault) -> String {
+    let mut out = Out("- ".to_owned());
+    let common = &fault.common;
+    out.line(0, "id", &scalar(&fault.id));
+    if let Some(target) = &fault.target {
+        out.target(2, target);
+    }
+    out.option(2, "after", common.after.map(format_duration));
+    out.option(2, "duration", common.duration.map(format_duration));
+    out.option(2, "pulse", common.pulse);
+    out.open(2, Kind::of(&fault.kind).block);
+    match &fault.kind {
+        FaultKind::FileError(file) => {
+            let ops: Vec<&str> = file.ops.iter().map(|op| op.name()).collect();
+            out.line(4, "ops", &format!("[{}]", ops.join(", ")));
+            out.option(4, "errno", Some(file.errno));
+            out.option(
+                4,
+                "path",
+                file.path.as_ref().map(|path| scalar(path.as_str())),
+            );
+            out.option(4, "includeExec", file.include_exec.then_some(true));
+        }
+        FaultKind::NetLoss(net) => {
+            out.option(4, "share", Some(net.share));
+            out.option(4, "direction", Some(net.direction));
+        }
+    }
+    out.option(4, "probability", common.probability);
+    // Quoted always, so that the type does not change from one `when` to the next.
+    out.option(4, "when", common.when.map(|when| quoted(&when.to_string())));
+    out.option(4, "times", common.times);
+    out.option(4, "seed", common.seed);
+    out.option(4, "shadow", common.shadow.then_some(true));
+    out.option(4, "mechanism", common.mechanism);
+    out.0
+}
+
+#[derive(Default)]
+struct Out(String);
+
+impl Out {
+    fn open(&mut self, indent: usize, key: &str) {
+        // Writing into a String can't fail.
+        writeln!(self.0, "{:indent$}{key}:", "").ok();
+    }
+
+    fn line(&mut self, indent: usize, key: &str, value: &str) {
+        writeln!(self.0, "{:indent$}{key}: {value}", "").ok();
+    }
+
+    fn option(&mut self, indent: usize, key: &str, value: Option<impl ToString>) {
+        if let Some(value) = value {
+            self.line(indent, key, &value.to_string());
+        }
+    }
+
+    fn target(&mut self, indent: usize, target: &Target) {
+        self.open(indent, "target");
+        let indent = indent + 2;
+        match target {
+            Target::Cgroup(path) => self.line(indent, "cgroup", &scalar(path)),
+            Target::Unit(name) => self.line(indent, "unit", &scalar(name)),
+            Target::Pid(pid) => self.line(indent, "pid", &pid.to_string()),
+            Target::Command(words) => {
+                let words: Vec<String> = words.iter().map(|word| scalar(word)).collect();
+                self.line(indent, "command", &format!("[{}]", words.join(", ")));
+            }
+        }
+    }
+}
+
+/// A text that is read as that text, also by readers of YAML 1.1 and inside `[ ]`.
+fn scalar(text: &str) -> String {
+    if is_plain(text) {
+        text.to_owned()
+    } else {
+        quoted(text)
+    }
+}
+
+/// Cautious: what this lets pass is a text everywhere.
+fn is_plain(text: &str) -> bool {
+    let starts_well = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
+    let goes_on_well = text
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"/._@-".contains(&b));
+    let words = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
+    starts_well && goes_on_well && !words.contains(&text.to_ascii_lowercase().as_str())
+}
+
+fn quoted(text: &str) -> String {
+    let mut out = "\"".to_owned();
+    for c in text.chars() {
+        let code = u32::from(c);
+        match c {
+            '"' | '\\' => {
+                out.push('\\');
+                out.push(c);
+            }
+            ' '..='~' | '\u{a0}'..='\u{d7ff}' if !matches!(code, 0x2028 | 0x2029) => out.push(c),
+            // Writing into a String can't fail.
+            _ if code < 0x100 => {
+                write!(out, "\\x{code:02x}").ok();
+            }
+            _ if code < 0x1_0000 => {
+                write!(out, "\\u{code:04x}").ok();
+            }
+            _ => {
+                write!(out, "\\U{code:08x}").ok();
+            }
+        }
+    }
+    out.push('"');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_a_text_everywhere_is_plain() {
+        for text in ["nginx.service", "/d/f", "a-b_c@d", "x"] {
+            assert_eq!(scalar(text), text);
+        }
+        for text in [
+            "", "5", "1e3", "no", "Null", "~", "- a", "a: b", "a#", "a,b", "-x", ".5", "ä",
+        ] {
+            assert_eq!(scalar(text), format!("\"{text}\""));
+        }
+        assert_eq!(
+            scalar("\n\"\\\u{85}\u{2028}\u{feff}\u{1f600}"),
+            r#""\x0a\"\\\x85\u2028\ufeff\U0001f600""#
+        );
+    }
+}

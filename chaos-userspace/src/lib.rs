@@ -1,0 +1,16 @@
+//! Loader, agent, scheduler and command line of kchaos.
+
+#![deny(missing_docs)]
+
+pub mod agent;
+pub mod api;
+pub mod cli;
+pub mod engine;
+pub mod experiment;
+pub mod fault;
+pub mod heal;
+pub mod node;
+pub mod run;
+pub mod scheduler;
+pub mod support;
+pub mod target;

@@ -1,0 +1,305 @@
+//! The real node: plans that are live in this kernel.
+
+use std::{
+    collections::HashMap,
+    os::fd::{AsFd as _, BorrowedFd},
+    time::Duration,
+};
+
+use chaos_common::limits::PLANS;
+use nix::time::{ClockId, clock_gettime};
+
+use super::{FaultStatus, NodeControl, NodeError, Plan, PlanStatus};
+use crate::{
+    engine::{EngineError, Hooks, Object, RuleNumber},
+    experiment::{Complete, Experiment, Fault, Mechanism, word},
+    fault::{self, Timing},
+    support,
+    target::{CgroupTree, Resolved, TargetError},
+};
+
+type Way = (Object, Mechanism);
+
+/// This machine's node. Dropping it ends everything that it holds.
+#[derive(Debug)]
+pub struct Node {
+    tree: CgroupTree,
+    /// Loaded and attached; only as long as a plan needs them.
+    hooks: HashMap<Way, Hooks>,
+    /// Ways that have passed their self-test, and why others have not.
+    probed: HashMap<Way, Result<(), String>>,
+    plans: HashMap<String, Live>,
+    next_rule: RuleNumber,
+}
+
+#[derive(Debug)]
+struct Live {
+    slot: u32,
+    faults: Vec<LiveFault>,
+}
+
+#[derive(Debug)]
+struct LiveFault {
+    id: String,
+    word: String,
+    target: Resolved,
+    way: Way,
+    not_covered: Vec<String>,
+    rule: RuleNumber,
+    deadline_ns: u64,
+}
+
+impl Node {
+    /// Looks at this machine; touches nothing yet.
+    ///
+    /// # Errors
+    /// [`NodeError::Unsupported`] when no cgroup v2 tree is mounted.
+    pub fn new() -> Result<Self, NodeError> {
+        Ok(Self {
+            tree: CgroupTree::find()?,
+            hooks: HashMap::new(),
+            probed: HashMap::new(),
+            plans: HashMap::new(),
+            next_rule: 1,
+        })
+    }
+
+    fn try_apply(&mut self, plan: &Plan, live: &mut Live) -> Result<(), NodeError> {
+        let experiment = &plan.experiment;
+        let mut rules = Vec::new();
+        for (index, fault) in experiment.faults.iter().enumerate() {
+            let field = |name: &str| format!("spec.faults[{index}].{name}");
+            let (target, named) = match (&fault.target, &experiment.target) {
+                (Some(own), _) => (own, field("target")),
+                (None, Some(shared)) => (shared, "spec.target".to_owned()),
+                (None, None) => return Err(bad(field("target"), "missing")),
+            };
+            let resolved = Resolved::find(&self.tree, target).map_err(|error| match error {
+                TargetError::Bad(problem) => bad(named, &problem),
+                TargetError::Missing(reason) => NodeError::Unsupported(format!("{named}: {reason}")),
+            })?;
+            let way = self.way(fault)?;
+            let rule = self.next_rule;
+            // The last number belongs to the self-test.
+            self.next_rule = if rule >= RuleNumber::MAX - 1 { 1 } else { rule + 1 };
+            rules.push((index, fault, way, rule));
+            live.faults.push(LiveFault {
+                id: fault.id.clone(),
+                word: word::format(fault),
+                not_covered: fault::not_covered(&fault.kind),
+                target: resolved,
+                way,
+                rule,
+                deadline_ns: 0,
+            });
+        }
+        // Everything slow lies behind: durations count from here.
+        let now_ns = boot_time_ns()?;
+        for ((index, fault, way, rule), held) in rules.into_iter().zip(&mut live.faults) {
+            let timing = timing(now_ns, fault, experiment).ok_or_else(|| {
+                bad(format!("spec.faults[{index}].duration"), "missing")
+            })?;
+            let index = u32::try_from(index).unwrap_or(u32::MAX);
+            let spec = fault::compile(fault, index, live.slot, &timing);
+            held.deadline_ns = spec.config.deadline_ns;
+            let cgroup: Option<BorrowedFd<'_>> = match &held.target {
+                Resolved::Cgroup(cgroup) => Some(cgroup.as_fd()),
+                Resolved::Process(_) => None,
+            };
+            let hooks = self.hooks.get_mut(&way).ok_or_else(|| lost(way))?;
+            hooks.add(rule, held.target.place(), cgroup, spec)?;
+        }
+        self.arm(live, true)
+    }
+
+    /// The first mechanism of the fault's ladder that works here, loaded.
+    fn way(&mut self, fault: &Fault) -> Result<Way, NodeError> {
+        let object = fault::object(&fault.kind);
+        let ladder = fault::ladder(&fault.kind);
+        let asked = fault.common.mechanism;
+        let mut reasons = Vec::new();
+        for mechanism in ladder.iter().copied() {
+            if asked.is_some_and(|asked| asked != mechanism) {
+                continue;
+            }
+            match self.ready((object, mechanism)) {
+                Ok(()) => return Ok((object, mechanism)),
+                Err(reason) => reasons.push(format!("  {mechanism}: {reason}")),
+            }
+        }
+        let mut text = format!(
+            "fault {}: this node can't do {}:\n{}",
+            fault.id,
+            fault.kind.name(),
+            reasons.join("\n")
+        );
+        if asked.is_some() && ladder.len() > 1 {
+            let others: Vec<&str> = ladder
+                .iter()
+                .filter(|other| Some(**other) != asked)
+                .filter(|other| self.ready((object, **other)).is_ok())
+                .map(|other| other.name())
+                .collect();
+            self.drop_idle();
+            if !others.is_empty() {
+                text.push_str(&format!("\n  would work here: mechanism={}", others.join(", ")));
+            }
+        }
+        Err(NodeError::Unsupported(text))
+    }
+
+    /// Loads a way, and tries it out the first time.
+    fn ready(&mut self, way: Way) -> Result<(), String> {
+        if self.hooks.contains_key(&way) {
+            return Ok(());
+        }
+        let hooks = match self.probed.get(&way) {
+            Some(Err(reason)) => return Err(reason.clone()),
+            Some(Ok(())) => Hooks::load(way.0, way.1).map_err(|error| error.to_string())?,
+            None => match support::probe(way.0, way.1) {
+                Ok(hooks) => {
+                    self.probed.insert(way, Ok(()));
+                    hooks
+                }
+                Err(missing) => {
+                    self.probed.insert(way, Err(missing.reason.clone()));
+                    return Err(missing.reason);
+                }
+            },
+        };
+        self.hooks.insert(way, hooks);
+        Ok(())
+    }
+
+    fn arm(&mut self, live: &Live, armed: bool) -> Result<(), NodeError> {
+        let mut ways: Vec<Way> = live.faults.iter().map(|fault| fault.way).collect();
+        ways.dedup();
+        for way in ways {
+            if let Some(hooks) = self.hooks.get_mut(&way) {
+                hooks.arm(live.slot, armed)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn statuses(&self, id: &str, live: &Live) -> Result<PlanStatus, NodeError> {
+        let now_ns = boot_time_ns()?;
+        let faults = live
+            .faults
+            .iter()
+            .map(|fault| {
+                let hooks = self.hooks.get(&fault.way).ok_or_else(|| lost(fault.way))?;
+                Ok(FaultStatus {
+                    fault: fault.id.clone(),
+                    word: fault.word.clone(),
+                    target: fault.target.to_string(),
+                    mechanism: fault.way.1,
+                    not_covered: fault.not_covered.clone(),
+                    remaining: Duration::from_nanos(fault.deadline_ns.saturating_sub(now_ns)),
+                    ended: fault.target.gone(),
+                    counters: hooks.counters(fault.rule)?,
+                })
+            })
+            .collect::<Result<Vec<_>, NodeError>>()?;
+        Ok(PlanStatus { id: id.to_owned(), faults })
+    }
+
+    fn free_slot(&self) -> Result<u32, NodeError> {
+        (0..support::SELF_TEST_PLAN)
+            .find(|slot| !self.plans.values().any(|live| live.slot == *slot))
+            .ok_or_else(|| {
+                NodeError::Unsupported(format!("a node can hold {} plans at a time", PLANS - 1))
+            })
+    }
+
+    /// Takes the rules of a plan out of the kernel, and whatever only they needed.
+    fn remove(&mut self, live: &Live) {
+        for fault in &live.faults {
+            if let Some(hooks) = self.hooks.get_mut(&fault.way) {
+                hooks.remove(fault.rule);
+            }
+        }
+        self.drop_idle();
+    }
+
+    fn drop_idle(&mut self) {
+        self.hooks.retain(|_, hooks| !hooks.is_idle());
+    }
+}
+
+impl NodeControl for Node {
+    fn apply(&mut self, plan: &Plan) -> Result<PlanStatus, NodeError> {
+        if self.plans.contains_key(&plan.id) {
+            return Err(bad("id".to_owned(), "a plan of this identity lives here already"));
+        }
+        plan.experiment
+            .validate(Complete::Run)
+            .map_err(|violations| bad("spec".to_owned(), &violations.to_string()))?;
+        let mut live = Live { slot: self.free_slot()?, faults: Vec::new() };
+        let armed =
+            self.try_apply(plan, &mut live).and_then(|()| self.statuses(&plan.id, &live));
+        match armed {
+            Ok(status) => {
+                self.plans.insert(plan.id.clone(), live);
+                Ok(status)
+            }
+            Err(error) => {
+                if let Err(disarm) = self.arm(&live, false) {
+                    tracing::warn!(%disarm, "plan could not be disarmed");
+                }
+                self.remove(&live);
+                Err(error)
+            }
+        }
+    }
+
+    fn status(&mut self, id: &str) -> Result<PlanStatus, NodeError> {
+        let live = self.plans.get(id).ok_or_else(|| NodeError::UnknownPlan(id.to_owned()))?;
+        self.statuses(id, live)
+    }
+
+    fn stop(&mut self, id: &str) -> Result<PlanStatus, NodeError> {
+        let live = self.plans.remove(id).ok_or_else(|| NodeError::UnknownPlan(id.to_owned()))?;
+        let disarmed = self.arm(&live, false);
+        let last = self.statuses(id, &live);
+        self.remove(&live);
+        disarmed.and(last)
+    }
+}
+
+fn timing(now_ns: u64, fault: &Fault, experiment: &Experiment) -> Option<Timing> {
+    Some(Timing {
+        now_ns,
+        duration: fault.common.duration.or(experiment.duration)?,
+        seed: experiment.seed.unwrap_or(0),
+    })
+}
+
+fn boot_time_ns() -> Result<u64, NodeError> {
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME)
+        .map_err(|error| NodeError::Kernel(format!("CLOCK_BOOTTIME: {error}")))?;
+    Ok(u64::try_from(Duration::from(now).as_nanos()).unwrap_or(u64::MAX))
+}
+
+fn bad(field: String, problem: &str) -> NodeError {
+    NodeError::BadPlan { field, problem: problem.to_owned() }
+}
+
+fn lost(way: Way) -> NodeError {
+    NodeError::Kernel(format!("the programs for {} are gone", way.0.name()))
+}
+
+impl From<EngineError> for NodeError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Full(text) => Self::Unsupported(text),
+            other => Self::Kernel(other.to_string()),
+        }
+    }
+}
+
+impl From<TargetError> for NodeError {
+    fn from(error: TargetError) -> Self {
+        Self::Unsupported(error.to_string())
+    }
+}

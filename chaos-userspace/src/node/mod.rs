@@ -1,0 +1,114 @@
+//! One node: resolves targets, picks mechanisms, and holds what is live in this kernel.
+//!
+//! Everything here is synchronous and may block for as long as the kernel takes; async callers use
+//! a blocking thread. Dropping a [`Node`] ends everything that it holds.
+
+use std::{fmt, time::Duration};
+
+use crate::experiment::{Experiment, Mechanism};
+
+/// What one node is asked to do: the part of an experiment for that node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Unique on the node for as long as the plan lives; chosen by whoever sends it.
+    pub id: String,
+    /// Validated; every fault has a target and a duration.
+    pub experiment: Experiment,
+}
+
+/// What became of one fault of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FaultStatus {
+    /// [`crate::experiment::Fault::id`]
+    pub fault: String,
+    /// The fault as one shell word.
+    pub word: String,
+    /// The resolved target, for people: `cgroup /a/b`, `pid 17 (nginx)`.
+    pub target: String,
+    /// How it is done here.
+    pub mechanism: Mechanism,
+    /// What this mechanism can't see here, in words; empty when nothing is known.
+    pub not_covered: Vec<String>,
+    /// Until the fault's own deadline; zero once it has passed.
+    pub remaining: Duration,
+    /// Why the fault can hit nothing any more before its deadline, such as a cgroup that is gone.
+    pub ended: Option<String>,
+    /// What the kernel counted.
+    pub counters: Counters,
+}
+
+/// What the kernel counted for one fault, summed over its rules and CPUs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Events of the fault's hook in the target.
+    pub considered: u64,
+    /// Of these, events that passed the filters while the fault was live.
+    pub matched: u64,
+    /// Of these, events that were hit.
+    pub injected: u64,
+    /// Events that would have been hit, in shadow.
+    pub would_inject: u64,
+    /// Events that `times` let pass.
+    pub over_budget: u64,
+    /// Events after the deadline.
+    pub expired: u64,
+    /// Events that passed because something could not be read.
+    pub error: u64,
+}
+
+/// The faults of one plan, in the order of the experiment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanStatus {
+    /// [`Plan::id`]
+    pub id: String,
+    /// One per fault.
+    pub faults: Vec<FaultStatus>,
+}
+
+/// Why a node did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The plan itself can't be carried out anywhere: exit code 2.
+    #[error("{field}: {problem}")]
+    BadPlan {
+        /// Path of the field, such as `spec.faults[0].target`.
+        field: String,
+        /// What is wrong with it and what to do.
+        problem: String,
+    },
+    /// This node has no mechanism, privilege or target for it: exit code 3.
+    #[error("{0}")]
+    Unsupported(String),
+    /// No plan of that identity lives here.
+    #[error("no plan '{0}' on this node")]
+    UnknownPlan(String),
+    /// The kernel refused something that it should not have: exit code 1.
+    #[error("{0}")]
+    Kernel(String),
+}
+
+/// What an agent needs of its node; [`Node`] is the real one, tests of the layers above use their own.
+pub trait NodeControl: Send + fmt::Debug + 'static {
+    /// Resolves, picks mechanisms and arms. On an error nothing is left behind.
+    ///
+    /// # Errors
+    /// See [`NodeError`].
+    fn apply(&mut self, plan: &Plan) -> Result<PlanStatus, NodeError>;
+
+    /// Counters and state of a live plan.
+    ///
+    /// # Errors
+    /// [`NodeError::UnknownPlan`].
+    fn status(&mut self, id: &str) -> Result<PlanStatus, NodeError>;
+
+    /// Ends a plan and returns its last counters. After it returns no event that starts later is hit.
+    ///
+    /// # Errors
+    /// [`NodeError::UnknownPlan`].
+    fn stop(&mut self, id: &str) -> Result<PlanStatus, NodeError>;
+}
+
+mod live;
+pub mod scratch;
+
+pub use live::Node;

@@ -1,0 +1,173 @@
+//! A process of its own that cleans up after a run when kchaos was killed.
+//!
+//! It holds the reading end of a pipe whose other end only kchaos has. When that breaks it empties
+//! and removes the command's cgroup. It loads nothing and has no BPF descriptor.
+
+use std::{
+    fs, io,
+    io::Read as _,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use crate::{node::scratch, target::Stat};
+
+/// The hidden subcommand that [`main`] stands behind.
+pub const SUBCOMMAND: &str = "guard-of-run";
+
+/// Rounds of moving or killing before giving up: processes may fork meanwhile.
+const ROUNDS: usize = 50;
+
+/// The running guard, seen from kchaos.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Guard {
+    child: Child,
+}
+
+impl Guard {
+    pub(super) fn start(cgroup: &Path) -> io::Result<Self> {
+        let mut command = Command::new("/proc/self/exe");
+        command
+            .arg(SUBCOMMAND)
+            .arg(cgroup)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        // SAFETY: setsid is a plain system call.
+        unsafe {
+            command.pre_exec(|| {
+                // Out of reach of what the terminal sends to the foreground group.
+                if libc::setsid() < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+            });
+        }
+        Ok(Self { child: command.spawn()? })
+    }
+
+    /// Ends the guard when there is nothing left to guard.
+    pub(super) fn dismiss(mut self) {
+        drop(self.child.stdin.take());
+        if let Err(error) = self.child.wait() {
+            tracing::debug!(%error, "the guard was gone already");
+        }
+    }
+}
+
+/// The guard's own program: waits for the end of kchaos, then cleans up.
+///
+/// # Errors
+/// When the cgroup could not be removed.
+pub fn main(cgroup: &Path) -> io::Result<()> {
+    // Anything that is not the end of the pipe is not for us.
+    while io::stdin().read(&mut [0; 16])? != 0 {}
+    if !cgroup.exists() {
+        return Ok(());
+    }
+    clear(cgroup)
+}
+
+/// Kills what still belongs to the run, moves out what had detached itself, and removes the cgroup.
+///
+/// # Errors
+/// When the cgroup could not be removed.
+pub(crate) fn clear(cgroup: &Path) -> io::Result<()> {
+    for_each_process(cgroup, |pid| {
+        if detached(pid) {
+            return Handle::Leave;
+        }
+        Handle::Kill
+    })?;
+    evacuate(cgroup)?;
+    remove_tree(cgroup)
+}
+
+/// Moves every process to the parent cgroup, and removes cgroups that the command made.
+///
+/// # Errors
+/// When a process could not be moved.
+pub(super) fn evacuate(cgroup: &Path) -> io::Result<()> {
+    let Some(parent) = cgroup.parent() else { return Ok(()) };
+    let destination = parent.join("cgroup.procs");
+    for_each_process(cgroup, |_| Handle::Move(destination.clone()))?;
+    for child in children(cgroup) {
+        remove_tree(&child)?;
+    }
+    Ok(())
+}
+
+enum Handle {
+    Leave,
+    Kill,
+    Move(PathBuf),
+}
+
+/// Handles every process of a subtree, again and again until none is left that has to be.
+fn for_each_process(cgroup: &Path, handle: impl Fn(u32) -> Handle) -> io::Result<()> {
+    for _ in 0..ROUNDS {
+        let mut busy = false;
+        for pid in processes(cgroup) {
+            match handle(pid) {
+                Handle::Leave => {}
+                Handle::Kill => {
+                    busy = true;
+                    // SAFETY: takes two integers.
+                    unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) };
+                }
+                Handle::Move(to) => {
+                    busy = true;
+                    match fs::write(&to, pid.to_string()) {
+                        Err(error) if error.raw_os_error() != Some(libc::ESRCH) => {
+                            return Err(error);
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+        if !busy {
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    Err(io::Error::other("processes keep coming"))
+}
+
+/// Whether a process has left the session that it was started in: it leads one, or its leader is
+/// in the cgroup as well. What kchaos started shares kchaos's session, whose leader never is.
+fn detached(pid: u32) -> bool {
+    let Ok(text) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    let Some(session) = Stat::parse(&text).map(|stat| stat.session) else { return false };
+    let cgroup_of = |pid: u32| fs::read_to_string(format!("/proc/{pid}/cgroup")).ok();
+    session == pid
+        || cgroup_of(session).is_some_and(|leader| Some(leader) == cgroup_of(pid))
+}
+
+fn processes(cgroup: &Path) -> Vec<u32> {
+    let mut found: Vec<u32> = fs::read_to_string(cgroup.join("cgroup.procs"))
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|line| line.parse().ok())
+        .filter(|pid| *pid != 0)
+        .collect();
+    for child in children(cgroup) {
+        found.extend(processes(&child));
+    }
+    found
+}
+
+fn children(cgroup: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(cgroup) else { return Vec::new() };
+    entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+fn remove_tree(cgroup: &Path) -> io::Result<()> {
+    for child in children(cgroup) {
+        remove_tree(&child)?;
+    }
+    scratch::remove(cgroup)
+}

@@ -1,0 +1,203 @@
+//! `kchaos run`: a command in a cgroup of its own, with faults that are armed before its first
+//! instruction and gone after its last one.
+
+pub mod guard;
+mod held;
+mod signals;
+
+use std::{
+    ffi::OsString,
+    io,
+    process::ExitStatus,
+    sync::mpsc::{self, RecvTimeoutError},
+    time::{Duration, Instant},
+};
+
+pub use held::StartError;
+
+use self::{
+    guard::Guard,
+    held::{Ended, Held},
+    signals::{Came, Signals},
+};
+use crate::{
+    experiment::{Experiment, Target},
+    node::{Node, NodeControl as _, NodeError, Plan, PlanStatus, scratch::ScratchCgroup},
+    support,
+    target::CgroupTree,
+};
+
+/// The life of a command has no known end, but every rule has one: the longest that there is.
+const COMMANDS_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Program and arguments; at least one.
+    pub command: Vec<OsString>,
+    /// Validated for a run; faults without a target hit the command.
+    pub experiment: Experiment,
+    /// The command is killed after this.
+    pub timeout: Option<Duration>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Outcome {
+    /// How the command ended.
+    pub status: ExitStatus,
+    /// Whether the time was up.
+    pub timed_out: bool,
+    /// The last counters.
+    pub evidence: PlanStatus,
+}
+
+/// Why nothing was run to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Faults could not be armed; the command never started.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// The command could not be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A signal came before the command had started.
+    #[error("ended by signal {0} before the command started")]
+    Interrupted(i32),
+    /// The machine refused something else; the command never started, or has been killed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+enum Event {
+    Ended(Ended),
+    Signal(Came),
+}
+
+/// Runs a command under faults. When this returns nothing of it is left but what the command itself
+/// detached.
+///
+/// # Errors
+/// See [`RunError`].
+pub fn run(request: Request) -> Result<Outcome, RunError> {
+    let io = |what| move |source| RunError::Io { what, source };
+    check_privileges(&request.experiment)?;
+    let (events, inbox) = mpsc::channel();
+    let signals = Signals::catch(events.clone()).map_err(io("catch signals"))?;
+    let tree = CgroupTree::find().map_err(NodeError::from)?;
+    crate::heal::sweep(&tree);
+    let cgroup = ScratchCgroup::make(&tree, "run").map_err(io("make a cgroup"))?;
+    let guard = Guard::start(cgroup.folder()).map_err(io("start the guard"))?;
+    let result = with_cgroup(request, &cgroup, events, &inbox);
+    drop(signals);
+    if let Err(error) = guard::evacuate(cgroup.folder()) {
+        tracing::warn!(%error, "processes could not be moved out of the command's cgroup");
+    }
+    drop(cgroup);
+    guard.dismiss();
+    result
+}
+
+fn with_cgroup(
+    request: Request,
+    cgroup: &ScratchCgroup,
+    events: mpsc::Sender<Event>,
+    inbox: &mpsc::Receiver<Event>,
+) -> Result<Outcome, RunError> {
+    // Forked before anything is loaded, so that the child holds no BPF descriptor.
+    let held = match Held::start(&request.command, cgroup, events) {
+        Ok(held) => held,
+        // The child's own reason says more.
+        Err(source) => match inbox.recv_timeout(Duration::from_secs(1)) {
+            Ok(Event::Ended(ended)) => return Err(ended.error().into()),
+            _ => return Err(RunError::Io { what: "start the command", source }),
+        },
+    };
+    let mut node = Node::new()?;
+    let plan = plan(request.experiment, cgroup.path());
+    let armed = node.apply(&plan);
+    let early = inbox.try_recv();
+    match (armed, early) {
+        (Ok(_), Err(_)) => {}
+        (armed, early) => {
+            held.abandon(inbox);
+            armed?;
+            return match early {
+                Ok(Event::Signal(came)) => Err(RunError::Interrupted(came.signal)),
+                Ok(Event::Ended(ended)) => Err(ended.error().into()),
+                Err(_) => Err(RunError::Interrupted(0)),
+            };
+        }
+    }
+    let pid = held.release().map_err(|source| RunError::Io { what: "start the command", source })?;
+    let deadline = request.timeout.map(|timeout| Instant::now() + timeout);
+    let (ended, timed_out) = wait(inbox, pid, deadline);
+    let evidence = node.stop(&plan.id)?;
+    let status = ended.into_result()?;
+    Ok(Outcome { status, timed_out, evidence })
+}
+
+/// Waits for the command's end, passing signals on to it. When time is up it is killed.
+fn wait(inbox: &mpsc::Receiver<Event>, pid: i32, deadline: Option<Instant>) -> (Ended, bool) {
+    let mut timed_out = false;
+    loop {
+        let left = match deadline {
+            Some(deadline) if !timed_out => deadline.saturating_duration_since(Instant::now()),
+            _ => COMMANDS_LIFE,
+        };
+        match inbox.recv_timeout(left) {
+            Ok(Event::Ended(ended)) => return (ended, timed_out),
+            // What a terminal sends, it sends to the command as well.
+            Ok(Event::Signal(came)) if came.from_terminal => {}
+            Ok(Event::Signal(came)) => signals::send(pid, came.signal),
+            Err(RecvTimeoutError::Timeout) => {
+                timed_out = true;
+                signals::send(pid, libc::SIGKILL);
+            }
+            Err(RecvTimeoutError::Disconnected) => return (Ended::lost(), timed_out),
+        }
+    }
+}
+
+fn plan(mut experiment: Experiment, cgroup: &str) -> Plan {
+    let own = || Target::Cgroup(cgroup.to_owned());
+    experiment.duration = experiment.duration.or(Some(COMMANDS_LIFE));
+    if !matches!(experiment.target, Some(Target::Cgroup(_) | Target::Unit(_) | Target::Pid(_))) {
+        experiment.target = Some(own());
+    }
+    for fault in &mut experiment.faults {
+        if matches!(fault.target, Some(Target::Command(_))) {
+            fault.target = Some(own());
+        }
+    }
+    Plan { id: "run".to_owned(), experiment }
+}
+
+/// Says what is missing before anything is made.
+fn check_privileges(experiment: &Experiment) -> Result<(), NodeError> {
+    for fault in &experiment.faults {
+        let ladder = crate::fault::ladder(&fault.kind);
+        let lacking: Vec<_> = ladder
+            .iter()
+            .filter(|rung| fault.common.mechanism.is_none_or(|asked| asked == **rung))
+            .map(|rung| support::missing_capabilities(*rung))
+            .collect();
+        if let Some(first) = lacking.iter().min_by_key(|missing| missing.len())
+            && !first.is_empty()
+        {
+            let names: Vec<&str> = first.iter().map(|capability| capability.name()).collect();
+            return Err(NodeError::Unsupported(format!(
+                "{} needs {}, which this process lacks: run as root, or give kchaos these \
+                 capabilities",
+                fault.kind.name(),
+                names.join(" and ")
+            )));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! What this node can do: mechanisms are probed by load, attach and self-test, never guessed from a
+//! version or a configuration.
+
+mod capability;
+mod self_test;
+
+
+pub use capability::{Capability, missing_capabilities};
+pub(crate) use capability::privileged_for_bpf;
+pub(crate) use self_test::PLAN as SELF_TEST_PLAN;
+
+use crate::{
+    engine::{EngineError, Hooks, Object},
+    experiment::Mechanism,
+    target::CgroupTree,
+};
+
+/// Why a mechanism is not to be had here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// In one line, with what would help where that is known.
+    pub reason: String,
+    /// Capabilities that this process lacks; the mechanism was not probed then.
+    pub capabilities: Vec<Capability>,
+}
+
+/// Loads and attaches a mechanism and tries it out in a scratch cgroup, which is gone afterwards.
+///
+/// # Errors
+/// Why it can't be had.
+pub fn probe(object: Object, mechanism: Mechanism) -> Result<Hooks, Missing> {
+    let capabilities = missing_capabilities(mechanism);
+    if !capabilities.is_empty() {
+        return Err(Missing { reason: lacking(&capabilities), capabilities });
+    }
+    let refuse = |reason: String| Missing { reason, capabilities: Vec::new() };
+    let tree = CgroupTree::find().map_err(|error| refuse(error.to_string()))?;
+    let mut hooks =
+        Hooks::load(object, mechanism).map_err(|error| refuse(explain(mechanism, &error)))?;
+    self_test::run(&mut hooks, object, mechanism, &tree).map_err(refuse)?;
+    Ok(hooks)
+}
+
+fn lacking(capabilities: &[Capability]) -> String {
+    let names: Vec<&str> = capabilities.iter().map(|capability| capability.name()).collect();
+    format!("not probed: needs {}", names.join(" and "))
+}
+
+/// What stood in the way, and what would help.
+fn explain(mechanism: Mechanism, error: &EngineError) -> String {
+    let text = error.to_string();
+    tracing::debug!(%mechanism, "{text}");
+    let locked = std::fs::read_to_string("/sys/kernel/security/lockdown")
+        .is_ok_and(|modes| modes.contains("[confidentiality]"));
+    if locked && matches!(error, EngineError::Refused { .. }) {
+        return format!(
+            "the kernel is locked down ([confidentiality] in /sys/kernel/security/lockdown), which \
+             keeps BPF programs from reading kernel memory: {}",
+            summary(&text)
+        );
+    }
+    if mechanism != Mechanism::CgroupSkb && !has_btf() {
+        return "this kernel has no BTF (/sys/kernel/btf/vmlinux): it needs CONFIG_DEBUG_INFO_BTF"
+            .to_owned();
+    }
+    summary(&text)
+}
+
+fn has_btf() -> bool {
+    std::path::Path::new("/sys/kernel/btf/vmlinux").exists()
+}
+
+/// A long message without the verifier's way through the program: how it starts, and the line in
+/// which the verifier says what it refuses.
+fn summary(text: &str) -> String {
+    let mut lines = text.lines().filter(|line| !line.starts_with("processed "));
+    let first = lines.next().unwrap_or_default();
+    match lines.next_back() {
+        Some(last) => format!("{} … {last}", shortened(first)),
+        None => shortened(first),
+    }
+}
+
+fn shortened(line: &str) -> String {
+    const WIDTH: usize = 300;
+    match line.char_indices().nth(WIDTH) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
+}

@@ -1,0 +1,188 @@
+//! Tries a mechanism out on a child of our own in a scratch cgroup.
+
+use std::{
+    ffi::CStr,
+    io,
+    net::{Ipv4Addr, UdpSocket},
+    os::{fd::AsFd as _, unix::process::CommandExt as _},
+    process::Command,
+    time::Duration,
+};
+
+use chaos_common::{Hook, PathFilter, RuleConfig, flags, limits::PLANS};
+
+use crate::{
+    engine::{Hooks, Object, RulePlace, RuleSpec},
+    experiment::Mechanism,
+    node::scratch::ScratchCgroup,
+    target::CgroupTree,
+};
+
+/// The last plan and the last rule: nobody else gets these numbers.
+pub(crate) const PLAN: u32 = PLANS - 1;
+const RULE: u32 = u32::MAX;
+
+/// An errno that no file system gives for an open.
+const ERRNO: i32 = libc::EBADE;
+
+/// What the child reports. Its exec never happens, so that the report travels as the error of the
+/// spawn, out of any errno's way.
+const HIT: i32 = 10_001;
+const NOT_HIT: i32 = 10_002;
+const WRONG_HIT: i32 = 10_003;
+
+const WANTED: &CStr = c"/dev/null";
+const UNWANTED: &CStr = c"/dev/zero";
+
+/// How long a packet over the loopback may take.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+pub(super) fn run(
+    hooks: &mut Hooks,
+    object: Object,
+    mechanism: Mechanism,
+    tree: &CgroupTree,
+) -> Result<(), String> {
+    let scratch = ScratchCgroup::make(tree, "probe").map_err(|error| error.to_string())?;
+    let cgroup = tree.open(scratch.path()).map_err(|error| error.to_string())?;
+    let place = RulePlace::Cgroup { id: cgroup.id(), level: cgroup.level() };
+    let result = hooks
+        .add(RULE, place, Some(cgroup.as_fd()), rule(object))
+        .map_err(|error| error.to_string())
+        .and_then(|()| match object {
+            Object::FileError => file_error(hooks, mechanism, &scratch),
+            Object::NetLoss => net_loss(hooks, &scratch),
+        });
+    let disarmed = hooks.arm(PLAN, false).map_err(|error| error.to_string());
+    hooks.remove(RULE);
+    result.and(disarmed)
+}
+
+fn rule(object: Object) -> RuleSpec {
+    let (hook, path) = match object {
+        Object::FileError => {
+            (Hook::FileOpen, PathFilter::new(WANTED.to_bytes(), PathFilter::FILE))
+        }
+        Object::NetLoss => (Hook::NetIngress, None),
+    };
+    RuleSpec {
+        hook,
+        config: RuleConfig {
+            seed: 0,
+            threshold: 1 << 32,
+            start_ns: 0,
+            deadline_ns: u64::MAX,
+            pulse_active_ns: 0,
+            pulse_every_ns: 0,
+            when_first: 1,
+            when_last: u64::MAX,
+            when_step: 1,
+            times: u64::MAX,
+            identity: 0,
+            plan: PLAN,
+            flags: if path.is_some() { flags::PATH } else { 0 },
+            effect: ERRNO.unsigned_abs(),
+        },
+        path,
+    }
+}
+
+fn file_error(
+    hooks: &mut Hooks,
+    mechanism: Mechanism,
+    scratch: &ScratchCgroup,
+) -> Result<(), String> {
+    hooks.arm(PLAN, true).map_err(|error| error.to_string())?;
+    let neighbour = std::fs::File::open("/dev/null");
+    let report = in_child(scratch, || match (open(WANTED), open(UNWANTED)) {
+        (Err(ERRNO), Ok(())) => HIT,
+        (Err(ERRNO), Err(_)) => WRONG_HIT,
+        _ => NOT_HIT,
+    })?;
+    if let Err(error) = neighbour {
+        return Err(format!("self-test: an open outside the target failed: {error}"));
+    }
+    match report {
+        HIT => Ok(()),
+        WRONG_HIT => Err("self-test: another file than the one that was named was hit".to_owned()),
+        _ => Err(not_hit(mechanism)),
+    }
+}
+
+/// Programs that load and attach but never run.
+fn not_hit(mechanism: Mechanism) -> String {
+    let order = std::fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
+    let order = order.trim();
+    if mechanism == Mechanism::Lsm && !order.split(',').any(|module| module == "bpf") {
+        let now = if order.is_empty() { "unknown".to_owned() } else { order.to_owned() };
+        return format!(
+            "the kernel does not ask BPF LSM programs: bpf is not among its security modules (now \
+             {now}); boot with lsm={order}{}bpf",
+            if order.is_empty() { "" } else { "," }
+        );
+    }
+    "self-test: the programs are attached, but the target was not hit".to_owned()
+}
+
+fn net_loss(hooks: &mut Hooks, scratch: &ScratchCgroup) -> Result<(), String> {
+    if in_child(scratch, packet_is_lost)? != NOT_HIT {
+        // Without a loopback nothing can be tried out; attaching to the cgroup has worked.
+        tracing::debug!("net.loss is not self-tested: no packet comes through the loopback");
+        return Ok(());
+    }
+    hooks.arm(PLAN, true).map_err(|error| error.to_string())?;
+    match in_child(scratch, packet_is_lost)? {
+        HIT => Ok(()),
+        _ => Err(not_hit(Mechanism::CgroupSkb)),
+    }
+}
+
+fn packet_is_lost() -> i32 {
+    let received = || -> io::Result<usize> {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        socket.connect(socket.local_addr()?)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.send(b"kchaos")?;
+        socket.recv(&mut [0; 16])
+    };
+    if received().is_ok() { NOT_HIT } else { HIT }
+}
+
+fn open(path: &CStr) -> Result<(), i32> {
+    // SAFETY: the path ends in a zero.
+    let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error().raw_os_error().unwrap_or(0));
+    }
+    // SAFETY: nobody else has this descriptor.
+    unsafe { libc::close(fd) };
+    Ok(())
+}
+
+/// Runs a function in a child inside the scratch cgroup and returns its report.
+fn in_child(
+    scratch: &ScratchCgroup,
+    report: impl Fn() -> i32 + Send + Sync + 'static,
+) -> Result<i32, String> {
+    let join = scratch.joiner().map_err(|error| error.to_string())?;
+    let mut command = Command::new("/proc/self/exe");
+    // SAFETY: between fork and exec the child only makes system calls on its own descriptors and
+    // stack: nothing in there allocates or takes a lock.
+    unsafe {
+        command.pre_exec(move || {
+            join.join()?;
+            Err(io::Error::from_raw_os_error(report()))
+        });
+    }
+    match command.spawn() {
+        Err(error) => match error.raw_os_error() {
+            Some(report @ (HIT | NOT_HIT | WRONG_HIT)) => Ok(report),
+            _ => Err(format!("self-test: a child could not be started: {error}")),
+        },
+        Ok(mut child) => {
+            // Unreachable by the closure above; a child that did start is not left behind.
+            let ended = child.kill().and_then(|()| child.wait());
+            Err(format!("self-test: a child started that should not have ({ended:?})"))
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! From what an experiment names to what the kernel knows: cgroups and processes of this node.
+
+mod cgroup;
+mod process;
+mod protect;
+
+use std::fmt;
+
+pub use cgroup::{Cgroup, CgroupTree};
+pub(crate) use process::Stat;
+pub use process::Process;
+
+use crate::{engine::RulePlace, experiment::Target};
+
+/// Why a target can't be hit.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// It is named wrongly, or may never be hit.
+    #[error("{0}")]
+    Bad(String),
+    /// It is not there, or this machine lacks what it takes.
+    #[error("{0}")]
+    Missing(String),
+}
+
+/// A target as the kernel knows it. Holds it open, so that its identity can't pass to another.
+#[derive(Debug)]
+pub enum Resolved {
+    /// A cgroup with its subtree.
+    Cgroup(Cgroup),
+    /// One process with its threads.
+    Process(Process),
+}
+
+impl Resolved {
+    /// Finds a target on this machine and refuses what must never be hit.
+    ///
+    /// # Errors
+    /// See [`TargetError`].
+    pub fn find(tree: &CgroupTree, target: &Target) -> Result<Self, TargetError> {
+        match target {
+            Target::Cgroup(path) => {
+                let cgroup = tree.open(path)?;
+                protect::cgroup(tree, &cgroup)?;
+                Ok(Self::Cgroup(cgroup))
+            }
+            Target::Unit(name) => {
+                let cgroup = tree.open(&tree.unit(name)?)?;
+                protect::cgroup(tree, &cgroup)?;
+                Ok(Self::Cgroup(cgroup))
+            }
+            Target::Pid(pid) => {
+                let process = Process::open(*pid)?;
+                protect::process(&process)?;
+                Ok(Self::Process(process))
+            }
+            Target::Command(_) => Err(TargetError::Bad(
+                "only `kchaos run` starts commands: name a cgroup, a unit or a pid".to_owned(),
+            )),
+        }
+    }
+
+    /// Where the target's rules apply.
+    pub fn place(&self) -> RulePlace {
+        match self {
+            Self::Cgroup(cgroup) => RulePlace::Cgroup { id: cgroup.id(), level: cgroup.level() },
+            Self::Process(process) => RulePlace::Process(process.key()),
+        }
+    }
+
+    /// Why it can't be hit any more, once it is gone.
+    pub fn gone(&self) -> Option<String> {
+        match self {
+            Self::Cgroup(cgroup) => cgroup.gone().then(|| format!("{self} is gone")),
+            Self::Process(process) => process.gone().then(|| format!("{self} has exited")),
+        }
+    }
+}
+
+impl fmt::Display for Resolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cgroup(cgroup) => write!(f, "cgroup {}", cgroup.path()),
+            Self::Process(process) => write!(f, "pid {} ({})", process.pid(), process.name()),
+        }
+    }
+}

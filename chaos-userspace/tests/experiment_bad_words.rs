@@ -1,0 +1,248 @@
+//! What is said about bad fault words, with the place marked.
+
+#[cfg(test)]
+mod tests {
+    use chaos_userspace::experiment::{FaultKind, word};
+
+    /// The carets and messages, without the word above each.
+    fn refused(text: &str) -> String {
+        let shown = word::render(text, &word::parse(text).unwrap_err());
+        let lines: Vec<&str> = shown.lines().filter(|line| *line != text).collect();
+        lines.join("\n")
+    }
+
+    #[test]
+    fn several_at_once_each_under_its_place() {
+        let word = "file.error:open=EFOO@140%,pth=/x";
+        assert_eq!(
+            word::render(word, &word::parse(word).unwrap_err()),
+            "\
+file.error:open=EFOO@140%,pth=/x
+                ^^^^
+errno: 'EFOO' is not the name of an errno; did you mean EIO?
+
+file.error:open=EFOO@140%,pth=/x
+                     ^^^^
+probability: '140%' is more than everything; a share is from 0% to 100%
+
+file.error:open=EFOO@140%,pth=/x
+                          ^^^
+pth: file.error has no such key; did you mean path?
+"
+        );
+    }
+
+    #[test]
+    fn places_are_counted_in_characters() {
+        let word = "file.error:open=EIO,päth=/漢字/../x\t,duration=5";
+        assert_eq!(
+            word::render(word, &word::parse(word).unwrap_err()),
+            "\
+file.error:open=EIO,päth=/漢字/../x\u{fffd},duration=5
+                    ^^^^
+päth: file.error has no such key; did you mean path?
+
+file.error:open=EIO,päth=/漢字/../x\u{fffd},duration=5
+                                            ^
+duration: '5' has no unit; say which, such as 5s or 5m
+"
+        );
+    }
+
+    #[test]
+    fn kinds() {
+        for (word, message) in [
+            (
+                "",
+                "^\nkind: a fault word begins with a kind of fault; \
+                 such as file.error:open=EIO or net.loss=10%,direction=ingress",
+            ),
+            (
+                "syscall.error:fsync=EIO",
+                "^^^^^^^^^^^^^\nkind: 'syscall.error' is not in this version; \
+                 there are file.error and net.loss",
+            ),
+            (
+                "earthquake=9",
+                "^^^^^^^^^^\nkind: 'earthquake' is not a kind of fault; \
+                 there are file.error and net.loss",
+            ),
+            (
+                "file.eror:open=EIO,path=x",
+                "^^^^^^^^^\nkind: 'file.eror' is not a kind of fault; did you mean file.error?\n\n\
+                 \u{20}                       ^\n\
+                 path: 'x' is not an absolute path; begin with a slash",
+            ),
+        ] {
+            // The word itself is empty once: its line is an empty one.
+            assert_eq!(refused(word).trim_start_matches('\n'), message, "{word}");
+        }
+    }
+
+    #[test]
+    fn the_head_of_a_word() {
+        for (word, messages) in [
+            (
+                "file.error",
+                "          ^\nops: is missing; write it as in file.error:open=EIO\n\n          ^\nerrno: is missing; write it as in file.error:open=EIO",
+            ),
+            (
+                "file.error:open",
+                "               ^\nerrno: is missing; write it as in file.error:open=EIO",
+            ),
+            (
+                "file.error=EIO",
+                "          ^\nops: is missing; write it as in file.error:open=EIO",
+            ),
+            (
+                "file.error:open=",
+                "                ^\nerrno: is missing; write it as in file.error:open=EIO",
+            ),
+            (
+                "file.error:read=EIO",
+                "           ^^^^\nops: the operation 'read' is not in this version; there is open",
+            ),
+            (
+                "file.error:open+open=EIO",
+                "                ^^^^\nops: 'open' is named twice; name it once",
+            ),
+            (
+                "file.error:open@5%=EIO",
+                "               ^\nerrno: is missing; write it as in file.error:open=EIO\n\n                ^^^^^^\nprobability: '5%=EIO' stands after the '@'; the order is KIND:WHAT=EFFECT@PROBABILITY",
+            ),
+            (
+                "net.loss:eth0=5%,direction=ingress",
+                "        ^^^^^\nkind: net.loss takes nothing after ':'; write net.loss=10%,direction=ingress",
+            ),
+            (
+                "net.loss=0.1,direction=ingress",
+                "         ^^^\nshare: '0.1' has no % sign; say a percentage, such as 10%",
+            ),
+            (
+                "net.loss=5%@3%,direction=ingress",
+                "            ^^\nprobability: net.loss has none: its effect is the share; leave it out and say the share alone",
+            ),
+        ] {
+            assert_eq!(refused(word), messages, "{word}");
+        }
+    }
+
+    #[test]
+    fn directions() {
+        let remedy = "say direction=ingress (egress comes with the other network faults: today the \
+                      sender would get an error, which is not a loss)";
+        assert_eq!(
+            refused("net.loss=5%"),
+            format!(
+                "^^^^^^^^\ndirection: both, which is the default, is not in this version; {remedy}"
+            )
+        );
+        let place = format!("{:22}", "");
+        assert_eq!(
+            refused("net.loss=5%,direction=both"),
+            format!(
+                "{place}^^^^\ndirection: both, which is the default, is not in this version; {remedy}"
+            )
+        );
+        assert_eq!(
+            refused("net.loss=5%,direction=egress"),
+            format!("{place}^^^^^^\ndirection: egress is not in this version; {remedy}")
+        );
+    }
+
+    #[test]
+    fn keys() {
+        let place = format!("{:20}", "");
+        let has =
+            "path, includeExec, when, times, seed, shadow, mechanism, after, duration and pulse";
+        for (keys, message) in [
+            ("scope=thread", format!("^^^^^\nscope: this key is not in this version; file.error has {has}")),
+            ("colour=red", format!("^^^^^^\ncolour: file.error has no such key; it has {has}")),
+            ("errno=EIO", "^^^^^\nerrno: is not a key; write it in front, as in file.error:open=EIO".to_owned()),
+            ("probability=5%", "^^^^^^^^^^^\nprobability: is not a key; write it in front, as in @PROBABILITY".to_owned()),
+            ("id=x", "^^\nid: a fault word has none; say it in an experiment file".to_owned()),
+            ("shadow", "^^^^^^\nshadow: has no value; write shadow=true".to_owned()),
+            ("", "^\nthere is nothing between two commas, or after the last; write KEY=VALUE after each comma; a comma in a value is '\\,'".to_owned()),
+        ] {
+            assert_eq!(refused(&format!("file.error:open=EIO,{keys}")), format!("{place}{message}"));
+        }
+        assert_eq!(
+            refused("file.error:open=EIO,times=1,times=2"),
+            format!("{:28}^^^^^\ntimes: is given twice; give it once", "")
+        );
+        assert_eq!(
+            refused("net.loss=5%,direction=ingress,path=/a"),
+            format!(
+                "{:30}^^^^\npath: net.loss has no such key; it has direction, when, times, seed, \
+                 shadow, mechanism, after, duration and pulse",
+                ""
+            )
+        );
+    }
+
+    #[test]
+    fn values() {
+        let word = "file.error:open=EIO,shadow=yes,when=9..3,pulse=10s/2s,duration=0s,times=0,mechanism=cgroup-skb,path=/a\\b";
+        let violations = word::parse(word).unwrap_err();
+        let places: Vec<(&str, String)> = violations
+            .iter()
+            .map(|violation| {
+                (
+                    &word[violation.span.clone().unwrap()],
+                    violation.to_string(),
+                )
+            })
+            .collect();
+        let expected = [
+            (
+                "yes",
+                "shadow: 'yes' is neither true nor false; say true or false",
+            ),
+            (
+                "9..3",
+                "when: '9..3' ends at 3, before it begins at 9; did you mean 3..9?",
+            ),
+            (
+                "10s/2s",
+                "pulse: '10s/2s' is never off; say active/every with active shorter than every, such as 2s/10s",
+            ),
+            (
+                "0s",
+                "duration: is zero; say how long the fault lives, such as 30s",
+            ),
+            ("0", "times: is 0: nothing would be hit; say at least 1"),
+            (
+                "cgroup-skb",
+                "mechanism: cgroup-skb can't do file.error; say lsm or fmod-ret",
+            ),
+            (
+                "\\b",
+                "path: a backslash stands before a comma or a backslash only; write '\\\\' for a backslash",
+            ),
+        ];
+        assert_eq!(
+            places,
+            expected.map(|(place, message)| (place, message.to_owned()))
+        );
+    }
+
+    #[test]
+    fn commas_and_backslashes_in_values() {
+        let word = r"file.error:open=EIO,path=/a\,b\\c=@:+%/";
+        let fault = word::parse(word).unwrap();
+        assert_eq!(word::format(&fault), word);
+        let FaultKind::FileError(file) = fault.kind else {
+            panic!("another kind");
+        };
+        assert_eq!(file.path.unwrap().as_str(), r"/a,b\c=@:+%/");
+    }
+
+    #[test]
+    fn no_word_is_endless() {
+        let word = format!("file.error:open=EIO,path=/{}", "x".repeat(1 << 20));
+        assert_eq!(
+            word::parse(&word).unwrap_err().to_string(),
+            "the word has 1048602 bytes; a fault word has at most 16384"
+        );
+    }
+}

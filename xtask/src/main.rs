@@ -1,0 +1,52 @@
+//! The project's own commands: `cargo xtask COMMAND`.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line program speaks to its user"
+)]
+
+mod build_ebpf;
+mod cache;
+mod lab;
+mod lint;
+mod process;
+mod project;
+mod setup;
+mod test;
+mod toolchain;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser as _;
+
+/// The project's own commands
+#[derive(Debug, clap::Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Command {
+    Setup(setup::Arguments),
+    /// Builds the BPF objects that user space embeds
+    BuildEbpf,
+    Lab(lab::Arguments),
+    Lint(lint::Arguments),
+    Test(test::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Command::parse() {
+        Command::Setup(arguments) => setup::main(arguments),
+        Command::BuildEbpf => done(build_ebpf::main()),
+        Command::Lint(arguments) => lint::main(arguments),
+        Command::Test(arguments) => test::main(&arguments),
+        // It has exit statuses of its own.
+        Command::Lab(arguments) => return lab::main(&arguments),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn done(result: Result<()>) -> Result<ExitCode> {
+    result.map(|()| ExitCode::SUCCESS)
+}

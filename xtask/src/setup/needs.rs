@@ -1,0 +1,135 @@
+//! The table of needs.
+
+use std::{path::Path, process::Command};
+
+use crate::{
+    lab::{self, KERNELS, Kernel},
+    process, project, toolchain,
+};
+
+/// bpf-linker must understand what the toolchain's LLVM writes.
+pub(super) const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
+pub(super) const LLVM_FEATURE: &str = "llvm-22";
+
+/// Something that tests inject faults into.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct Victim {
+    /// The program that shows whether it is there.
+    pub(crate) program: &'static str,
+    /// What tests do with it.
+    pub(crate) why: &'static str,
+    /// The package that has it.
+    pub(crate) package: &'static str,
+}
+
+/// All victims.
+pub(crate) const VICTIMS: [Victim; 1] = [Victim {
+    program: "nginx",
+    why: "the HTTP server that `run` and the lab tests hit",
+    package: "nginx-light",
+}];
+
+/// Something that a part of the project needs of the machine.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Need {
+    /// A Rust toolchain with the sources of `core`.
+    BpfToolchain,
+    /// The linker of BPF objects.
+    BpfLinker,
+    /// The emulator of the kernel lab.
+    Qemu,
+    /// Programs that unpack kernels.
+    Unpackers,
+    /// What the lab's init is linked with.
+    StaticLibc,
+    /// A kernel in the cache.
+    Kernel(&'static Kernel),
+    /// A program that is hit by tests.
+    Victim(&'static Victim),
+}
+
+impl Need {
+    /// Everything.
+    pub(crate) fn all() -> Vec<Self> {
+        let mut needs = vec![
+            Self::BpfToolchain,
+            Self::BpfLinker,
+            Self::Qemu,
+            Self::Unpackers,
+            Self::StaticLibc,
+        ];
+        needs.extend(KERNELS.iter().map(Self::Kernel));
+        needs.extend(VICTIMS.iter().map(Self::Victim));
+        needs
+    }
+
+    /// What a boot of the lab needs.
+    pub(crate) fn lab(kernel: &'static Kernel) -> [Self; 4] {
+        [
+            Self::Qemu,
+            Self::Unpackers,
+            Self::StaticLibc,
+            Self::Kernel(kernel),
+        ]
+    }
+
+    /// What people call it.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::BpfToolchain => "Rust with rust-src".to_owned(),
+            Self::BpfLinker => format!("bpf-linker {}", toolchain::BPF_LINKER_VERSION),
+            Self::Qemu => "QEMU".to_owned(),
+            Self::Unpackers => "xz and zstd".to_owned(),
+            Self::StaticLibc => "static libc".to_owned(),
+            Self::Kernel(kernel) => format!("kernel {}", kernel.name),
+            Self::Victim(victim) => victim.program.to_owned(),
+        }
+    }
+
+    /// What it is needed for.
+    pub(crate) fn why(&self) -> &'static str {
+        match self {
+            Self::BpfToolchain => "compiles the BPF programs",
+            Self::BpfLinker => "links the BPF programs",
+            Self::Qemu => "boots the kernel lab",
+            Self::Unpackers => "unpack the lab's kernels and modules",
+            Self::StaticLibc => "the init of the lab's guests is linked with it",
+            Self::Kernel(_) => "a kernel of the lab",
+            Self::Victim(victim) => victim.why,
+        }
+    }
+
+    /// Whether it is there.
+    pub(crate) fn is_met(&self) -> bool {
+        match self {
+            Self::BpfToolchain => toolchain::find().is_some(),
+            Self::BpfLinker => toolchain::bpf_linker().is_some(),
+            Self::Qemu => project::find_program(lab::QEMU).is_some(),
+            Self::Unpackers => ["xz", "zstd"]
+                .iter()
+                .all(|name| project::find_program(name).is_some()),
+            Self::StaticLibc => has_static_libc(),
+            Self::Kernel(kernel) => lab::is_present(kernel).unwrap_or(false),
+            Self::Victim(victim) => project::find_program(victim.program).is_some(),
+        }
+    }
+
+    /// Packages that it takes.
+    pub(super) fn packages(&self) -> &'static [&'static str] {
+        match self {
+            Self::BpfToolchain => &["rustc-web", "cargo-web", "rust-web-src"],
+            Self::BpfLinker => &["llvm-22-dev"],
+            Self::Qemu => &["qemu-system-x86"],
+            Self::Unpackers => &["xz-utils", "zstd"],
+            Self::StaticLibc => &["libc6-dev"],
+            Self::Kernel(_) => &[],
+            Self::Victim(victim) => std::slice::from_ref(&victim.package),
+        }
+    }
+}
+
+/// The compiler answers with the bare name when it does not find the file.
+fn has_static_libc() -> bool {
+    process::output(Command::new("cc").arg("-print-file-name=libc.a"))
+        .is_ok_and(|path| Path::new(path.trim()).is_absolute())
+}

@@ -1,0 +1,148 @@
+//! The tests of the `tests` crate, inside the lab.
+
+use std::{
+    ffi::OsString,
+    io,
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+
+use super::libtest::{Counts, Tee};
+use crate::{
+    lab::{End, Lab, Spec},
+    process, project,
+    setup::{self, Need, VICTIMS},
+};
+
+const PACKAGE: &str = "kchaos-tests";
+/// For all tests on one kernel.
+const TIMEOUT: Duration = Duration::from_mins(30);
+const LONG_TIMEOUT: Duration = Duration::from_hours(3);
+
+/// Runs each test binary whatever became of the one before. One test at a time: they look at the
+/// whole kernel for residue. `$1` is the filter, the rest are the binaries.
+const RUN_ALL: &str = r#"
+filter=$1; shift
+status=0
+for binary; do
+    echo "--- ${binary##*/}"
+    if [ -n "$filter" ]; then
+        "$binary" --test-threads=1 "$filter" || status=1
+    else
+        "$binary" --test-threads=1 || status=1
+    fi
+done
+exit $status
+"#;
+
+/// A line of cargo's `--message-format=json`.
+#[derive(Deserialize)]
+struct Message {
+    reason: String,
+    executable: Option<PathBuf>,
+}
+
+/// Builds what the guests run and fetches what they need; returns the test binaries.
+pub(super) fn build(kernels: &[Spec]) -> Result<Vec<PathBuf>> {
+    let mut needs: Vec<Need> = kernels
+        .iter()
+        .flat_map(|spec| Need::lab(spec.kernel))
+        .collect();
+    needs.extend(VICTIMS.iter().map(Need::Victim));
+    setup::ensure(&needs)?;
+    process::run(
+        Command::new(project::cargo())
+            .args([
+                "build",
+                "--locked",
+                "--package",
+                "chaos-userspace",
+                "--bins",
+            ])
+            .current_dir(project::root()),
+    )?;
+    let output = Command::new(project::cargo())
+        .args([
+            "test",
+            "--locked",
+            "--package",
+            PACKAGE,
+            "--no-run",
+            "--message-format=json",
+        ])
+        .current_dir(project::root())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("build the lab tests")?;
+    if !output.status.success() {
+        bail!("building the lab tests failed: {}", output.status);
+    }
+    Ok(executables(&String::from_utf8_lossy(&output.stdout)))
+}
+
+fn executables(messages: &str) -> Vec<PathBuf> {
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Message>(line).ok())
+        .filter(|message| message.reason == "compiler-artifact")
+        .filter_map(|message| message.executable)
+        .collect()
+}
+
+/// Runs all test binaries in one boot; the second value says what went wrong apart from tests.
+pub(super) fn run(
+    spec: &Spec,
+    binaries: &[PathBuf],
+    filter: Option<&str>,
+    long: bool,
+) -> Result<(Counts, Option<String>)> {
+    let mut lab = Lab::new(spec.clone());
+    let (tee, reader) = Tee::new(io::stdout());
+    lab.stdout = Box::new(tee);
+    lab.stderr = Box::new(io::stderr());
+    let timeout = if long { LONG_TIMEOUT } else { TIMEOUT };
+    lab.timeout = timeout;
+    // As cargo has it for tests.
+    lab.cwd = Some(project::root().join("tests"));
+    if long {
+        lab.env.push(("KCHAOS_LONG".into(), "1".into()));
+    }
+    let mut argv: Vec<OsString> = ["sh", "-c", RUN_ALL, "sh", filter.unwrap_or("")]
+        .map(OsString::from)
+        .to_vec();
+    argv.extend(binaries.iter().map(|path| path.clone().into_os_string()));
+    let outcome = lab.run(&argv)?;
+    let counts = reader.counts();
+    let problem = match outcome.end {
+        End::Exited(0) => None,
+        End::Exited(_) if counts.failed > 0 => None,
+        End::Exited(status) => Some(format!("a test binary ended without a summary ({status})")),
+        End::TimedOut => Some(format!("timeout after {timeout:.0?}")),
+        End::Failed(failure) => Some(failure.to_string()),
+    };
+    Ok((
+        counts,
+        problem.map(|text| format!("{text} (console log: {})", outcome.log.display())),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_executables_are_taken() {
+        let messages = r#"{"reason":"compiler-artifact","executable":null,"target":{}}
+{"reason":"compiler-artifact","executable":"/t/debug/deps/file_error-1","profile":{"test":true}}
+not json
+{"reason":"build-finished","success":true}"#;
+        assert_eq!(
+            executables(messages),
+            [PathBuf::from("/t/debug/deps/file_error-1")]
+        );
+    }
+}

@@ -1,0 +1,178 @@
+//! Reads off libtest's output what became of the tests, while it passes by.
+
+use std::{
+    io::{self, Write},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// What the tests of one or more test binaries came to.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Counts {
+    /// Tests that passed.
+    pub(crate) passed: usize,
+    /// Tests that failed.
+    pub(crate) failed: usize,
+    /// Tests that were not run, for a reason that they print themselves.
+    pub(crate) skipped: usize,
+    /// Names of those that failed.
+    pub(crate) failures: Vec<String>,
+}
+
+impl Counts {
+    /// Adds one more test.
+    pub(crate) fn add(&mut self, name: &str, passed: bool) {
+        if passed {
+            self.passed += 1;
+        } else {
+            self.failed += 1;
+            self.failures.push(name.to_owned());
+        }
+    }
+}
+
+/// Passes everything on, and counts.
+#[derive(Debug)]
+pub(crate) struct Tee<W> {
+    to: W,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    line: Vec<u8>,
+    in_failures: bool,
+    counts: Counts,
+}
+
+/// The counts of a [`Tee`] that somebody else owns.
+#[derive(Clone, Debug)]
+pub(crate) struct Reader(Arc<Mutex<State>>);
+
+impl<W: Write> Tee<W> {
+    /// One that passes output on to `to`.
+    pub(crate) fn new(to: W) -> (Self, Reader) {
+        let state = Arc::new(Mutex::new(State::default()));
+        (
+            Self {
+                to,
+                state: Arc::clone(&state),
+            },
+            Reader(state),
+        )
+    }
+}
+
+impl Reader {
+    /// What was counted so far.
+    pub(crate) fn counts(&self) -> Counts {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .counts
+            .clone()
+    }
+}
+
+impl<W: Write> Write for Tee<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = self.to.write(bytes)?;
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .feed(&bytes[..length]);
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+impl State {
+    fn feed(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            if *byte == b'\n' {
+                let line = std::mem::take(&mut self.line);
+                self.line_ended(&String::from_utf8_lossy(&line));
+            } else {
+                self.line.push(*byte);
+            }
+        }
+    }
+
+    fn line_ended(&mut self, line: &str) {
+        // The list of names comes under the second such line; the first is followed by a blank one.
+        if line == "failures:" {
+            self.in_failures = true;
+        } else if let Some(name) = line.strip_prefix("    ").filter(|_| self.in_failures) {
+            self.counts.failures.push(name.to_owned());
+        } else {
+            self.in_failures = false;
+        }
+        let Some(result) = line.strip_prefix("test result: ") else {
+            return;
+        };
+        for part in result.split(['.', ';']) {
+            let mut words = part.split_whitespace();
+            let (Some(Ok(number)), Some(what)) =
+                (words.next().map(str::parse::<usize>), words.next())
+            else {
+                continue;
+            };
+            match what {
+                "passed" => self.counts.passed += number,
+                "failed" => self.counts.failed += number,
+                "ignored" => self.counts.skipped += number,
+                _ => (),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OUTPUT: &str = "\
+running 4 tests
+test a ... ok
+test b::c ... child says hello
+FAILED
+test d ... ignored
+test e ... ok
+
+failures:
+
+---- b::c stdout ----
+    failures: none of this
+thread panicked
+
+failures:
+    b::c
+
+test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s
+
+running 1 test
+test f ... ok
+
+test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; finished in 0.00s
+";
+
+    #[test]
+    fn summaries_are_added_up_and_output_is_passed_on() {
+        let mut output = Vec::new();
+        let (mut tee, reader) = Tee::new(&mut output);
+        // In pieces, as pipes have it.
+        for piece in OUTPUT.as_bytes().chunks(7) {
+            tee.write_all(piece).unwrap();
+        }
+        let expected = Counts {
+            passed: 3,
+            failed: 1,
+            skipped: 1,
+            failures: vec!["b::c".to_owned()],
+        };
+        assert_eq!(reader.counts(), expected);
+        assert_eq!(output, OUTPUT.as_bytes());
+    }
+}

@@ -1,0 +1,97 @@
+//! `cargo xtask test`: the host's tests, then those of the `tests` crate on real kernels, one boot
+//! per kernel and profile.
+
+mod guest;
+mod host;
+mod libtest;
+mod part;
+mod selftest;
+
+use std::{process::ExitCode, time::Instant};
+
+use anyhow::Result;
+
+use self::{libtest::Counts, part::Part};
+use crate::{build_ebpf, lab::Spec};
+
+/// Where the lab tests run if nobody says otherwise.
+const DEFAULT_KERNELS: [&str; 6] = [
+    "debian-6.1",
+    "debian-6.12",
+    "debian-7",
+    "debian-6.12+nolsm",
+    "debian-6.1+cgroup1",
+    "debian-7+lockdown",
+];
+
+/// Tests on the host and in the kernel lab
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Without --kernel and --host everything is tested: the host, and the lab on \
+    its kernels and profiles. The last line of the output is `N passed, N failed, N skipped`."
+)]
+pub(crate) struct Arguments {
+    /// Only the lab, on this kernel: debian-6.1, debian-6.12+nolsm; may be repeated
+    #[arg(long = "kernel", value_name = "NAME[+PROFILE]")]
+    kernels: Vec<Spec>,
+    /// Only the host; with --kernel the host as well
+    #[arg(long)]
+    host: bool,
+    /// Also the tests that take long
+    #[arg(long)]
+    long: bool,
+    /// Only tests whose name contains this
+    filter: Option<String>,
+}
+
+/// Runs the subcommand.
+pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
+    let kernels = if arguments.kernels.is_empty() && !arguments.host {
+        DEFAULT_KERNELS
+            .iter()
+            .map(|name| name.parse().map_err(anyhow::Error::msg))
+            .collect::<Result<Vec<Spec>>>()?
+    } else {
+        arguments.kernels.clone()
+    };
+    let host = arguments.host || arguments.kernels.is_empty();
+    let filter = arguments.filter.as_deref();
+
+    let mut parts = Vec::new();
+    let mut binaries = Vec::new();
+    parts.push(timed("build", || {
+        // Both parts test what embeds the objects.
+        build_ebpf::main()?;
+        if !kernels.is_empty() {
+            binaries = guest::build(&kernels)?;
+        }
+        Ok((Counts::default(), None))
+    }));
+    if host {
+        parts.push(timed("host", || host::run(filter)));
+    }
+    if !kernels.is_empty() {
+        parts.push(timed("lab itself", || selftest::run(&kernels, filter)));
+    }
+    // Without binaries the build failed, which is reported already.
+    for spec in kernels.iter().filter(|_| !binaries.is_empty()) {
+        parts.push(timed(&spec.to_string(), || {
+            guest::run(spec, &binaries, filter, arguments.long)
+        }));
+    }
+    Ok(part::account(&parts))
+}
+
+/// Runs a part; that it cannot be run at all must not keep the others from running.
+fn timed(name: &str, run: impl FnOnce() -> Result<(Counts, Option<String>)>) -> Part {
+    println!("\n=== {name}");
+    let start = Instant::now();
+    let (counts, problem) =
+        run().unwrap_or_else(|error| (Counts::default(), Some(format!("{error:#}"))));
+    Part {
+        name: name.to_owned(),
+        counts,
+        problem,
+        took: start.elapsed(),
+    }
+}
