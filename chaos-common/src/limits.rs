@@ -16,7 +16,10 @@ pub const RULES: u32 = 4096;
 /// Plans on one node.
 pub const PLANS: u32 = 256;
 
-/// Bytes of a path filter. A multiple of 8, because programs compare words.
+/// Bytes that programs compare of a path between two looks at whether there is more.
+pub const PATH_CHUNK_BYTES: usize = 64;
+
+/// Bytes of a path filter. A multiple of [`PATH_CHUNK_BYTES`].
 pub const PATH_FILTER_BYTES: usize = 512;
 
 /// Longest path that a program resolves: the kernel's `PATH_MAX`. A power of two, because programs

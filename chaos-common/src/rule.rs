@@ -155,6 +155,9 @@ pub struct PathFilter {
     pub kind: u32,
     /// The path, filled up with zeros; a subtree ends in a slash.
     pub words: [u64; PATH_FILTER_BYTES / 8],
+    /// Which bits of `words` count: those of the path's own bytes. A program that compares by them
+    /// needs no branch for the last word, and branches are what a verifier pays for.
+    pub masks: [u64; PATH_FILTER_BYTES / 8],
 }
 
 impl PathFilter {
@@ -169,14 +172,22 @@ impl PathFilter {
         if path.is_empty() || path.len() >= PATH_FILTER_BYTES {
             return None;
         }
-        let mut words = [0_u64; PATH_FILTER_BYTES / 8];
-        for (word, chunk) in words.iter_mut().zip(path.chunks(8)) {
+        let mut filter = Self {
+            len: u32::try_from(path.len()).ok()?,
+            kind,
+            words: [0; PATH_FILTER_BYTES / 8],
+            masks: [0; PATH_FILTER_BYTES / 8],
+        };
+        for (index, chunk) in path.chunks(8).enumerate() {
             let mut bytes = [0_u8; 8];
+            let mut mask = [0_u8; 8];
             bytes[..chunk.len()].copy_from_slice(chunk);
+            mask[..chunk.len()].fill(0xff);
             // The program loads the same bytes as a word of this machine.
-            *word = u64::from_ne_bytes(bytes);
+            filter.words[index] = u64::from_ne_bytes(bytes);
+            filter.masks[index] = u64::from_ne_bytes(mask);
         }
-        Some(Self { len: u32::try_from(path.len()).ok()?, kind, words })
+        Some(filter)
     }
 }
 
@@ -186,7 +197,7 @@ const _: () = assert!(size_of::<Counters>() == 56);
 const _: () = assert!(size_of::<TargetKey>() == 16);
 const _: () = assert!(size_of::<RuleList>() == 8 + 4 * RULES_PER_TARGET);
 const _: () = assert!(size_of::<Gate>() == 4 * TARGET_LEVELS + 16);
-const _: () = assert!(size_of::<PathFilter>() == 8 + PATH_FILTER_BYTES);
+const _: () = assert!(size_of::<PathFilter>() == 8 + 2 * PATH_FILTER_BYTES);
 
 #[cfg(feature = "user")]
 mod user {

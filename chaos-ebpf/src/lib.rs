@@ -23,6 +23,7 @@ pub mod kernel;
 pub mod maps;
 pub mod path;
 pub mod plane;
+pub mod scratch;
 
 /// An endless loop: the verifier refuses a program that can reach it, so no panic ever loads.
 #[cfg(target_arch = "bpf")]

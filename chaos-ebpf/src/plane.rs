@@ -14,93 +14,101 @@ use crate::{
     atomics,
     kernel::{OFF_TASK_LEADER, OFF_TASK_START, read},
     maps::{GATES, PLANS_ARMED, RULES_CONFIG, RULES_COUNT, RULES_STATE, TARGETS},
+    scratch::Scratch,
 };
 
-/// The rules that an event meets, outermost target first.
-pub struct Met {
-    rules: [u32; RULES_PER_EVENT],
-    len: usize,
+/// The rules that the current task meets on a hook: those of its cgroup's ancestors, outermost
+/// first in time of arming, and its own. `None` costs one lookup in an array while the hook has no
+/// rules, and one lookup per depth in use for a task that is no target.
+#[inline(always)]
+pub fn met_by_task(hook: Hook) -> Option<(Scratch, &'static Gate)> {
+    let gate = GATES.get(hook as u32)?;
+    if gate.levels_len == 0 && gate.processes == 0 {
+        return None;
+    }
+    let mut scratch = None;
+    let mut index = 0;
+    while index < TARGET_LEVELS {
+        if index >= gate.levels_len as usize {
+            break;
+        }
+        // A slot without a level asks for level -1, which the helper answers with 0: no target.
+        // SAFETY: no pointer is passed.
+        let id = unsafe { bpf_get_current_ancestor_cgroup_id(gate.levels[index] as i32) };
+        look_up(&mut scratch, &TargetKey { id, hook: hook as u32, scope: TargetKey::CGROUP })?;
+        index += 1;
+    }
+    if gate.processes != 0
+        && let Some(id) = current_process()
+    {
+        look_up(&mut scratch, &TargetKey { id, hook: hook as u32, scope: TargetKey::PROCESS })?;
+    }
+    scratch.map(|scratch| (scratch, gate))
 }
 
-impl Met {
-    #[inline(always)]
-    fn add(&mut self, list: &RuleList) {
-        let mut index = 0;
-        while index < RULES_PER_TARGET {
-            if index >= list.len as usize || self.len >= RULES_PER_EVENT {
-                break;
-            }
-            self.rules[self.len] = list.rules[index];
-            self.len += 1;
-            index += 1;
-        }
+/// Adds the rules of one target; `None` when there is no room to remember any.
+#[inline(always)]
+fn look_up(scratch: &mut Option<Scratch>, key: &TargetKey) -> Option<()> {
+    // SAFETY: values are replaced whole, and the map is not preallocated.
+    let Some(list) = (unsafe { TARGETS.get(key) }) else { return Some(()) };
+    if scratch.is_none() {
+        *scratch = Some(Scratch::claim()?);
     }
+    let scratch = scratch.as_ref()?;
+    let mut index = 0;
+    while index < RULES_PER_TARGET {
+        if index >= list.len as usize {
+            break;
+        }
+        scratch.add(list.rules[index]);
+        index += 1;
+    }
+    Some(())
+}
 
-    /// The rules of one target.
-    #[inline(always)]
-    pub fn of(list: &RuleList) -> Self {
-        let mut met = Self { rules: [0; RULES_PER_EVENT], len: 0 };
-        met.add(list);
-        met
+/// Asks the rules in order and returns the first one that injects.
+#[inline(always)]
+pub fn decide_met(
+    scratch: &Scratch,
+    filters: impl Fn(u32, &RuleConfig) -> Filtered,
+) -> Option<&'static RuleConfig> {
+    // SAFETY: no pointer is passed.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let mut index = 0;
+    while index < RULES_PER_EVENT {
+        if index >= scratch.rules() {
+            break;
+        }
+        if let Some(rule) = decide_one(scratch.rule(index), now, &filters) {
+            return Some(rule);
+        }
+        index += 1;
     }
+    None
+}
 
-    /// The rules that the current task meets on a hook: those of its cgroup's ancestors and its own.
-    /// `None` costs one lookup in an array while the hook has no rules.
-    #[inline(always)]
-    pub fn by_task(hook: Hook) -> Option<(Self, &'static Gate)> {
-        let gate = GATES.get(hook as u32)?;
-        if gate.levels_len == 0 && gate.processes == 0 {
-            return None;
-        }
-        let mut met = Self { rules: [0; RULES_PER_EVENT], len: 0 };
-        let mut index = 0;
-        while index < TARGET_LEVELS {
-            if index >= gate.levels_len as usize {
-                break;
-            }
-            // A slot without a level asks for level -1, which the helper answers with 0: no target.
-            // SAFETY: no pointer is passed.
-            let id = unsafe { bpf_get_current_ancestor_cgroup_id(gate.levels[index] as i32) };
-            met.look_up(&TargetKey { id, hook: hook as u32, scope: TargetKey::CGROUP });
-            index += 1;
-        }
-        if gate.processes != 0 {
-            if let Some(id) = current_process() {
-                met.look_up(&TargetKey { id, hook: hook as u32, scope: TargetKey::PROCESS });
-            }
-        }
-        if met.len == 0 { None } else { Some((met, gate)) }
+/// The same for the rules of one target.
+#[inline(always)]
+pub fn decide_list(
+    list: &RuleList,
+    filters: impl Fn(u32, &RuleConfig) -> Filtered,
+) -> Option<&'static RuleConfig> {
+    if list.len == 0 {
+        return None;
     }
-
-    #[inline(always)]
-    fn look_up(&mut self, key: &TargetKey) {
-        // SAFETY: values are replaced whole, and the map is not preallocated.
-        if let Some(list) = unsafe { TARGETS.get(key) } {
-            self.add(list);
+    // SAFETY: no pointer is passed.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let mut index = 0;
+    while index < RULES_PER_TARGET {
+        if index >= list.len as usize {
+            break;
         }
-    }
-
-    /// Asks the rules in order and returns the first one that injects.
-    #[inline(always)]
-    pub fn decide(
-        &self,
-        filters: impl Fn(u32, &RuleConfig) -> Filtered,
-    ) -> Option<&'static RuleConfig> {
-        // SAFETY: no pointer is passed.
-        let now = unsafe { bpf_ktime_get_boot_ns() };
-        let mut index = 0;
-        while index < RULES_PER_EVENT {
-            if index >= self.len {
-                break;
-            }
-            let number = self.rules[index];
-            index += 1;
-            if let Some(rule) = decide_one(number, now, &filters) {
-                return Some(rule);
-            }
+        if let Some(rule) = decide_one(list.rules[index], now, &filters) {
+            return Some(rule);
         }
-        None
+        index += 1;
     }
+    None
 }
 
 /// The identity of the current process: its number alone may be another process's tomorrow.

@@ -8,7 +8,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::{generated::{bpf_get_current_task_btf, bpf_task_pt_regs}};
+use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
 use chaos_common::{Filtered, Hook, RuleConfig, flags};
 use chaos_ebpf::{
     kernel::{
@@ -16,8 +16,9 @@ use chaos_ebpf::{
         OFF_REGS_ORIG_AX, read,
     },
     maps::RULES_PATH,
-    path::{self, Resolved},
-    plane::Met,
+    path,
+    plane::{decide_met, met_by_task},
+    scratch::Scratch,
 };
 
 /// The file was created by this very open (`include/linux/fs.h`, the same from 5.1 to 7.x).
@@ -33,7 +34,7 @@ const MAX_ERRNO: i64 = 4095;
 
 #[inline(always)]
 fn file_open(file: u64) -> i64 {
-    let Some((met, gate)) = Met::by_task(Hook::FileOpen) else { return 0 };
+    let Some((scratch, gate)) = met_by_task(Hook::FileOpen) else { return 0 };
     // SAFETY: reads are checked by a helper.
     let (mode, file_flags) = unsafe {
         let Some(mode) = read::<u32>(file, &OFF_FILE_MODE) else { return 0 };
@@ -44,49 +45,44 @@ fn file_open(file: u64) -> i64 {
     if mode & (FMODE_CREATED | FMODE_NOACCOUNT) != 0 {
         return 0;
     }
-    let path = file + u64::from(OFF_FILE_PATH.load());
-    let resolved = if gate.paths == 0 {
-        None
-    } else {
-        // SAFETY: reads are checked by a helper.
-        unsafe { resolve(path, None) }
+    // SAFETY: reads are checked by a helper.
+    let path = gate.paths != 0 && unsafe {
+        resolve(&scratch, file + u64::from(OFF_FILE_PATH.load()), None)
     };
-    decide(&met, resolved.as_ref(), file_flags & FMODE_EXEC != 0)
+    decide(&scratch, path, file_flags & FMODE_EXEC != 0)
 }
 
 /// A name that does not exist is about to be made. The open that makes it is asked here, because
 /// when `file_open` is asked the file is there already, and an error would leave it behind.
 #[inline(always)]
 fn path_mknod(directory: u64, dentry: u64) -> i64 {
-    let Some((met, gate)) = Met::by_task(Hook::FileOpen) else { return 0 };
+    let Some((scratch, gate)) = met_by_task(Hook::FileOpen) else { return 0 };
     if !by_open() {
         return 0;
     }
-    let resolved = if gate.paths == 0 {
-        None
-    } else {
-        // SAFETY: reads are checked by a helper.
-        unsafe { resolve(directory, Some(dentry)) }
-    };
-    decide(&met, resolved.as_ref(), false)
+    // SAFETY: reads are checked by a helper.
+    let path = gate.paths != 0 && unsafe { resolve(&scratch, directory, Some(dentry)) };
+    decide(&scratch, path, false)
 }
 
 #[inline(always)]
-unsafe fn resolve(path: u64, dentry: Option<u64>) -> Option<Resolved> {
+unsafe fn resolve(scratch: &Scratch, path: u64, dentry: Option<u64>) -> bool {
     // SAFETY: reads are checked by a helper.
     unsafe {
-        let mnt = read(path, &OFF_PATH_MNT)?;
+        let Some(mnt) = read(path, &OFF_PATH_MNT) else { return false };
         let dentry = match dentry {
-            Some(dentry) => dentry,
-            None => read(path, &OFF_PATH_DENTRY)?,
+            Some(dentry) => Some(dentry),
+            None => read(path, &OFF_PATH_DENTRY),
         };
-        path::resolve(mnt, dentry)
+        let Some(dentry) = dentry else { return false };
+        path::resolve(scratch, mnt, dentry)
     }
 }
 
+/// `path` says whether the scratch has the path.
 #[inline(always)]
-fn decide(met: &Met, path: Option<&Resolved>, exec: bool) -> i64 {
-    let hit = met.decide(|number, rule| filter(number, rule, path, exec));
+fn decide(scratch: &Scratch, path: bool, exec: bool) -> i64 {
+    let hit = decide_met(scratch, |number, rule| filter(number, rule, scratch, path, exec));
     let Some(rule) = hit else { return 0 };
     let value = -i64::from(rule.effect);
     // From 6.12 on the verifier wants to see the range.
@@ -97,7 +93,7 @@ fn decide(met: &Met, path: Option<&Resolved>, exec: bool) -> i64 {
 }
 
 #[inline(always)]
-fn filter(number: u32, rule: &RuleConfig, path: Option<&Resolved>, exec: bool) -> Filtered {
+fn filter(number: u32, rule: &RuleConfig, scratch: &Scratch, path: bool, exec: bool) -> Filtered {
     if exec && rule.flags & flags::INCLUDE_EXEC == 0 {
         return Filtered::Out;
     }
@@ -105,10 +101,10 @@ fn filter(number: u32, rule: &RuleConfig, path: Option<&Resolved>, exec: bool) -
         return Filtered::In;
     }
     // SAFETY: values are replaced whole, and the map is not preallocated.
-    let (Some(path), Some(wanted)) = (path, unsafe { RULES_PATH.get(number) }) else {
+    let (true, Some(wanted)) = (path, unsafe { RULES_PATH.get(number) }) else {
         return Filtered::Unknown;
     };
-    if path.matches(wanted) { Filtered::In } else { Filtered::Out }
+    if path::matches(scratch, wanted) { Filtered::In } else { Filtered::Out }
 }
 
 /// Whether the current system call opens files: `mknod` and the `bind` of a unix socket make names

@@ -12,7 +12,7 @@
 
 use aya_ebpf::{macros::{cgroup_skb, map}, maps::CgroupStorage, programs::SkBuffContext};
 use chaos_common::{Filtered, RuleList};
-use chaos_ebpf::plane::Met;
+use chaos_ebpf::plane::decide_list;
 
 /// The rules of the cgroup that the running attachment hangs on: a packet of a nested cgroup runs
 /// the program once per attachment, and each run must see its own target's rules only.
@@ -27,7 +27,7 @@ const PASS: i32 = 1;
 fn net_loss_in(_context: SkBuffContext) -> i32 {
     // SAFETY: always there, and user space replaces it whole.
     let list = unsafe { &*INGRESS_RULES.get_ptr_mut() };
-    match Met::of(list).decide(|_, _| Filtered::In) {
+    match decide_list(list, |_, _| Filtered::In) {
         Some(_) => DROP,
         None => PASS,
     }

@@ -4,24 +4,31 @@ use super::{
     Config, SharedNode,
     worker::{self, Order, Worker},
 };
-use crate::scheduler::{Error, Scheduler, draw};
+use crate::scheduler::{Error, Link, Scheduler, draw};
 
-/// Gives the scheduler this node until the scheduler is closed; then everything has ended.
+/// Gives the scheduler this node, at once, until the scheduler is closed or the future is dropped.
+///
+/// When the future returns everything has ended.
 ///
 /// # Errors
 /// The scheduler has a node of that name already.
-pub async fn serve_local(
+pub fn serve_local(
     scheduler: &Scheduler,
     node: SharedNode,
     config: &Config,
-) -> Result<(), Error> {
+) -> Result<impl Future<Output = ()> + Send + use<>, Error> {
     let instance = format!("{:016x}", draw());
-    let mut link = scheduler.attach(&config.hello(&instance, Vec::new()))?;
+    let link = scheduler.attach(&config.hello(&instance, Vec::new()))?;
+    let every = config.report_every;
+    Ok(async move { serve(link, worker::spawn(node, every)).await })
+}
+
+async fn serve(mut link: Link, worker: Worker) {
     let Worker {
         orders,
         mut events,
         task,
-    } = worker::spawn(node, config.report_every);
+    } = worker;
     loop {
         tokio::select! {
             order = link.order() => match order {
@@ -41,5 +48,4 @@ pub async fn serve_local(
     if let Err(panic) = task.await {
         tracing::error!(%panic, "the worker failed");
     }
-    Ok(())
 }

@@ -1,6 +1,11 @@
 //! The agent: holds this node's faults, for its own socket and for the scheduler that it dials.
 
-use std::{fs, io, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    io::{self, IsTerminal as _},
+    path::PathBuf,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use chaos_userspace::{
@@ -26,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Takes them from `kchaos apply` on its socket, and from a scheduler when one is named. Every fault
 /// ends with the agent, however that ends. `RUST_LOG=debug` says more.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, max_term_width = 80)]
 struct Args {
     /// Listen on this unix socket, which only its owner can use
     #[arg(long, value_name = "PATH", default_value = "/run/kchaos/kchaos.sock")]
@@ -51,6 +56,7 @@ fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .init();
     let name = match &args.node {
         Some(name) => name.clone(),
@@ -78,10 +84,7 @@ async fn run(args: Args, config: agent::Config, node: SharedNode) -> anyhow::Res
         let scheduler = scheduler.clone();
         tokio::spawn(async move { scheduler.watch_deadlines().await })
     };
-    let mut local = {
-        let (scheduler, node, config) = (scheduler.clone(), node.clone(), config.clone());
-        tokio::spawn(async move { agent::serve_local(&scheduler, node, &config).await })
-    };
+    let mut local = tokio::spawn(agent::serve_local(&scheduler, node.clone(), &config)?);
     let stopping = watch::Sender::new(false);
     let contact = args
         .scheduler
@@ -99,7 +102,7 @@ async fn run(args: Args, config: agent::Config, node: SharedNode) -> anyhow::Res
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
         failed = &mut server => Some(failed.map(|result| result.map_err(anyhow::Error::from))),
-        failed = &mut local => Some(failed.map(|result| result.map_err(anyhow::Error::from))),
+        ended = &mut local => Some(ended.map(|()| Err(anyhow::anyhow!("the node is gone")))),
     };
     tracing::info!("stopping");
     stopping.send_replace(true);

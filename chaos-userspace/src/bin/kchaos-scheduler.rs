@@ -1,6 +1,11 @@
 //! The scheduler: takes experiments, and hands them to the agents that dial it.
 
-use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    io::{self, IsTerminal as _},
+    net::SocketAddr,
+    path::PathBuf,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use chaos_userspace::{
@@ -24,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// State is kept in memory. When the scheduler stops, its experiments end; when it is killed, agents
 /// end them 60 s later. `RUST_LOG=debug` says more.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, max_term_width = 80)]
 struct Args {
     /// Listen on this loopback address [default: 127.0.0.1:7410, unless --socket is given]
     ///
@@ -51,6 +56,7 @@ fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .init();
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

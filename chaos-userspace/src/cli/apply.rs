@@ -9,8 +9,9 @@ use std::{
 use clap::Args;
 
 use super::{
+    account,
     client::{CliError, Client, Connect, exit_of, status},
-    show::{counters, remaining, to_json, write_fault, write_headline, write_json},
+    show::{remaining, to_json, write_fault, write_headline, write_json, write_wrapped},
 };
 use crate::{
     api::proto,
@@ -153,13 +154,8 @@ fn write_progress(out: &mut impl Write, status: &ExperimentStatus) -> io::Result
             } else {
                 remaining(fault)
             };
-            writeln!(
-                out,
-                "  {:>6}  {}: {}",
-                state,
-                fault.fault,
-                counters(fault.counters)
-            )?;
+            let label = format!("  {state:>6}  {}: ", fault.fault);
+            write_wrapped(out, &label, &account::numbers(fault.counters))?;
         }
     }
     Ok(())

@@ -8,11 +8,14 @@ use std::{
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::client::{CliError, Connect, status};
+use super::{
+    account,
+    client::{CliError, Connect, status},
+};
 use crate::{
     api::proto,
     experiment::format_duration,
-    node::{Counters, FaultStatus},
+    node::FaultStatus,
     scheduler::{ExperimentStatus, Outcome, Phase},
 };
 
@@ -81,63 +84,55 @@ pub(super) fn write_headline(out: &mut impl Write, status: &ExperimentStatus) ->
     };
     writeln!(out, "{}: {state}", status.name)?;
     if let Some(reason) = &status.reason {
-        for reason in reason.split("; ") {
-            writeln!(out, "  {reason}")?;
-        }
+        write_wrapped(out, "  ", reason)?;
     }
     Ok(())
 }
 
 /// What was armed, how, and what that can't see.
 pub(super) fn write_fault(out: &mut impl Write, fault: &FaultStatus) -> io::Result<()> {
-    writeln!(out, "  fault {}: {}", fault.fault, fault.word)?;
-    writeln!(out, "    target     {}", fault.target)?;
+    write_wrapped(out, "  fault ", &format!("{}: {}", fault.fault, fault.word))?;
+    write_wrapped(out, "    target     ", &fault.target)?;
     writeln!(out, "    mechanism  {}", fault.mechanism)?;
     for gap in &fault.not_covered {
-        writeln!(out, "    not hit    {gap}")?;
+        write_wrapped(out, "    not hit    ", gap)?;
     }
     Ok(())
 }
 
 fn write_counters(out: &mut impl Write, fault: &FaultStatus, phase: Phase) -> io::Result<()> {
     match &fault.ended {
-        Some(why) => writeln!(out, "    ended      {why}")?,
+        Some(why) => write_wrapped(out, "    ended      ", why)?,
         None if phase == Phase::Ended => {}
         None => writeln!(out, "    remaining  {}", remaining(fault))?,
     }
-    writeln!(out, "    events     {}", counters(fault.counters))
+    write_wrapped(out, "    events     ", &account::numbers(fault.counters))
+}
+
+/// Breaks lines between words at 80 columns, and continues below where the text began.
+pub(super) fn write_wrapped(out: &mut impl Write, label: &str, text: &str) -> io::Result<()> {
+    let indent = label.chars().count();
+    write!(out, "{label}")?;
+    let mut column = indent;
+    for (i, word) in text.split_whitespace().enumerate() {
+        let width = word.chars().count();
+        if i > 0 && column + 1 + width > 80 {
+            write!(out, "\n{:indent$}", "")?;
+            column = indent;
+        } else if i > 0 {
+            write!(out, " ")?;
+            column += 1;
+        }
+        write!(out, "{word}")?;
+        column += width;
+    }
+    writeln!(out)
 }
 
 /// In whole seconds, rounded up, so that only what has passed is zero.
 pub(super) fn remaining(fault: &FaultStatus) -> String {
     let seconds = fault.remaining.as_secs() + u64::from(fault.remaining.subsec_nanos() > 0);
     format_duration(std::time::Duration::from_secs(seconds))
-}
-
-/// The three that always count, and the others when there are any.
-pub(super) fn counters(counters: Counters) -> String {
-    let Counters {
-        considered,
-        matched,
-        injected,
-        would_inject,
-        over_budget,
-        expired,
-        error,
-    } = counters;
-    let always = format!("{considered} considered, {matched} matched, {injected} injected");
-    let mut parts = vec![always];
-    for (count, what) in [
-        (would_inject, "would inject"),
-        (over_budget, "over budget"),
-        (expired, "expired"),
-        (error, "unreadable"),
-    ] {
-        if count > 0 {
-            parts.push(format!("{count} {what}"));
-        }
-    }
-    parts.join(", ")
 }
 
 /// How long ago, in whole seconds.
@@ -160,30 +155,8 @@ pub(super) fn to_json(status: &ExperimentStatus) -> Value {
         "nodes": status.nodes.iter().map(|part| json!({
             "node": part.node,
             "connected": part.connected,
-            "faults": part.plan.iter().flat_map(|plan| &plan.faults).map(fault_json)
-                .collect::<Vec<_>>(),
+            "faults": part.plan.as_ref().map_or_else(|| json!([]), account::json),
         })).collect::<Vec<_>>(),
-    })
-}
-
-fn fault_json(fault: &FaultStatus) -> Value {
-    json!({
-        "id": fault.fault,
-        "word": fault.word,
-        "target": fault.target,
-        "mechanism": fault.mechanism.name(),
-        "notCovered": fault.not_covered,
-        "remainingSeconds": fault.remaining.as_secs_f64(),
-        "ended": fault.ended,
-        "counters": {
-            "considered": fault.counters.considered,
-            "matched": fault.counters.matched,
-            "injected": fault.counters.injected,
-            "wouldInject": fault.counters.would_inject,
-            "overBudget": fault.counters.over_budget,
-            "expired": fault.counters.expired,
-            "error": fault.counters.error,
-        },
     })
 }
 

@@ -249,6 +249,9 @@ fn attach_lsm(
         .ok_or_else(|| missing(Mechanism::Lsm, program))?;
     let lsm: &mut Lsm = found.try_into().map_err(|error| refused(&error))?;
     lsm.load(hook, btf).map_err(|error| refused(&error))?;
+    if let Ok(info) = lsm.info() {
+        tracing::debug!(program, verified = ?info.verified_instruction_count(), size = ?info.size_translated(), "loaded");
+    }
     // The program keeps its link.
     let _id = lsm.attach().map_err(|error| refused(&error))?;
     Ok(())

@@ -230,6 +230,8 @@ impl Scheduler {
         let mut seen = 0;
         loop {
             revision.mark_unchanged();
+            // Read before the state: the last change before the scheduler closed is still sent.
+            let closed = *self.0.closed.borrow();
             let changed = {
                 let state = self.lock();
                 let after = std::mem::replace(&mut seen, state.core.revision());
@@ -248,11 +250,12 @@ impl Scheduler {
                     return;
                 }
             }
+            if closed {
+                return;
+            }
             tokio::select! {
-                // The last change before the scheduler closed is still sent.
-                biased;
                 changed = revision.changed() => if changed.is_err() { return },
-                () = self.closed() => return,
+                () = self.closed() => {}
             }
         }
     }

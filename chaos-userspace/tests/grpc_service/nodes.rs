@@ -128,9 +128,9 @@ async fn an_agent_that_dies_makes_its_experiments_inconclusive() {
         !scheduler.scheduler.find("e").unwrap().nodes[0].connected
     })
     .await;
-    assert_eq!(scheduler.scheduler.find("e").unwrap().phase, Phase::Armed);
     let ended = end_of(&scheduler.scheduler, "e").await;
-    assert!(killed.elapsed() > quick().contact_timeout / 2);
+    let took = killed.elapsed();
+    assert!(took > quick().contact_timeout / 2, "{took:?}: {ended:?}");
     assert_eq!(ended.outcome, Some(Outcome::Inconclusive));
     let reason = ended.reason.unwrap();
     assert_eq!(reason, "node 'n' is lost: nothing heard from it for 900ms");
@@ -171,8 +171,8 @@ async fn a_scheduler_that_dies_ends_the_plans_after_the_contact_timeout() {
     eventually("the end of the plan", || agent.node.live().is_empty()).await;
     let took = killed.elapsed();
     let limit = quick().contact_timeout;
-    assert!(took > limit - Duration::from_millis(150), "{took:?}");
-    assert!(took < limit + Duration::from_millis(1000), "{took:?}");
+    assert!(took + Duration::from_millis(150) > limit, "{took:?}");
+    assert!(took < limit + Duration::from_secs(1), "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

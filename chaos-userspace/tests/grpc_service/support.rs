@@ -156,7 +156,7 @@ pub(crate) fn experiment(name: &str, duration: Duration) -> Experiment {
 }
 
 /// Longer than any test.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_mins(1);
 
 /// All waits, shortened.
 pub(crate) fn quick() -> Config {
@@ -180,7 +180,7 @@ pub(crate) struct LocalAgent {
     pub(crate) tasks: Vec<JoinHandle<()>>,
 }
 
-async fn local_agent(directory: &Path) -> LocalAgent {
+fn local_agent(directory: &Path) -> LocalAgent {
     let socket = directory.join("kchaos/kchaos.sock");
     let node = FakeNode::default();
     let scheduler = Scheduler::new(quick(), SystemClock);
@@ -189,14 +189,7 @@ async fn local_agent(directory: &Path) -> LocalAgent {
     let listener = listen::unix(&socket).unwrap();
     let routes = Routes::new(Experiments::service(scheduler.clone()));
     let tasks = vec![
-        tokio::spawn({
-            let scheduler = scheduler.clone();
-            async move {
-                agent::serve_local(&scheduler, shared, &config)
-                    .await
-                    .unwrap()
-            }
-        }),
+        tokio::spawn(agent::serve_local(&scheduler, shared, &config).unwrap()),
         tokio::spawn({
             let until = scheduler.clone();
             async move {
@@ -206,23 +199,18 @@ async fn local_agent(directory: &Path) -> LocalAgent {
         }),
     ];
     keep_time(&scheduler);
-    let agent = LocalAgent {
+    LocalAgent {
         node,
         socket,
         scheduler,
         tasks,
-    };
-    // The node attaches in a task of its own.
-    let client = connect(&format!("unix://{}", agent.socket.display())).await;
-    drop(client);
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    agent
+    }
 }
 
 /// An agent of its own, with a client of it.
 pub(crate) async fn local() -> (tempfile::TempDir, LocalAgent, Client) {
     let directory = tempfile::tempdir().unwrap();
-    let agent = local_agent(directory.path()).await;
+    let agent = local_agent(directory.path());
     let client = connect(&format!("unix://{}", agent.socket.display())).await;
     (directory, agent, client)
 }

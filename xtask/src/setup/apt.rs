@@ -60,7 +60,16 @@ pub(super) fn install(packages: &[&str]) -> Result<()> {
 }
 
 fn apt_get() -> Vec<&'static str> {
-    vec!["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=900"]
+    vec![
+        "apt-get",
+        "-q",
+        "-y",
+        "-o",
+        "DPkg::Lock::Timeout=900",
+        // Progress bars fill logs.
+        "-o",
+        "Dpkg::Use-Pty=0",
+    ]
 }
 
 /// A package without a candidate is known to apt if only something else mentions it.
@@ -94,7 +103,8 @@ fn run_install(packages: &[&str]) -> Result<()> {
         Command::new("sh")
             .args(["-c", WITHOUT_SERVICES, "sh", POLICY])
             .args(apt_get())
-            .args(["install", "--no-install-recommends"])
+            // What is there in another version stays as it is: upgrades are the owner's business.
+            .args(["install", "--no-install-recommends", "--no-upgrade"])
             .args(packages)
             .env("DEBIAN_FRONTEND", "noninteractive")
             // Standard output belongs to the command that the packages are needed for.

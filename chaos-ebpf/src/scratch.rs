@@ -1,0 +1,126 @@
+//! Room for one event that concerns a target.
+//!
+//! What a program keeps in here the verifier forgets, which is the point: numbers that it followed
+//! through nested loops would make it look at every combination of them.
+
+use aya_ebpf::{macros::map, maps::PerCpuArray};
+use chaos_common::limits::{PATH_BYTES, RULES_PER_EVENT};
+
+use crate::{atomics, bounds::masked};
+
+/// How many tasks may be preempted on one CPU while each of them holds a buffer.
+const BUFFERS: u32 = 4;
+
+/// The longest name of one component (`NAME_MAX`); a power of two less one, because lengths are
+/// bounded by masking.
+pub const NAME_BYTES: usize = 255;
+
+#[repr(C)]
+struct Buffer {
+    /// Not zero while a program uses the buffer: a program may be preempted on a preemptible kernel,
+    /// and the next task on this CPU then runs it as well.
+    busy: u64,
+    /// How many of `rules` are in use.
+    rules_len: u64,
+    /// Where the path starts in `path`.
+    path_start: u64,
+    /// Numbers of the rules that the event meets, outermost target first.
+    rules: [u32; RULES_PER_EVENT],
+    /// The path stands in the last bytes before [`PATH_BYTES`]; what follows is room for whole
+    /// names and whole words.
+    path: [u8; PATH_BYTES + NAME_BYTES + 9],
+}
+
+#[map]
+static EVENT_BUFFERS: PerCpuArray<Buffer> = PerCpuArray::with_max_entries(BUFFERS, 0);
+
+/// A claimed buffer; given back when it is dropped.
+pub struct Scratch(*mut Buffer);
+
+impl Drop for Scratch {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: a map's value, and this program holds it.
+        unsafe { atomics::swap(&raw mut (*self.0).busy, 0) };
+    }
+}
+
+impl Scratch {
+    /// An empty buffer; `None` when all of them are in use.
+    #[inline(always)]
+    pub fn claim() -> Option<Self> {
+        let mut index = 0;
+        while index < BUFFERS {
+            let buffer = EVENT_BUFFERS.get_ptr_mut(index)?;
+            // SAFETY: a map's value.
+            unsafe {
+                if atomics::swap(&raw mut (*buffer).busy, 1) == 0 {
+                    (&raw mut (*buffer).rules_len).write_volatile(0);
+                    return Some(Self(buffer));
+                }
+            }
+            index += 1;
+        }
+        None
+    }
+
+    /// How many rules the event meets.
+    #[inline(always)]
+    pub fn rules(&self) -> usize {
+        // SAFETY: a map's value.
+        unsafe { (&raw const (*self.0).rules_len).read_volatile() as usize }
+    }
+
+    /// The rule at a place in the order.
+    #[inline(always)]
+    pub fn rule(&self, index: usize) -> u32 {
+        let index = masked::<{ RULES_PER_EVENT - 1 }>(index);
+        // SAFETY: a map's value, and the index is masked.
+        unsafe { (&raw const (*self.0).rules).cast::<u32>().add(index).read_volatile() }
+    }
+
+    /// Adds a rule; one too many is dropped.
+    #[inline(always)]
+    pub fn add(&self, rule: u32) {
+        let len = self.rules();
+        if len >= RULES_PER_EVENT {
+            return;
+        }
+        let index = masked::<{ RULES_PER_EVENT - 1 }>(len);
+        // SAFETY: a map's value, and the index is masked.
+        unsafe {
+            (&raw mut (*self.0).rules).cast::<u32>().add(index).write_volatile(rule);
+            (&raw mut (*self.0).rules_len).write_volatile(len as u64 + 1);
+        }
+    }
+
+    /// Where the path starts, at most [`PATH_BYTES`].
+    #[inline(always)]
+    pub fn path_start(&self) -> usize {
+        // SAFETY: a map's value.
+        unsafe { (&raw const (*self.0).path_start).read_volatile() as usize }
+    }
+
+    /// Begins an empty path, with a slash behind it.
+    #[inline(always)]
+    pub fn begin_path(&self) {
+        self.set_path_start(PATH_BYTES);
+        // SAFETY: a constant offset inside the buffer.
+        unsafe { (*self.0).path[PATH_BYTES] = b'/' };
+    }
+
+    /// Moves the start of the path.
+    #[inline(always)]
+    pub fn set_path_start(&self, start: usize) {
+        // SAFETY: a map's value.
+        unsafe { (&raw mut (*self.0).path_start).write_volatile(start as u64) };
+    }
+
+    /// A byte of the path; a whole name and a whole word fit behind every one of them.
+    #[inline(always)]
+    pub fn path_byte(&self, at: usize) -> *mut u8 {
+        let at = masked::<{ PATH_BYTES - 1 }>(at);
+        // SAFETY: the offset is masked.
+        unsafe { (&raw mut (*self.0).path).cast::<u8>().add(at) }
+    }
+}
