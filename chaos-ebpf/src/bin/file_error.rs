@@ -11,6 +11,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
 use chaos_common::{Filtered, Hook, RuleConfig, flags};
 use chaos_ebpf::{
+    bounds::negative_errno,
     kernel::{
         OFF_FILE_FLAGS, OFF_FILE_MODE, OFF_FILE_PATH, OFF_PATH_DENTRY, OFF_PATH_MNT, OFF_REGS_CS,
         OFF_REGS_ORIG_AX, read,
@@ -28,9 +29,6 @@ const FMODE_CREATED: u32 = 1 << 20;
 const FMODE_NOACCOUNT: u32 = 1 << 29;
 /// `__FMODE_EXEC` in `f_flags`: execve opens the program, its interpreter or its script.
 const FMODE_EXEC: u32 = 1 << 5;
-
-/// What the kernel allows an LSM program to return: nothing, or an errno.
-const MAX_ERRNO: i64 = 4095;
 
 #[inline(always)]
 fn file_open(file: u64) -> i64 {
@@ -83,13 +81,7 @@ unsafe fn resolve(scratch: &Scratch, path: u64, dentry: Option<u64>) -> bool {
 #[inline(always)]
 fn decide(scratch: &Scratch, path: bool, exec: bool) -> i64 {
     let hit = decide_met(scratch, |number, rule| filter(number, rule, scratch, path, exec));
-    let Some(rule) = hit else { return 0 };
-    let value = -i64::from(rule.effect);
-    // From 6.12 on the verifier wants to see the range.
-    if !(-MAX_ERRNO..=0).contains(&value) {
-        return 0;
-    }
-    value
+    hit.map_or(0, |rule| negative_errno(rule.effect))
 }
 
 #[inline(always)]
@@ -145,12 +137,11 @@ macro_rules! program {
         #[unsafe(no_mangle)]
         #[unsafe(link_section = $section)]
         pub extern "C" fn $name($context: *mut c_void) -> i64 {
-            // What an earlier program on the same hook returned comes last.
+            // What an earlier program on the same hook returned comes last, and stands.
             // SAFETY: the verifier knows the hooked function.
-            let earlier = unsafe { argument($context, $arguments) } as i32;
+            let earlier = unsafe { argument($context, $arguments) } as i64;
             if earlier != 0 {
-                let earlier = i64::from(earlier);
-                return if (-MAX_ERRNO..=0).contains(&earlier) { earlier } else { 0 };
+                return earlier;
             }
             // SAFETY: the verifier knows the hooked function.
             unsafe { $body }

@@ -70,19 +70,26 @@ fn has_btf() -> bool {
     std::path::Path::new("/sys/kernel/btf/vmlinux").exists()
 }
 
-/// A long message without the verifier's way through the program: how it starts, and the line in
-/// which the verifier says what it refuses.
+/// A long message without the verifier's way through the program: how it starts, and the first line
+/// in which the verifier says what it refuses.
 fn summary(text: &str) -> String {
-    let mut lines = text.lines().filter(|line| !line.starts_with("processed "));
+    let mut lines = text.lines();
     let first = lines.next().unwrap_or_default();
-    match lines.next_back() {
-        Some(last) => format!("{} … {last}", shortened(first)),
+    // The way is numbered instructions, source lines behind a semicolon, and notes on types.
+    let verdict = lines.find(|line| {
+        !line.starts_with(|start: char| start.is_ascii_digit() || start == ';')
+            && !line.starts_with("func '")
+            && !line.starts_with("from ")
+            && !line.trim().is_empty()
+    });
+    match verdict {
+        Some(verdict) => format!("{} … {verdict}", shortened(first)),
         None => shortened(first),
     }
 }
 
 fn shortened(line: &str) -> String {
-    const WIDTH: usize = 300;
+    const WIDTH: usize = 120;
     match line.char_indices().nth(WIDTH) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line.to_owned(),

@@ -320,6 +320,12 @@ impl RemoteAgent {
         let stopping = watch::Sender::new(false);
         let contact = agent::dial(url).unwrap();
         let shared = SharedNode::new(node.clone());
+        // Else the end of the sender would be a polite stop, just before a kill.
+        let sender = stopping.clone();
+        drop(runtime.spawn(async move {
+            std::future::pending::<()>().await;
+            drop(sender);
+        }));
         let session = runtime.spawn(contact.hold(shared, quick_agent(name), stopping.subscribe()));
         Self {
             node,
