@@ -46,24 +46,42 @@ struct Object {
     size: usize,
 }
 
+/// What was built, and by what.
+pub(crate) struct Built {
+    toolchain: Toolchain,
+    linker: PathBuf,
+    manifest: Manifest,
+}
+
 /// Builds all objects and prints their sizes.
 pub(crate) fn main() -> Result<()> {
+    let start = Instant::now();
+    let built = build()?;
+    println!(
+        "toolchain: {} ({})",
+        built.toolchain.label,
+        built.toolchain.cargo.display()
+    );
+    println!("linker:    {}", built.linker.display());
+    println!("{:<24} {:>8}  sha256", "object", "bytes");
+    for (name, Object { sha256, size }) in &built.manifest.objects {
+        println!("{name:<24} {size:>8}  {}", &sha256[..16]);
+    }
+    println!(
+        "built in {:.1} s: {}",
+        start.elapsed().as_secs_f64(),
+        objects_dir().display()
+    );
+    Ok(())
+}
+
+/// Builds all objects. Standard output is left to the caller.
+pub(crate) fn build() -> Result<Built> {
     setup::ensure(&[Need::BpfToolchain, Need::BpfLinker])?;
     let toolchain = toolchain::find().context("no toolchain with rust-src")?;
     let linker = toolchain::bpf_linker().context("no bpf-linker")?;
-    println!(
-        "toolchain: {} ({})",
-        toolchain.label,
-        toolchain.cargo.display()
-    );
-    println!("linker:    {}", linker.display());
-    let start = Instant::now();
     compile(&toolchain, &linker)?;
     let objects = collect()?;
-    println!("{:<24} {:>8}  sha256", "object", "bytes");
-    for (name, Object { sha256, size }) in &objects {
-        println!("{name:<24} {size:>8}  {}", &sha256[..16]);
-    }
     let version = |program: &Path| -> Result<String> {
         Ok(process::output(Command::new(program).arg("--version"))?
             .trim()
@@ -78,12 +96,11 @@ pub(crate) fn main() -> Result<()> {
     let mut text = serde_json::to_vec_pretty(&manifest)?;
     text.push(b'\n');
     write_if_changed(&objects_dir().join("manifest.json"), &text)?;
-    println!(
-        "built in {:.1} s: {}",
-        start.elapsed().as_secs_f64(),
-        objects_dir().display()
-    );
-    Ok(())
+    Ok(Built {
+        toolchain,
+        linker,
+        manifest,
+    })
 }
 
 fn build_dir() -> PathBuf {

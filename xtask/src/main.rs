@@ -11,6 +11,7 @@ mod lab;
 mod lint;
 mod process;
 mod project;
+mod run;
 mod setup;
 mod test;
 mod toolchain;
@@ -29,6 +30,9 @@ enum Command {
     BuildEbpf,
     Lab(lab::Arguments),
     Lint(lint::Arguments),
+    Run(run::Arguments),
+    #[command(name = run::SUBCOMMAND, hide = true)]
+    RunInGuest(run::GuestArguments),
     Test(test::Arguments),
 }
 
@@ -37,6 +41,8 @@ fn main() -> ExitCode {
         Command::Setup(arguments) => setup::main(arguments),
         Command::BuildEbpf => done(build_ebpf::main()),
         Command::Lint(arguments) => lint::main(arguments),
+        Command::Run(arguments) => run::main(&arguments),
+        Command::RunInGuest(arguments) => run::guest_main(arguments),
         Command::Test(arguments) => test::main(&arguments),
         // It has exit statuses of its own.
         Command::Lab(arguments) => return lab::main(&arguments),
