@@ -19,6 +19,8 @@ fn objects() -> Result<(), Box<dyn Error>> {
     let built = objects_folder(out);
     println!("cargo:rerun-if-env-changed=KCHAOS_BPF_OBJECTS");
     println!("cargo:rerun-if-changed={}", built.display());
+    // For tests that load objects which are not part of kchaos.
+    println!("cargo:rustc-env=KCHAOS_OBJECTS_FOLDER={}", built.display());
     let mut missing = Vec::new();
     for name in OBJECTS {
         let from = built.join(name);
@@ -47,9 +49,16 @@ fn objects_folder(out: &Path) -> std::path::PathBuf {
         return folder.into();
     }
     // OUT_DIR is TARGET/PROFILE/build/NAME-HASH/out, or one deeper with --target.
-    let found = out.ancestors().skip(4).take(2).map(|target| target.join("bpf/objects"));
+    let found = out
+        .ancestors()
+        .skip(4)
+        .take(2)
+        .map(|target| target.join("bpf/objects"));
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bpf/objects");
-    found.into_iter().find(|folder| folder.exists()).unwrap_or(beside)
+    found
+        .into_iter()
+        .find(|folder| folder.exists())
+        .unwrap_or(beside)
 }
 
 /// Compiles `proto/kchaos/v1` to Rust, without a system protoc.

@@ -27,7 +27,10 @@ impl Decision {
     /// Whether the event passed the filters of a live rule.
     #[must_use]
     pub const fn matched(self) -> bool {
-        matches!(self, Self::Spared | Self::OverBudget | Self::WouldInject | Self::Inject)
+        matches!(
+            self,
+            Self::Spared | Self::OverBudget | Self::WouldInject | Self::Inject
+        )
     }
 }
 
@@ -80,7 +83,11 @@ pub fn decide(
     if rule.times != u64::MAX && memory.spend() > rule.times {
         return Decision::OverBudget;
     }
-    if rule.flags & flags::SHADOW != 0 { Decision::WouldInject } else { Decision::Inject }
+    if rule.flags & flags::SHADOW != 0 {
+        Decision::WouldInject
+    } else {
+        Decision::Inject
+    }
 }
 
 #[inline(always)]
@@ -97,7 +104,7 @@ fn due(rule: &RuleConfig, ordinal: u64) -> bool {
         return false;
     }
     // Division is the dearest instruction here and almost no rule has a step.
-    rule.when_step <= 1 || (ordinal - rule.when_first) % rule.when_step == 0
+    rule.when_step <= 1 || (ordinal - rule.when_first).is_multiple_of(rule.when_step)
 }
 
 /// A 32-bit number that looks random and depends on nothing but its arguments: the same seed and

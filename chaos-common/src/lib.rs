@@ -6,10 +6,16 @@
 
 #![no_std]
 #![deny(missing_docs)]
+#![expect(
+    clippy::inline_always,
+    reason = "the verifier walks a function again at every call, and a call spills what it knows"
+)]
 
 pub mod decision;
 pub mod limits;
 pub mod rule;
 
 pub use decision::{Decision, Filtered, RuleMemory, decide, roll};
-pub use rule::{Counters, Gate, Hook, PathFilter, RuleConfig, RuleList, RuleState, TargetKey, flags};
+pub use rule::{
+    Counters, Gate, Hook, PathFilter, RuleConfig, RuleList, RuleState, TargetKey, flags,
+};

@@ -209,5 +209,7 @@ mod user {
             unsafe impl aya::Pod for $name {}
         )*};
     }
-    plain_bytes!(Counters, Gate, PathFilter, RuleConfig, RuleList, RuleState, TargetKey);
+    plain_bytes!(
+        Counters, Gate, PathFilter, RuleConfig, RuleList, RuleState, TargetKey
+    );
 }

@@ -3,9 +3,7 @@
 //! `bpf_d_path` is allowed on some hooks of some kernels only and can't name a file that does not
 //! exist yet, so this walks the dentries itself, from the file up to the task's root, across mounts.
 
-use aya_ebpf::helpers::{
-    bpf_get_current_task, generated::bpf_probe_read_kernel as probe_read,
-};
+use aya_ebpf::helpers::{bpf_get_current_task, generated::bpf_probe_read_kernel as probe_read};
 use chaos_common::{
     PathFilter,
     limits::{PATH_BYTES, PATH_CHUNK_BYTES, PATH_COMPONENTS, PATH_FILTER_BYTES},
@@ -91,8 +89,11 @@ unsafe fn prepend(scratch: &Scratch, dentry: u64) -> Option<()> {
         scratch.set_path_start(start);
         let slash = scratch.path_byte(start);
         *slash = b'/';
-        let copied =
-            probe_read(slash.add(1).cast(), masked::<NAME_BYTES>(length) as u32, name as *const _);
+        let copied = probe_read(
+            slash.add(1).cast(),
+            masked::<NAME_BYTES>(length) as u32,
+            name as *const _,
+        );
         (copied == 0).then_some(())
     }
 }
@@ -132,7 +133,12 @@ pub fn matches(scratch: &Scratch, filter: &PathFilter) -> bool {
         let mut word = done / 8;
         while word < (done + PATH_CHUNK_BYTES) / 8 {
             // SAFETY: a whole word fits behind every byte of the path.
-            let have = unsafe { scratch.path_byte(start + word * 8).cast::<u64>().read_unaligned() };
+            let have = unsafe {
+                scratch
+                    .path_byte(start + word * 8)
+                    .cast::<u64>()
+                    .read_unaligned()
+            };
             different |= (have ^ filter.words[word]) & filter.masks[word];
             word += 1;
         }

@@ -35,13 +35,27 @@ pub fn met_by_task(hook: Hook) -> Option<(Scratch, &'static Gate)> {
         // A slot without a level asks for level -1, which the helper answers with 0: no target.
         // SAFETY: no pointer is passed.
         let id = unsafe { bpf_get_current_ancestor_cgroup_id(gate.levels[index] as i32) };
-        look_up(&mut scratch, &TargetKey { id, hook: hook as u32, scope: TargetKey::CGROUP })?;
+        look_up(
+            &mut scratch,
+            &TargetKey {
+                id,
+                hook: hook as u32,
+                scope: TargetKey::CGROUP,
+            },
+        )?;
         index += 1;
     }
     if gate.processes != 0
         && let Some(id) = current_process()
     {
-        look_up(&mut scratch, &TargetKey { id, hook: hook as u32, scope: TargetKey::PROCESS })?;
+        look_up(
+            &mut scratch,
+            &TargetKey {
+                id,
+                hook: hook as u32,
+                scope: TargetKey::PROCESS,
+            },
+        )?;
     }
     scratch.map(|scratch| (scratch, gate))
 }
@@ -50,7 +64,9 @@ pub fn met_by_task(hook: Hook) -> Option<(Scratch, &'static Gate)> {
 #[inline(always)]
 fn look_up(scratch: &mut Option<Scratch>, key: &TargetKey) -> Option<()> {
     // SAFETY: values are replaced whole, and the map is not preallocated.
-    let Some(list) = (unsafe { TARGETS.get(key) }) else { return Some(()) };
+    let Some(list) = (unsafe { TARGETS.get(key) }) else {
+        return Some(());
+    };
     if scratch.is_none() {
         *scratch = Some(Scratch::claim()?);
     }
@@ -175,10 +191,7 @@ fn count(counters: *mut Counters, decision: Decision) {
             Decision::WouldInject => atomics::add(&raw mut (*counters).would_inject, 1),
             Decision::OverBudget => atomics::add(&raw mut (*counters).over_budget, 1),
             Decision::Error => atomics::add(&raw mut (*counters).error, 1),
-            Decision::NotLive
-            | Decision::Expired
-            | Decision::Filtered
-            | Decision::Spared => {}
+            Decision::NotLive | Decision::Expired | Decision::Filtered | Decision::Spared => {}
         }
     }
 }

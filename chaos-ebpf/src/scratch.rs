@@ -76,7 +76,12 @@ impl Scratch {
     pub fn rule(&self, index: usize) -> u32 {
         let index = masked::<{ RULES_PER_EVENT - 1 }>(index);
         // SAFETY: a map's value, and the index is masked.
-        unsafe { (&raw const (*self.0).rules).cast::<u32>().add(index).read_volatile() }
+        unsafe {
+            (&raw const (*self.0).rules)
+                .cast::<u32>()
+                .add(index)
+                .read_volatile()
+        }
     }
 
     /// Adds a rule; one too many is dropped.
@@ -89,7 +94,10 @@ impl Scratch {
         let index = masked::<{ RULES_PER_EVENT - 1 }>(len);
         // SAFETY: a map's value, and the index is masked.
         unsafe {
-            (&raw mut (*self.0).rules).cast::<u32>().add(index).write_volatile(rule);
+            (&raw mut (*self.0).rules)
+                .cast::<u32>()
+                .add(index)
+                .write_volatile(rule);
             (&raw mut (*self.0).rules_len).write_volatile(len as u64 + 1);
         }
     }

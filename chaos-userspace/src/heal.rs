@@ -3,7 +3,10 @@
 //! Programs, maps and links never are: they belong to descriptors. What can be left is a cgroup,
 //! when kchaos and its guard were both killed.
 
-use std::{fs, path::{Path, PathBuf}};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use crate::{node::scratch, run::guard, target::CgroupTree};
 
@@ -25,11 +28,17 @@ fn search(folder: &Path, depth: usize, found: &mut Vec<Residue>) {
     if depth == 0 {
         return;
     }
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
     {
         if scratch::is_orphan(&entry.file_name().to_string_lossy()) == Some(true) {
-            found.push(Residue { cgroup: entry.path() });
+            found.push(Residue {
+                cgroup: entry.path(),
+            });
         } else {
             search(&entry.path(), depth - 1, found);
         }

@@ -1,1 +1,118 @@
-//! placeholder
+//! What the tests share: they run as root on a real kernel, one boot for all of them.
+//!
+//! `cargo xtask test` builds them, boots the kernel lab, and says where they run in `KCHAOS_LAB`.
+
+#![deny(missing_docs)]
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "a test that can't be set up fails"
+)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that can't be set up fails"
+)]
+
+pub mod bpf;
+pub mod cgroup;
+pub mod mounts;
+
+use std::{
+    process::{Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+/// The kernel and profile that the test runs on, such as `debian-6.12+nolsm`.
+pub fn lab() -> String {
+    std::env::var("KCHAOS_LAB").expect("these tests run in the lab: `cargo xtask test`")
+}
+
+/// Whether the machine was booted with this profile.
+pub fn profile(name: &str) -> bool {
+    lab().split('+').skip(1).any(|profile| profile == name)
+}
+
+/// Whether `file.error` can be done where the test runs: not under a lockdown that keeps programs
+/// from reading kernel memory, and not without a cgroup v2 tree.
+pub fn has_file_error() -> bool {
+    !profile("lockdown") && !profile("cgroup1")
+}
+
+/// Whether `net.loss` can be done where the test runs.
+pub fn has_net_loss() -> bool {
+    !profile("cgroup1")
+}
+
+/// Whether there is time for the long form.
+pub fn long() -> bool {
+    std::env::var_os("KCHAOS_LONG").is_some()
+}
+
+/// What a program said and how it ended.
+#[derive(Debug)]
+pub struct Said {
+    /// Exit status; 128 and the signal's number when a signal ended it.
+    pub status: i32,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        use std::os::unix::process::ExitStatusExt as _;
+        let status = output.status;
+        Self {
+            status: status
+                .code()
+                .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+/// Runs `kchaos` to its end.
+pub fn kchaos(arguments: &[&str]) -> Said {
+    Command::new("kchaos")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("kchaos is on the lab's PATH")
+        .into()
+}
+
+/// `kchaos run` of a shell script under faults, with the account as JSON.
+pub fn run_script(faults: &[&str], script: &str) -> (Said, Value) {
+    let mut arguments = vec!["run", "--json"];
+    for fault in faults {
+        arguments.extend(["--fault", fault]);
+    }
+    arguments.extend(["--", "bash", "-c", script]);
+    let said = kchaos(&arguments);
+    let account = said
+        .err
+        .lines()
+        .find_map(|line| serde_json::from_str(line).ok())
+        .unwrap_or_else(|| panic!("no account in {said:?}"));
+    (said, account)
+}
+
+/// A counter of a fault in an account.
+pub fn counter(account: &Value, fault: usize, name: &str) -> u64 {
+    account["faults"][fault]["counters"][name]
+        .as_u64()
+        .unwrap_or_else(|| panic!("no counter {name} of fault {fault} in {account}"))
+}
+
+/// Waits until something holds.
+pub fn eventually(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

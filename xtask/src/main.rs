@@ -41,11 +41,11 @@ fn main() -> ExitCode {
         Command::Setup(arguments) => setup::main(arguments),
         Command::BuildEbpf => done(build_ebpf::main()),
         Command::Lint(arguments) => lint::main(arguments),
-        Command::Run(arguments) => run::main(&arguments),
         Command::RunInGuest(arguments) => run::guest_main(arguments),
         Command::Test(arguments) => test::main(&arguments),
-        // It has exit statuses of its own.
+        // They have exit statuses of their own.
         Command::Lab(arguments) => return lab::main(&arguments),
+        Command::Run(arguments) => return run::main(&arguments),
     };
     result.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");

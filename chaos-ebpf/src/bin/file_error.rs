@@ -32,11 +32,17 @@ const FMODE_EXEC: u32 = 1 << 5;
 
 #[inline(always)]
 fn file_open(file: u64) -> i64 {
-    let Some((scratch, gate)) = met_by_task(Hook::FileOpen) else { return 0 };
+    let Some((scratch, gate)) = met_by_task(Hook::FileOpen) else {
+        return 0;
+    };
     // SAFETY: reads are checked by a helper.
     let (mode, file_flags) = unsafe {
-        let Some(mode) = read::<u32>(file, &OFF_FILE_MODE) else { return 0 };
-        let Some(file_flags) = read::<u32>(file, &OFF_FILE_FLAGS) else { return 0 };
+        let Some(mode) = read::<u32>(file, &OFF_FILE_MODE) else {
+            return 0;
+        };
+        let Some(file_flags) = read::<u32>(file, &OFF_FILE_FLAGS) else {
+            return 0;
+        };
         (mode, file_flags)
     };
     // A created file was decided about before it was created, and a backing file with its overlay.
@@ -44,9 +50,8 @@ fn file_open(file: u64) -> i64 {
         return 0;
     }
     // SAFETY: reads are checked by a helper.
-    let path = gate.paths != 0 && unsafe {
-        resolve(&scratch, file + u64::from(OFF_FILE_PATH.load()), None)
-    };
+    let path = gate.paths != 0
+        && unsafe { resolve(&scratch, file + u64::from(OFF_FILE_PATH.load()), None) };
     decide(&scratch, path, file_flags & FMODE_EXEC != 0)
 }
 
@@ -54,7 +59,9 @@ fn file_open(file: u64) -> i64 {
 /// when `file_open` is asked the file is there already, and an error would leave it behind.
 #[inline(always)]
 fn path_mknod(directory: u64, dentry: u64) -> i64 {
-    let Some((scratch, gate)) = met_by_task(Hook::FileOpen) else { return 0 };
+    let Some((scratch, gate)) = met_by_task(Hook::FileOpen) else {
+        return 0;
+    };
     if !by_open() {
         return 0;
     }
@@ -67,7 +74,9 @@ fn path_mknod(directory: u64, dentry: u64) -> i64 {
 unsafe fn resolve(scratch: &Scratch, path: u64, dentry: Option<u64>) -> bool {
     // SAFETY: reads are checked by a helper.
     unsafe {
-        let Some(mnt) = read(path, &OFF_PATH_MNT) else { return false };
+        let Some(mnt) = read(path, &OFF_PATH_MNT) else {
+            return false;
+        };
         let dentry = match dentry {
             Some(dentry) => Some(dentry),
             None => read(path, &OFF_PATH_DENTRY),
@@ -80,7 +89,9 @@ unsafe fn resolve(scratch: &Scratch, path: u64, dentry: Option<u64>) -> bool {
 /// `path` says whether the scratch has the path.
 #[inline(always)]
 fn decide(scratch: &Scratch, path: bool, exec: bool) -> i64 {
-    let hit = decide_met(scratch, |number, rule| filter(number, rule, scratch, path, exec));
+    let hit = decide_met(scratch, |number, rule| {
+        filter(number, rule, scratch, path, exec)
+    });
     hit.map_or(0, |rule| negative_errno(rule.effect))
 }
 
@@ -96,7 +107,11 @@ fn filter(number: u32, rule: &RuleConfig, scratch: &Scratch, path: bool, exec: b
     let (true, Some(wanted)) = (path, unsafe { RULES_PATH.get(number) }) else {
         return Filtered::Unknown;
     };
-    if path::matches(scratch, wanted) { Filtered::In } else { Filtered::Out }
+    if path::matches(scratch, wanted) {
+        Filtered::In
+    } else {
+        Filtered::Out
+    }
 }
 
 /// Whether the current system call opens files: `mknod` and the `bind` of a unix socket make names
@@ -109,9 +124,10 @@ fn by_open() -> bool {
     // SAFETY: no pointer of ours is passed, and reads are checked by a helper.
     unsafe {
         let regs = bpf_task_pt_regs(bpf_get_current_task_btf()) as u64;
-        let (Some(call), Some(cs)) =
-            (read::<u64>(regs, &OFF_REGS_ORIG_AX), read::<u64>(regs, &OFF_REGS_CS))
-        else {
+        let (Some(call), Some(cs)) = (
+            read::<u64>(regs, &OFF_REGS_ORIG_AX),
+            read::<u64>(regs, &OFF_REGS_CS),
+        ) else {
             return false;
         };
         if cs & 0xffff == USER32_CS {

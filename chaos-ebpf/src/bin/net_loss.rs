@@ -10,7 +10,11 @@
 )]
 #![cfg_attr(target_arch = "bpf", no_main)]
 
-use aya_ebpf::{macros::{cgroup_skb, map}, maps::CgroupStorage, programs::SkBuffContext};
+use aya_ebpf::{
+    macros::{cgroup_skb, map},
+    maps::CgroupStorage,
+    programs::SkBuffContext,
+};
 use chaos_common::{Filtered, RuleList};
 use chaos_ebpf::plane::decide_list;
 

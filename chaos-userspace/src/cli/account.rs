@@ -1,5 +1,7 @@
 //! A short account of what faults did, for people and for machines.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -15,7 +17,12 @@ pub(super) fn hit(counters: Counters) -> bool {
 /// One fault in one or two lines.
 pub(super) fn line(fault: &FaultStatus) -> String {
     let counters = fault.counters;
-    let mut text = format!("{} ({}): {}", fault.word, fault.mechanism, numbers(counters));
+    let mut text = format!(
+        "{} ({}): {}",
+        fault.word,
+        fault.mechanism,
+        numbers(counters)
+    );
     if let Some(why) = &fault.ended {
         text.push_str("; ");
         text.push_str(why);
@@ -30,15 +37,17 @@ pub(super) fn numbers(counters: Counters) -> String {
     } else {
         (counters.injected, "hit")
     };
-    let mut text =
-        format!("{count} of {} matching {verb}, {} considered", counters.matched, counters.considered);
+    let mut text = format!(
+        "{count} of {} matching {verb}, {} considered",
+        counters.matched, counters.considered
+    );
     for (count, what) in [
         (counters.over_budget, "over budget"),
         (counters.expired, "after the end"),
         (counters.error, "could not be decided and passed"),
     ] {
         if count > 0 {
-            text.push_str(&format!(", {count} {what}"));
+            write!(text, ", {count} {what}").ok();
         }
     }
     text

@@ -26,7 +26,10 @@ pub(super) struct DoctorArgs {
 
 /// One kind by an example that shows it, and a command that it hits.
 const EXAMPLES: [(&str, &str); 2] = [
-    ("file.error:open=EIO,path=/etc/hostname", "cat /etc/hostname"),
+    (
+        "file.error:open=EIO,path=/etc/hostname",
+        "cat /etc/hostname",
+    ),
     ("net.loss=100%,direction=ingress", "ping -c 3 127.0.0.1"),
 ];
 
@@ -44,7 +47,9 @@ pub(super) fn doctor(args: &DoctorArgs, out: &mut impl Write) -> Result<u8, CliE
         kinds.push((fault, example, command, rungs));
     }
     let tree = CgroupTree::find();
-    let works = kinds.iter().any(|(.., rungs)| rungs.iter().any(|rung| rung.result.is_ok()));
+    let works = kinds
+        .iter()
+        .any(|(.., rungs)| rungs.iter().any(|rung| rung.result.is_ok()));
     if args.json {
         let kinds: serde_json::Map<_, _> = kinds
             .iter()
@@ -54,10 +59,19 @@ pub(super) fn doctor(args: &DoctorArgs, out: &mut impl Write) -> Result<u8, CliE
             Ok(tree) => json!({"mount": tree.folder("/")}),
             Err(error) => json!({"missing": error.to_string()}),
         };
-        writeln!(out, "{}", json!({"kernel": kernel(), "cgroup2": cgroup, "faults": kinds}))?;
+        writeln!(
+            out,
+            "{}",
+            json!({"kernel": kernel(), "cgroup2": cgroup, "faults": kinds})
+        )?;
         return Ok(if works { 0 } else { 3 });
     }
-    writeln!(out, "kchaos {} on Linux {}", env!("CARGO_PKG_VERSION"), kernel())?;
+    writeln!(
+        out,
+        "kchaos {} on Linux {}",
+        env!("CARGO_PKG_VERSION"),
+        kernel()
+    )?;
     match &tree {
         Ok(tree) => writeln!(out, "cgroup v2: {}", tree.folder("").display())?,
         Err(error) => writeln!(out, "cgroup v2: no ({error})")?,
@@ -68,9 +82,16 @@ pub(super) fn doctor(args: &DoctorArgs, out: &mut impl Write) -> Result<u8, CliE
             match &rung.result {
                 Ok(()) => writeln!(out, "  {:<11} yes", rung.mechanism.name())?,
                 Err(missing) if missing.capabilities.is_empty() => {
-                    writeln!(out, "  {:<11} no: {}", rung.mechanism.name(), missing.reason)?;
+                    writeln!(
+                        out,
+                        "  {:<11} no: {}",
+                        rung.mechanism.name(),
+                        missing.reason
+                    )?;
                 }
-                Err(missing) => writeln!(out, "  {:<11} {}", rung.mechanism.name(), missing.reason)?,
+                Err(missing) => {
+                    writeln!(out, "  {:<11} {}", rung.mechanism.name(), missing.reason)?;
+                }
             }
         }
     }
@@ -79,27 +100,28 @@ pub(super) fn doctor(args: &DoctorArgs, out: &mut impl Write) -> Result<u8, CliE
     Ok(if works { 0 } else { 3 })
 }
 
-fn closing(
-    kinds: &[(Fault, &str, &str, Vec<Rung>)],
-    out: &mut impl Write,
-) -> Result<(), CliError> {
+fn closing(kinds: &[(Fault, &str, &str, Vec<Rung>)], out: &mut impl Write) -> Result<(), CliError> {
     let works = |rungs: &[Rung]| rungs.iter().any(|rung| rung.result.is_ok());
     let here: Vec<&str> = kinds
         .iter()
         .filter(|(.., rungs)| works(rungs))
         .map(|(fault, ..)| fault.kind.name())
         .collect();
-    let unprobed = kinds
-        .iter()
-        .flat_map(|(.., rungs)| rungs)
-        .any(|rung| rung.result.as_ref().is_err_and(|missing| !missing.capabilities.is_empty()));
+    let unprobed = kinds.iter().flat_map(|(.., rungs)| rungs).any(|rung| {
+        rung.result
+            .as_ref()
+            .is_err_and(|missing| !missing.capabilities.is_empty())
+    });
     match kinds.iter().find(|(.., rungs)| works(rungs)) {
         Some((_, example, command, _)) => {
             writeln!(out, "Works here now: {}. Try:", here.join(", "))?;
             writeln!(out, "  kchaos run --fault '{example}' -- {command}")?;
         }
         None if unprobed => {
-            writeln!(out, "Nothing was probed. With the capabilities above, or as root, try:")?;
+            writeln!(
+                out,
+                "Nothing was probed. With the capabilities above, or as root, try:"
+            )?;
             writeln!(out, "  sudo kchaos doctor")?;
         }
         None => writeln!(out, "Nothing works here now, for the reasons above.")?,

@@ -24,8 +24,11 @@ pub(super) struct ExplainArgs {
 pub(super) fn explain(args: &ExplainArgs, out: &mut impl Write) -> Result<u8, CliError> {
     for fault in words::faults(&args.faults)? {
         write!(out, "{}", yaml::format_fault(&fault))?;
-        let ladder: Vec<&str> =
-            fault::ladder(&fault.kind).iter().copied().map(Mechanism::name).collect();
+        let ladder: Vec<&str> = fault::ladder(&fault.kind)
+            .iter()
+            .copied()
+            .map(Mechanism::name)
+            .collect();
         writeln!(out, "# mechanisms, best first: {}", ladder.join(", "))?;
         for row in fault::not_covered(&fault.kind) {
             writeln!(out, "# not covered: {row}")?;

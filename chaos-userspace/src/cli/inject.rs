@@ -69,7 +69,9 @@ pub(super) fn inject(args: &InjectArgs, out: &mut impl Write) -> Result<u8, CliE
         name: "inject".to_owned(),
         target: Some(args.target.clone()),
         duration: Some(args.duration),
-        seed: args.seed.or_else(|| args.print.is_none().then(super::run::draw_seed)),
+        seed: args
+            .seed
+            .or_else(|| args.print.is_none().then(super::run::draw_seed)),
         faults: words::faults(&args.faults)?,
     };
     experiment
@@ -83,18 +85,25 @@ pub(super) fn inject(args: &InjectArgs, out: &mut impl Write) -> Result<u8, CliE
     for signal in [SIGHUP, SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
     }
-    let mut node = Node::new().map_err(refused)?;
-    let plan = Plan { id: "inject".to_owned(), experiment };
-    let armed = node.apply(&plan).map_err(refused)?;
+    let mut node = Node::new().map_err(|error| refused(&error))?;
+    let plan = Plan {
+        id: "inject".to_owned(),
+        experiment,
+    };
+    let armed = node.apply(&plan).map_err(|error| refused(&error))?;
     if !args.json {
         write_armed(&armed, out)?;
     }
     let followed = follow(args, &mut node, &plan.id, &interrupted, out);
     // Whatever went wrong with printing, the faults end here.
-    let last = node.stop(&plan.id).map_err(refused)?;
+    let last = node.stop(&plan.id).map_err(|error| refused(&error))?;
     let ended = followed?;
     if args.json {
-        writeln!(out, "{}", json!({"phase": "ended", "faults": account::json(&last)}))?;
+        writeln!(
+            out,
+            "{}",
+            json!({"phase": "ended", "faults": account::json(&last)})
+        )?;
     } else {
         for fault in &last.faults {
             writeln!(out, "ended  {}", account::line(fault))?;
@@ -104,7 +113,11 @@ pub(super) fn inject(args: &InjectArgs, out: &mut impl Write) -> Result<u8, CliE
         }
     }
     let every_fault_hit = last.faults.iter().all(|fault| account::hit(fault.counters));
-    Ok(if matches!(ended, End::OnTime) && every_fault_hit { 0 } else { 4 })
+    Ok(if matches!(ended, End::OnTime) && every_fault_hit {
+        0
+    } else {
+        4
+    })
 }
 
 enum End {
@@ -122,7 +135,7 @@ fn follow(
     let start = Instant::now();
     let mut next = start + REPORT;
     loop {
-        let status = node.status(id).map_err(refused)?;
+        let status = node.status(id).map_err(|error| refused(&error))?;
         if interrupted.load(Ordering::Relaxed) {
             return Ok(End::Early("interrupted"));
         }
@@ -152,7 +165,12 @@ fn report(
         writeln!(out, "{line}")?;
     } else {
         for fault in &status.faults {
-            writeln!(out, "{seconds:>4}s  {}: {}", fault.fault, account::numbers(fault.counters))?;
+            writeln!(
+                out,
+                "{seconds:>4}s  {}: {}",
+                fault.fault,
+                account::numbers(fault.counters)
+            )?;
         }
     }
     out.flush()?;
@@ -161,7 +179,11 @@ fn report(
 
 fn write_armed(armed: &PlanStatus, out: &mut impl Write) -> Result<(), CliError> {
     for fault in &armed.faults {
-        writeln!(out, "armed  {} on {} by {}", fault.word, fault.target, fault.mechanism)?;
+        writeln!(
+            out,
+            "armed  {} on {} by {}",
+            fault.word, fault.target, fault.mechanism
+        )?;
         for row in &fault.not_covered {
             writeln!(out, "       not covered: {row}")?;
         }
@@ -170,7 +192,7 @@ fn write_armed(armed: &PlanStatus, out: &mut impl Write) -> Result<(), CliError>
     Ok(())
 }
 
-fn refused(error: NodeError) -> CliError {
+fn refused(error: &NodeError) -> CliError {
     let class = match error {
         NodeError::BadPlan { .. } => ExitClass::BadInput,
         NodeError::Unsupported(_) => ExitClass::Unsupported,

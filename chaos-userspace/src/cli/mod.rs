@@ -31,7 +31,7 @@ use crate::run::guard;
                   `run` has its own, see there."
 )]
 struct Cli {
-    /// Say more on stderr (also: RUST_LOG)
+    /// Say more on stderr (also: `RUST_LOG`)
     #[arg(short, long, global = true)]
     verbose: bool,
     #[command(subcommand)]
@@ -66,7 +66,11 @@ pub fn main() -> ExitCode {
     };
     log(cli.verbose);
     // `run` has exit statuses of its own for everything that goes wrong before its command starts.
-    let failed = if matches!(cli.command, Command::Run(_)) { Some(run::COULD_NOT_ARM) } else { None };
+    let failed = if matches!(cli.command, Command::Run(_)) {
+        Some(run::COULD_NOT_ARM)
+    } else {
+        None
+    };
     let exit = match dispatch(cli.command) {
         Ok(exit) => exit,
         Err(error) => {
@@ -80,7 +84,7 @@ pub fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<u8, CliError> {
     let mut out = std::io::stdout();
     match command {
-        Command::Run(args) => run::run(args),
+        Command::Run(args) => run::run(&args),
         Command::Inject(args) => inject::inject(&args, &mut out),
         Command::Validate(args) => validate::validate(&args, &mut out),
         Command::Explain(args) => explain::explain(&args, &mut out),
@@ -102,7 +106,9 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
-    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+    Ok(tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?)
 }
 
 /// Help goes to stdout with 0; wrong arguments are bad input, or for `run` a fault that could not be
@@ -125,7 +131,11 @@ fn complain(message: &str) {
 }
 
 fn log(verbose: bool) {
-    let default = if verbose { "debug,h2=info,hyper=info,tower=info" } else { "warn" };
+    let default = if verbose {
+        "debug,h2=info,hyper=info,tower=info"
+    } else {
+        "warn"
+    };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_unset| tracing_subscriber::EnvFilter::new(default));
     tracing_subscriber::fmt()

@@ -1,11 +1,7 @@
 //! `kchaos run`
 
 use std::{
-    ffi::OsString,
-    fs,
-    os::unix::process::ExitStatusExt as _,
-    path::PathBuf,
-    process::ExitStatus,
+    ffi::OsString, fs, os::unix::process::ExitStatusExt as _, path::PathBuf, process::ExitStatus,
     time::Duration,
 };
 
@@ -42,7 +38,12 @@ const NOT_FOUND: u8 = 127;
 /// the faults end at once, COMMAND and everything in its session is killed too, and what had left
 /// its session (setsid) runs on.
 #[derive(Args, Debug)]
-#[command(after_help = "Exit status: COMMAND's own, 128+N when signal N ended it, or
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
+#[command(
+    after_help = "Exit status: COMMAND's own, 128+N when signal N ended it, or
   123  a fault hit nothing (unless --allow-no-hit)
   124  the time was up
   125  the faults could not be armed: bad input, or this node can't do it
@@ -50,10 +51,15 @@ const NOT_FOUND: u8 = 127;
   127  COMMAND was not found
 
 Example:
-  kchaos run --fault 'file.error:open=EIO,path=/etc/hostname' -- cat /etc/hostname")]
+  kchaos run --fault 'file.error:open=EIO,path=/etc/hostname' -- cat /etc/hostname"
+)]
 pub(super) struct RunArgs {
     /// A fault in one word, such as 'file.error:open=EIO@5%,path=/data/'; may be repeated
-    #[arg(long = "fault", value_name = "FAULT", required_unless_present = "experiment")]
+    #[arg(
+        long = "fault",
+        value_name = "FAULT",
+        required_unless_present = "experiment"
+    )]
     faults: Vec<String>,
     /// An experiment whose faults hit COMMAND
     #[arg(short = 'f', long, value_name = "FILE")]
@@ -88,9 +94,13 @@ fn timeout(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|bad| bad.to_string())
 }
 
-pub(super) fn run(args: RunArgs) -> Result<u8, CliError> {
-    let (experiment, command) = request(&args)?;
-    let request = Request { command, experiment, timeout: args.timeout };
+pub(super) fn run(args: &RunArgs) -> Result<u8, CliError> {
+    let (experiment, command) = request(args)?;
+    let request = Request {
+        command,
+        experiment,
+        timeout: args.timeout,
+    };
     let outcome = match run::run(request) {
         Ok(outcome) => outcome,
         Err(RunError::Start(error)) => {
@@ -105,10 +115,15 @@ pub(super) fn run(args: RunArgs) -> Result<u8, CliError> {
     if let Some(file) = &args.status_file {
         fs::write(file, format!("{own}\n"))?;
     }
-    give_account(&args, &outcome, own);
+    give_account(args, &outcome, own);
     Ok(if outcome.timed_out {
         TIMED_OUT
-    } else if !args.allow_no_hit && outcome.evidence.faults.iter().any(|f| !account::hit(f.counters))
+    } else if !args.allow_no_hit
+        && outcome
+            .evidence
+            .faults
+            .iter()
+            .any(|f| !account::hit(f.counters))
     {
         NO_HIT
     } else {

@@ -34,7 +34,11 @@ pub(super) fn validate(args: &ValidateArgs, out: &mut impl Write) -> Result<u8, 
         "{}: ok, {faults} fault{}{}",
         experiment.name,
         if faults == 1 { "" } else { "s" },
-        if only_run { ", for `kchaos run` only: it names no target or no duration" } else { "" }
+        if only_run {
+            ", for `kchaos run` only: it names no target or no duration"
+        } else {
+            ""
+        }
     )?;
     Ok(0)
 }

@@ -19,7 +19,10 @@ pub(super) fn faults(words: &[String]) -> Result<Vec<Fault>, CliError> {
         }
     }
     if !complaints.is_empty() {
-        return Err(CliError::new(ExitClass::BadInput, complaints.join("\n").trim_end()));
+        return Err(CliError::new(
+            ExitClass::BadInput,
+            complaints.join("\n").trim_end(),
+        ));
     }
     number_default_ids(&mut faults);
     Ok(faults)

@@ -105,7 +105,11 @@ impl<'a> Btf<'a> {
             let name = self.string(word(outer.rest, index * 12)?)?;
             let kind = word(outer.rest, index * 12 + 4)?;
             let raw = word(outer.rest, index * 12 + 8)?;
-            let offset = if outer.bitfields { raw & 0x00ff_ffff } else { raw };
+            let offset = if outer.bitfields {
+                raw & 0x00ff_ffff
+            } else {
+                raw
+            };
             if name == field {
                 return Some((offset, kind));
             }
@@ -167,7 +171,9 @@ impl Type<'_> {
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
+    Some(u32::from_le_bytes(
+        bytes.get(at..at.checked_add(4)?)?.try_into().ok()?,
+    ))
 }
 
 #[cfg(test)]
@@ -193,7 +199,9 @@ mod tests {
 
     #[test]
     fn the_running_kernel_has_the_offsets_that_its_abi_fixes() {
-        let Ok(blob) = std::fs::read("/sys/kernel/btf/vmlinux") else { return };
+        let Ok(blob) = std::fs::read("/sys/kernel/btf/vmlinux") else {
+            return;
+        };
         let btf = Btf::parse(&blob).unwrap();
         // struct list_head and struct pt_regs have had this layout for decades.
         assert_eq!(btf.offset("list_head", &["prev"]), Some(8));

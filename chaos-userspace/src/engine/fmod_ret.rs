@@ -60,15 +60,33 @@ fn relocated(
     program: &str,
 ) -> Result<Vec<bpf_insn>, String> {
     let mut object = aya_obj::Object::parse(object).map_err(|error| chain(&error))?;
-    let text: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
+    let text: HashSet<usize> = object
+        .functions
+        .keys()
+        .map(|(section, _)| *section)
+        .collect();
     let definitions: Vec<(String, aya_obj::Map)> = object.maps.drain().collect();
     let known = definitions.iter().filter_map(|(name, definition)| {
-        maps.get(name).map(|fd| (name.as_str(), fd.as_raw_fd(), definition))
+        maps.get(name)
+            .map(|fd| (name.as_str(), fd.as_raw_fd(), definition))
     });
-    object.relocate_maps(known, &text).map_err(|error| chain(&error))?;
-    object.relocate_calls(&text).map_err(|error| chain(&error))?;
-    let key = object.programs.get(program).ok_or("not in the object")?.function_key();
-    Ok(object.functions.get(&key).ok_or("has no code")?.instructions.clone())
+    object
+        .relocate_maps(known, &text)
+        .map_err(|error| chain(&error))?;
+    object
+        .relocate_calls(&text)
+        .map_err(|error| chain(&error))?;
+    let key = object
+        .programs
+        .get(program)
+        .ok_or("not in the object")?
+        .function_key();
+    Ok(object
+        .functions
+        .get(&key)
+        .ok_or("has no code")?
+        .instructions
+        .clone())
 }
 
 fn load(instructions: &[bpf_insn], program: &str, function: u32) -> Result<OwnedFd, String> {
@@ -87,7 +105,11 @@ fn load(instructions: &[bpf_insn], program: &str, function: u32) -> Result<Owned
             let text = String::from_utf8_lossy(log.split(|byte| *byte == 0).next().unwrap_or(&[]))
                 .trim()
                 .to_owned();
-            Err(if text.is_empty() { error.to_string() } else { format!("{error}: {text}") })
+            Err(if text.is_empty() {
+                error.to_string()
+            } else {
+                format!("{error}: {text}")
+            })
         }
     }
 }
@@ -132,7 +154,12 @@ fn attach_loaded(program: &OwnedFd) -> io::Result<OwnedFd> {
 fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
     // SAFETY: the attribute outlives the call, and so does everything that it points to.
     let fd = unsafe {
-        libc::syscall(libc::SYS_bpf, command as libc::c_int, &raw mut *attr, size_of::<bpf_attr>())
+        libc::syscall(
+            libc::SYS_bpf,
+            command as libc::c_int,
+            &raw mut *attr,
+            size_of::<bpf_attr>(),
+        )
     };
     if fd < 0 {
         return Err(io::Error::last_os_error());

@@ -30,10 +30,14 @@ use crate::{experiment::Mechanism, node::Counters};
 /// A program that is attached once for the whole machine: its name, and what it is attached to.
 type Global = (&'static str, &'static str);
 
-const FILE_ERROR_LSM: [Global; 2] =
-    [("file_open_lsm", "file_open"), ("file_make_lsm", "path_mknod")];
-const FILE_ERROR_FMOD: [Global; 2] =
-    [("file_open_fmod", "security_file_open"), ("file_make_fmod", "security_path_mknod")];
+const FILE_ERROR_LSM: [Global; 2] = [
+    ("file_open_lsm", "file_open"),
+    ("file_make_lsm", "path_mknod"),
+];
+const FILE_ERROR_FMOD: [Global; 2] = [
+    ("file_open_fmod", "security_file_open"),
+    ("file_make_fmod", "security_path_mknod"),
+];
 const NET_LOSS_IN: &str = "net_loss_in";
 
 #[expect(deprecated, reason = "see INGRESS_RULES in chaos-ebpf")]
@@ -74,7 +78,11 @@ impl Hooks {
     pub fn load(object: Object, mechanism: Mechanism) -> Result<Self, EngineError> {
         let bytes = object.bytes()?;
         let mut loader = EbpfLoader::new();
-        let offsets: &[_] = if object == Object::FileError { layout::offsets()? } else { &[] };
+        let offsets: &[_] = if object == Object::FileError {
+            layout::offsets()?
+        } else {
+            &[]
+        };
         for (global, value) in offsets {
             loader.override_global(global, value, false);
         }
@@ -175,7 +183,11 @@ impl Hooks {
         let program = cgroup_skb(&mut self.ebpf)?;
         let link = program
             // A link allows other programs beside it anyway, and takes no flag that says so.
-            .attach(cgroup, CgroupSkbAttachType::Ingress, CgroupAttachMode::Single)
+            .attach(
+                cgroup,
+                CgroupSkbAttachType::Ingress,
+                CgroupAttachMode::Single,
+            )
             .and_then(|link| program.take_link(link))
             .map_err(|error| refused(mechanism, NET_LOSS_IN, &error))?;
         self.cgroups.insert(id, link);
@@ -192,15 +204,21 @@ impl Hooks {
             self.cgroups.remove(&id);
             return Ok(());
         }
-        let Some(ingress) = &mut self.ingress else { return Ok(()) };
+        let Some(ingress) = &mut self.ingress else {
+            return Ok(());
+        };
         let key = CgroupStorageKey::new(id, CgroupSkbAttachType::Ingress as u32);
-        ingress.insert(key, list, 0).map_err(|error| map("INGRESS_RULES", &error))
+        ingress
+            .insert(key, list, 0)
+            .map_err(|error| map("INGRESS_RULES", &error))
     }
 
     /// Removes a rule and everything that only it needed. Never fails: what the kernel does not
     /// give back goes when the hooks do.
     pub fn remove(&mut self, number: RuleNumber) {
-        let Some((place, rule)) = self.rules.remove(&number) else { return };
+        let Some((place, rule)) = self.rules.remove(&number) else {
+            return;
+        };
         let result = self
             .plane
             .displace(number, place, &rule)
@@ -275,11 +293,19 @@ fn take_ingress(ebpf: &mut Ebpf) -> Result<IngressRules, EngineError> {
 }
 
 fn missing(mechanism: Mechanism, program: &'static str) -> EngineError {
-    EngineError::Refused { mechanism, program, reason: "not in the object".to_owned() }
+    EngineError::Refused {
+        mechanism,
+        program,
+        reason: "not in the object".to_owned(),
+    }
 }
 
 fn refused(mechanism: Mechanism, program: &'static str, error: &ProgramError) -> EngineError {
-    EngineError::Refused { mechanism, program, reason: chain(error) }
+    EngineError::Refused {
+        mechanism,
+        program,
+        reason: chain(error),
+    }
 }
 
 /// The descriptor of a map of one of the types that the objects use.

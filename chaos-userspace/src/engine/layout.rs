@@ -45,8 +45,9 @@ pub(super) fn offsets() -> Result<&'static [(&'static str, u32)], EngineError> {
     let resolved = FIELDS
         .iter()
         .map(|(global, structure, path)| {
-            let offset =
-                btf.offset(structure, path).ok_or(EngineError::MissingField(global))?;
+            let offset = btf
+                .offset(structure, path)
+                .ok_or(EngineError::MissingField(global))?;
             Ok((*global, offset))
         })
         .collect::<Result<Vec<_>, EngineError>>()?;

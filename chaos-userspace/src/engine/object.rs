@@ -11,8 +11,7 @@ pub enum Object {
     NetLoss,
 }
 
-static FILE_ERROR: &[u8] =
-    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/file_error.o"));
+static FILE_ERROR: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/file_error.o"));
 static NET_LOSS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/net_loss.o"));
 
 impl Object {
@@ -33,6 +32,10 @@ impl Object {
             Self::FileError => FILE_ERROR,
             Self::NetLoss => NET_LOSS,
         };
-        if bytes.is_empty() { Err(EngineError::ObjectNotBuilt(self.name())) } else { Ok(bytes) }
+        if bytes.is_empty() {
+            Err(EngineError::ObjectNotBuilt(self.name()))
+        } else {
+            Ok(bytes)
+        }
     }
 }

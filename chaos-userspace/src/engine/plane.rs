@@ -7,8 +7,7 @@ use aya::{
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuHashMap},
 };
 use chaos_common::{
-    Counters as KernelCounters, Gate, Hook, PathFilter, RuleConfig, RuleList, RuleState,
-    TargetKey,
+    Counters as KernelCounters, Gate, Hook, PathFilter, RuleConfig, RuleList, RuleState, TargetKey,
     limits::{RULES_PER_TARGET, TARGET_LEVELS},
 };
 
@@ -79,7 +78,9 @@ impl Plane {
 
     /// From the next event on, the rules of this plan inject, or no longer do.
     pub(super) fn arm(&mut self, plan: u32, armed: bool) -> Result<(), EngineError> {
-        self.armed.set(plan, u64::from(armed), 0).map_err(|error| map("PLANS_ARMED", &error))
+        self.armed
+            .set(plan, u64::from(armed), 0)
+            .map_err(|error| map("PLANS_ARMED", &error))
     }
 
     /// Writes a rule, with fresh state and counters, but no way that leads to it yet.
@@ -89,15 +90,24 @@ impl Plane {
             source,
         })?;
         let zero = aya::maps::PerCpuValues::try_from(vec![KernelCounters::default(); cpus])
-            .map_err(|source| EngineError::Io { what: "count CPUs".to_owned(), source })?;
+            .map_err(|source| EngineError::Io {
+                what: "count CPUs".to_owned(),
+                source,
+            })?;
         self.state
             .insert(number, RuleState::default(), 0)
             .map_err(|error| map("RULES_STATE", &error))?;
-        self.count.insert(number, zero, 0).map_err(|error| map("RULES_COUNT", &error))?;
+        self.count
+            .insert(number, zero, 0)
+            .map_err(|error| map("RULES_COUNT", &error))?;
         if let Some(path) = &rule.path {
-            self.path.insert(number, path, 0).map_err(|error| map("RULES_PATH", &error))?;
+            self.path
+                .insert(number, path, 0)
+                .map_err(|error| map("RULES_PATH", &error))?;
         }
-        self.config.insert(number, rule.config, 0).map_err(|error| map("RULES_CONFIG", &error))
+        self.config
+            .insert(number, rule.config, 0)
+            .map_err(|error| map("RULES_CONFIG", &error))
     }
 
     /// Forgets a rule that no place leads to any more.
@@ -118,7 +128,10 @@ impl Plane {
     /// The rules of one place on one hook, as a program reads them.
     pub(super) fn list(&self, place: RulePlace, hook: Hook) -> RuleList {
         let mut list = RuleList::default();
-        let rules = self.lists.get(&(place, hook)).map_or(&[][..], Vec::as_slice);
+        let rules = self
+            .lists
+            .get(&(place, hook))
+            .map_or(&[][..], Vec::as_slice);
         for (to, from) in list.rules.iter_mut().zip(rules) {
             *to = *from;
             list.len += 1;
@@ -152,7 +165,9 @@ impl Plane {
         place: RulePlace,
         rule: &RuleSpec,
     ) -> Result<(), EngineError> {
-        let Some(list) = self.lists.get_mut(&(place, rule.hook)) else { return Ok(()) };
+        let Some(list) = self.lists.get_mut(&(place, rule.hook)) else {
+            return Ok(());
+        };
         let before = list.len();
         list.retain(|rule| *rule != number);
         if list.len() == before {
@@ -176,19 +191,30 @@ impl Plane {
             RulePlace::Cgroup { id, .. } => (id, TargetKey::CGROUP),
             RulePlace::Process(id) => (id, TargetKey::PROCESS),
         };
-        let key = TargetKey { id, hook: hook as u32, scope };
+        let key = TargetKey {
+            id,
+            hook: hook as u32,
+            scope,
+        };
         let list = self.list(place, hook);
         if list.len == 0 {
-            self.targets.remove(&key).map_err(|error| map("TARGETS", &error))?;
+            self.targets
+                .remove(&key)
+                .map_err(|error| map("TARGETS", &error))?;
         } else {
-            self.targets.insert(key, list, 0).map_err(|error| map("TARGETS", &error))?;
+            self.targets
+                .insert(key, list, 0)
+                .map_err(|error| map("TARGETS", &error))?;
         }
         self.open_gate(hook)
     }
 
     fn open_gate(&mut self, hook: Hook) -> Result<(), EngineError> {
         let index = hook as u32;
-        let mut gate = self.gates.get(&index, 0).map_err(|error| map("GATES", &error))?;
+        let mut gate = self
+            .gates
+            .get(&index, 0)
+            .map_err(|error| map("GATES", &error))?;
         let mut levels: Vec<u32> = Vec::new();
         gate.processes = 0;
         for (place, of) in self.lists.keys() {
@@ -223,24 +249,36 @@ impl Plane {
             *slot = level;
             gate.levels_len = gate.levels_len.max(u32::try_from(free).unwrap_or(0) + 1);
         }
-        if gate.levels.iter().take(gate.levels_len as usize).all(|slot| *slot == NO_LEVEL) {
+        if gate
+            .levels
+            .iter()
+            .take(gate.levels_len as usize)
+            .all(|slot| *slot == NO_LEVEL)
+        {
             gate.levels_len = 0;
         }
-        self.gates.set(index, gate, 0).map_err(|error| map("GATES", &error))
+        self.gates
+            .set(index, gate, 0)
+            .map_err(|error| map("GATES", &error))
     }
 
     /// What the kernel counted for a rule, summed over the CPUs.
     pub(super) fn counters(&self, number: RuleNumber) -> Result<Counters, EngineError> {
-        let values = self.count.get(&number, 0).map_err(|error| map("RULES_COUNT", &error))?;
-        Ok(values.iter().fold(Counters::default(), |sum, cpu| Counters {
-            considered: sum.considered + cpu.considered,
-            matched: sum.matched + cpu.matched,
-            injected: sum.injected + cpu.injected,
-            would_inject: sum.would_inject + cpu.would_inject,
-            over_budget: sum.over_budget + cpu.over_budget,
-            expired: sum.expired + cpu.expired,
-            error: sum.error + cpu.error,
-        }))
+        let values = self
+            .count
+            .get(&number, 0)
+            .map_err(|error| map("RULES_COUNT", &error))?;
+        Ok(values
+            .iter()
+            .fold(Counters::default(), |sum, cpu| Counters {
+                considered: sum.considered + cpu.considered,
+                matched: sum.matched + cpu.matched,
+                injected: sum.injected + cpu.injected,
+                would_inject: sum.would_inject + cpu.would_inject,
+                over_budget: sum.over_budget + cpu.over_budget,
+                expired: sum.expired + cpu.expired,
+                error: sum.error + cpu.error,
+            }))
     }
 }
 
@@ -256,5 +294,8 @@ where
 }
 
 pub(super) fn map(name: &'static str, error: &MapError) -> EngineError {
-    EngineError::Map { map: name, reason: chain(error) }
+    EngineError::Map {
+        map: name,
+        reason: chain(error),
+    }
 }

@@ -17,8 +17,12 @@ pub(super) const NOT_COVERED: &[&str] = &[
 pub(super) fn effect(kind: &FileError, common: &Common) -> Effect {
     Effect {
         hook: Hook::FileOpen,
-        effect: u32::from(kind.errno.number()),
-        flags: if kind.include_exec { flags::INCLUDE_EXEC } else { 0 },
+        value: u32::from(kind.errno.number()),
+        flags: if kind.include_exec {
+            flags::INCLUDE_EXEC
+        } else {
+            0
+        },
         // Validation has bounded the length, so that a filter is never dropped here.
         path: kind.path.as_ref().and_then(|path| match path {
             PathFilter::File(path) => KernelFilter::new(path.as_bytes(), KernelFilter::FILE),

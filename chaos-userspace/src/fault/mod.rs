@@ -16,7 +16,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Effect {
     hook: Hook,
-    effect: u32,
+    value: u32,
     flags: u32,
     path: Option<PathFilter>,
     share: Share,
@@ -65,7 +65,14 @@ pub fn compile(fault: &Fault, index: u32, plan: u32, timing: &Timing) -> RuleSpe
         FaultKind::FileError(kind) => file_error::effect(kind, &fault.common),
         FaultKind::NetLoss(kind) => net_loss::effect(kind),
     };
-    let Common { when, times, after, pulse, shadow, .. } = &fault.common;
+    let Common {
+        when,
+        times,
+        after,
+        pulse,
+        shadow,
+        ..
+    } = &fault.common;
     let start_ns = timing.now_ns.saturating_add(after.map_or(0, nanoseconds));
     let mut flags = effect.flags;
     if *shadow {
@@ -90,7 +97,7 @@ pub fn compile(fault: &Fault, index: u32, plan: u32, timing: &Timing) -> RuleSpe
             identity: index,
             plan,
             flags,
-            effect: effect.effect,
+            effect: effect.value,
         },
         path: effect.path,
     }

@@ -14,5 +14,11 @@ pub(super) const NOT_COVERED: &[&str] = &[
 ];
 
 pub(super) fn effect(kind: &NetLoss) -> Effect {
-    Effect { hook: Hook::NetIngress, effect: 0, flags: 0, path: None, share: kind.share }
+    Effect {
+        hook: Hook::NetIngress,
+        value: 0,
+        flags: 0,
+        path: None,
+        share: kind.share,
+    }
 }

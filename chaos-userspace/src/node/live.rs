@@ -76,12 +76,18 @@ impl Node {
             };
             let resolved = Resolved::find(&self.tree, target).map_err(|error| match error {
                 TargetError::Bad(problem) => bad(named, &problem),
-                TargetError::Missing(reason) => NodeError::Unsupported(format!("{named}: {reason}")),
+                TargetError::Missing(reason) => {
+                    NodeError::Unsupported(format!("{named}: {reason}"))
+                }
             })?;
             let way = self.way(fault)?;
             let rule = self.next_rule;
             // The last number belongs to the self-test.
-            self.next_rule = if rule >= RuleNumber::MAX - 1 { 1 } else { rule + 1 };
+            self.next_rule = if rule >= RuleNumber::MAX - 1 {
+                1
+            } else {
+                rule + 1
+            };
             rules.push((index, fault, way, rule));
             live.faults.push(LiveFault {
                 id: fault.id.clone(),
@@ -96,9 +102,8 @@ impl Node {
         // Everything slow lies behind: durations count from here.
         let now_ns = boot_time_ns()?;
         for ((index, fault, way, rule), held) in rules.into_iter().zip(&mut live.faults) {
-            let timing = timing(now_ns, fault, experiment).ok_or_else(|| {
-                bad(format!("spec.faults[{index}].duration"), "missing")
-            })?;
+            let timing = timing(now_ns, fault, experiment)
+                .ok_or_else(|| bad(format!("spec.faults[{index}].duration"), "missing"))?;
             let index = u32::try_from(index).unwrap_or(u32::MAX);
             let spec = fault::compile(fault, index, live.slot, &timing);
             held.deadline_ns = spec.config.deadline_ns;
@@ -142,7 +147,11 @@ impl Node {
                 .collect();
             self.drop_idle();
             if !others.is_empty() {
-                text.push_str(&format!("\n  would work here: mechanism={}", others.join(", ")));
+                text.push_str(
+                    "
+  would work here: mechanism=",
+                );
+                text.push_str(&others.join(", "));
             }
         }
         Err(NodeError::Unsupported(text))
@@ -201,7 +210,10 @@ impl Node {
                 })
             })
             .collect::<Result<Vec<_>, NodeError>>()?;
-        Ok(PlanStatus { id: id.to_owned(), faults })
+        Ok(PlanStatus {
+            id: id.to_owned(),
+            faults,
+        })
     }
 
     fn free_slot(&self) -> Result<u32, NodeError> {
@@ -230,14 +242,21 @@ impl Node {
 impl NodeControl for Node {
     fn apply(&mut self, plan: &Plan) -> Result<PlanStatus, NodeError> {
         if self.plans.contains_key(&plan.id) {
-            return Err(bad("id".to_owned(), "a plan of this identity lives here already"));
+            return Err(bad(
+                "id".to_owned(),
+                "a plan of this identity lives here already",
+            ));
         }
         plan.experiment
             .validate(Complete::Run)
             .map_err(|violations| bad("spec".to_owned(), &violations.to_string()))?;
-        let mut live = Live { slot: self.free_slot()?, faults: Vec::new() };
-        let armed =
-            self.try_apply(plan, &mut live).and_then(|()| self.statuses(&plan.id, &live));
+        let mut live = Live {
+            slot: self.free_slot()?,
+            faults: Vec::new(),
+        };
+        let armed = self
+            .try_apply(plan, &mut live)
+            .and_then(|()| self.statuses(&plan.id, &live));
         match armed {
             Ok(status) => {
                 self.plans.insert(plan.id.clone(), live);
@@ -254,12 +273,18 @@ impl NodeControl for Node {
     }
 
     fn status(&mut self, id: &str) -> Result<PlanStatus, NodeError> {
-        let live = self.plans.get(id).ok_or_else(|| NodeError::UnknownPlan(id.to_owned()))?;
+        let live = self
+            .plans
+            .get(id)
+            .ok_or_else(|| NodeError::UnknownPlan(id.to_owned()))?;
         self.statuses(id, live)
     }
 
     fn stop(&mut self, id: &str) -> Result<PlanStatus, NodeError> {
-        let live = self.plans.remove(id).ok_or_else(|| NodeError::UnknownPlan(id.to_owned()))?;
+        let live = self
+            .plans
+            .remove(id)
+            .ok_or_else(|| NodeError::UnknownPlan(id.to_owned()))?;
         let disarmed = self.arm(&live, false);
         let last = self.statuses(id, &live);
         self.remove(&live);
@@ -282,7 +307,10 @@ fn boot_time_ns() -> Result<u64, NodeError> {
 }
 
 fn bad(field: String, problem: &str) -> NodeError {
-    NodeError::BadPlan { field, problem: problem.to_owned() }
+    NodeError::BadPlan {
+        field,
+        problem: problem.to_owned(),
+    }
 }
 
 fn lost(way: Way) -> NodeError {

@@ -40,11 +40,16 @@ impl ScratchCgroup {
         let pid = std::process::id();
         let start = start_of(pid);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path =
-            format!("{}/{PREFIX}{purpose}-{pid}-{start}-{number}", own.trim_end_matches('/'));
+        let path = format!(
+            "{}/{PREFIX}{purpose}-{pid}-{start}-{number}",
+            own.trim_end_matches('/')
+        );
         let folder = tree.folder(&path);
         fs::create_dir(&folder).map_err(|error| {
-            io::Error::new(error.kind(), format!("cgroup {path} can't be made: {error}"))
+            io::Error::new(
+                error.kind(),
+                format!("cgroup {path} can't be made: {error}"),
+            )
         })?;
         Ok(Self { path, folder })
     }
@@ -64,8 +69,9 @@ impl ScratchCgroup {
     /// # Errors
     /// When the cgroup can't be written.
     pub fn joiner(&self) -> io::Result<Joiner> {
-        let processes =
-            fs::OpenOptions::new().write(true).open(self.folder.join("cgroup.procs"))?;
+        let processes = fs::OpenOptions::new()
+            .write(true)
+            .open(self.folder.join("cgroup.procs"))?;
         Ok(Joiner { processes })
     }
 }

@@ -39,10 +39,16 @@ impl Guard {
         unsafe {
             command.pre_exec(|| {
                 // Out of reach of what the terminal sends to the foreground group.
-                if libc::setsid() < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+                if libc::setsid() < 0 {
+                    Err(io::Error::last_os_error())
+                } else {
+                    Ok(())
+                }
             });
         }
-        Ok(Self { child: command.spawn()? })
+        Ok(Self {
+            child: command.spawn()?,
+        })
     }
 
     /// Ends the guard when there is nothing left to guard.
@@ -87,7 +93,9 @@ pub(crate) fn clear(cgroup: &Path) -> io::Result<()> {
 /// # Errors
 /// When a process could not be moved.
 pub(super) fn evacuate(cgroup: &Path) -> io::Result<()> {
-    let Some(parent) = cgroup.parent() else { return Ok(()) };
+    let Some(parent) = cgroup.parent() else {
+        return Ok(());
+    };
     let destination = parent.join("cgroup.procs");
     for_each_process(cgroup, |_| Handle::Move(destination.clone()))?;
     for child in children(cgroup) {
@@ -136,11 +144,14 @@ fn for_each_process(cgroup: &Path, handle: impl Fn(u32) -> Handle) -> io::Result
 /// Whether a process has left the session that it was started in: it leads one, or its leader is
 /// in the cgroup as well. What kchaos started shares kchaos's session, whose leader never is.
 fn detached(pid: u32) -> bool {
-    let Ok(text) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
-    let Some(session) = Stat::parse(&text).map(|stat| stat.session) else { return false };
+    let Ok(text) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return false;
+    };
+    let Some(session) = Stat::parse(&text).map(|stat| stat.session) else {
+        return false;
+    };
     let cgroup_of = |pid: u32| fs::read_to_string(format!("/proc/{pid}/cgroup")).ok();
-    session == pid
-        || cgroup_of(session).is_some_and(|leader| Some(leader) == cgroup_of(pid))
+    session == pid || cgroup_of(session).is_some_and(|leader| Some(leader) == cgroup_of(pid))
 }
 
 fn processes(cgroup: &Path) -> Vec<u32> {
@@ -157,7 +168,9 @@ fn processes(cgroup: &Path) -> Vec<u32> {
 }
 
 fn children(cgroup: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(cgroup) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(cgroup) else {
+        return Vec::new();
+    };
     entries
         .flatten()
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))

@@ -48,7 +48,10 @@ impl Ended {
             Err(error) => error,
             Ok(status) => io::Error::other(format!("ended before it was started: {status}")),
         };
-        StartError { program: self.program, source }
+        StartError {
+            program: self.program,
+            source,
+        }
     }
 }
 
@@ -98,18 +101,26 @@ impl Held {
             });
         }
         // The thread that starts the child must outlive it: PR_SET_PDEATHSIG is about threads.
-        thread::Builder::new().name("command".to_owned()).spawn(move || {
-            let result = command.spawn().and_then(|mut child| {
-                // Closes this process's copies of the child's ends.
-                drop(command);
-                child.wait()
-            });
-            // Nobody listens any more when the whole run has been given up.
-            drop(events.send(Event::Ended(Ended { program: name, result })));
-        })?;
+        thread::Builder::new()
+            .name("command".to_owned())
+            .spawn(move || {
+                let result = command.spawn().and_then(|mut child| {
+                    // Closes this process's copies of the child's ends.
+                    drop(command);
+                    child.wait()
+                });
+                // Nobody listens any more when the whole run has been given up.
+                drop(events.send(Event::Ended(Ended {
+                    program: name,
+                    result,
+                })));
+            })?;
         let mut pid = [0; 4];
         ready_in.read_exact(&mut pid)?;
-        Ok(Self { pid: i32::from_ne_bytes(pid), go })
+        Ok(Self {
+            pid: i32::from_ne_bytes(pid),
+            go,
+        })
     }
 
     /// Lets the command's exec happen and returns its pid.

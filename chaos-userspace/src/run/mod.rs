@@ -21,14 +21,14 @@ use self::{
     signals::{Came, Signals},
 };
 use crate::{
-    experiment::{Experiment, Target},
+    experiment::{Experiment, MAX_DURATION, Target},
     node::{Node, NodeControl as _, NodeError, Plan, PlanStatus, scratch::ScratchCgroup},
     support,
     target::CgroupTree,
 };
 
 /// The life of a command has no known end, but every rule has one: the longest that there is.
-const COMMANDS_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
+const COMMANDS_LIFE: Duration = MAX_DURATION;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -115,7 +115,12 @@ fn with_cgroup(
         // The child's own reason says more.
         Err(source) => match inbox.recv_timeout(Duration::from_secs(1)) {
             Ok(Event::Ended(ended)) => return Err(ended.error().into()),
-            _ => return Err(RunError::Io { what: "start the command", source }),
+            _ => {
+                return Err(RunError::Io {
+                    what: "start the command",
+                    source,
+                });
+            }
         },
     };
     let mut node = Node::new()?;
@@ -134,12 +139,19 @@ fn with_cgroup(
             };
         }
     }
-    let pid = held.release().map_err(|source| RunError::Io { what: "start the command", source })?;
+    let pid = held.release().map_err(|source| RunError::Io {
+        what: "start the command",
+        source,
+    })?;
     let deadline = request.timeout.map(|timeout| Instant::now() + timeout);
     let (ended, timed_out) = wait(inbox, pid, deadline);
     let evidence = node.stop(&plan.id)?;
     let status = ended.into_result()?;
-    Ok(Outcome { status, timed_out, evidence })
+    Ok(Outcome {
+        status,
+        timed_out,
+        evidence,
+    })
 }
 
 /// Waits for the command's end, passing signals on to it. When time is up it is killed.
@@ -167,7 +179,10 @@ fn wait(inbox: &mpsc::Receiver<Event>, pid: i32, deadline: Option<Instant>) -> (
 fn plan(mut experiment: Experiment, cgroup: &str) -> Plan {
     let own = || Target::Cgroup(cgroup.to_owned());
     experiment.duration = experiment.duration.or(Some(COMMANDS_LIFE));
-    if !matches!(experiment.target, Some(Target::Cgroup(_) | Target::Unit(_) | Target::Pid(_))) {
+    if !matches!(
+        experiment.target,
+        Some(Target::Cgroup(_) | Target::Unit(_) | Target::Pid(_))
+    ) {
         experiment.target = Some(own());
     }
     for fault in &mut experiment.faults {
@@ -175,7 +190,10 @@ fn plan(mut experiment: Experiment, cgroup: &str) -> Plan {
             fault.target = Some(own());
         }
     }
-    Plan { id: "run".to_owned(), experiment }
+    Plan {
+        id: "run".to_owned(),
+        experiment,
+    }
 }
 
 /// Says what is missing before anything is made.

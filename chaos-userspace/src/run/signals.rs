@@ -26,17 +26,19 @@ impl Signals {
     pub(super) fn catch(events: Sender<Event>) -> io::Result<Self> {
         let mut signals = SignalsInfo::<WithOrigin>::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
         let handle = signals.handle();
-        thread::Builder::new().name("signals".to_owned()).spawn(move || {
-            for origin in signals.forever() {
-                let came = Came {
-                    signal: origin.signal,
-                    from_terminal: origin.cause == Cause::Kernel,
-                };
-                if events.send(Event::Signal(came)).is_err() {
-                    return;
+        thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || {
+                for origin in signals.forever() {
+                    let came = Came {
+                        signal: origin.signal,
+                        from_terminal: origin.cause == Cause::Kernel,
+                    };
+                    if events.send(Event::Signal(came)).is_err() {
+                        return;
+                    }
                 }
-            }
-        })?;
+            })?;
         Ok(Self(handle))
     }
 }

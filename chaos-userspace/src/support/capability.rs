@@ -34,7 +34,11 @@ pub fn missing_capabilities(mechanism: Mechanism) -> Vec<Capability> {
         Mechanism::CgroupSkb => &[Capability::Bpf, Capability::NetAdmin],
     };
     let have = effective();
-    needed.iter().copied().filter(|capability| !holds(have, *capability)).collect()
+    needed
+        .iter()
+        .copied()
+        .filter(|capability| !holds(have, *capability))
+        .collect()
 }
 
 /// Whether the kernel would look at a BPF program of this process at all.
@@ -55,7 +59,9 @@ fn effective() -> u64 {
     std::fs::read_to_string("/proc/self/status")
         .ok()
         .and_then(|status| {
-            let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix("CapEff:"))?;
             u64::from_str_radix(line.trim(), 16).ok()
         })
         .unwrap_or(0)

@@ -4,9 +4,8 @@
 mod capability;
 mod self_test;
 
-
-pub use capability::{Capability, missing_capabilities};
 pub(crate) use capability::privileged_for_bpf;
+pub use capability::{Capability, missing_capabilities};
 pub(crate) use self_test::PLAN as SELF_TEST_PLAN;
 
 use crate::{
@@ -31,9 +30,15 @@ pub struct Missing {
 pub fn probe(object: Object, mechanism: Mechanism) -> Result<Hooks, Missing> {
     let capabilities = missing_capabilities(mechanism);
     if !capabilities.is_empty() {
-        return Err(Missing { reason: lacking(&capabilities), capabilities });
+        return Err(Missing {
+            reason: lacking(&capabilities),
+            capabilities,
+        });
     }
-    let refuse = |reason: String| Missing { reason, capabilities: Vec::new() };
+    let refuse = |reason: String| Missing {
+        reason,
+        capabilities: Vec::new(),
+    };
     let tree = CgroupTree::find().map_err(|error| refuse(error.to_string()))?;
     let mut hooks =
         Hooks::load(object, mechanism).map_err(|error| refuse(explain(mechanism, &error)))?;
@@ -42,7 +47,10 @@ pub fn probe(object: Object, mechanism: Mechanism) -> Result<Hooks, Missing> {
 }
 
 fn lacking(capabilities: &[Capability]) -> String {
-    let names: Vec<&str> = capabilities.iter().map(|capability| capability.name()).collect();
+    let names: Vec<&str> = capabilities
+        .iter()
+        .map(|capability| capability.name())
+        .collect();
     format!("not probed: needs {}", names.join(" and "))
 }
 

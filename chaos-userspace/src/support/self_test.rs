@@ -44,8 +44,13 @@ pub(super) fn run(
     tree: &CgroupTree,
 ) -> Result<(), String> {
     let scratch = ScratchCgroup::make(tree, "probe").map_err(|error| error.to_string())?;
-    let cgroup = tree.open(scratch.path()).map_err(|error| error.to_string())?;
-    let place = RulePlace::Cgroup { id: cgroup.id(), level: cgroup.level() };
+    let cgroup = tree
+        .open(scratch.path())
+        .map_err(|error| error.to_string())?;
+    let place = RulePlace::Cgroup {
+        id: cgroup.id(),
+        level: cgroup.level(),
+    };
     let result = hooks
         .add(RULE, place, Some(cgroup.as_fd()), rule(object))
         .map_err(|error| error.to_string())
@@ -60,9 +65,10 @@ pub(super) fn run(
 
 fn rule(object: Object) -> RuleSpec {
     let (hook, path) = match object {
-        Object::FileError => {
-            (Hook::FileOpen, PathFilter::new(WANTED.to_bytes(), PathFilter::FILE))
-        }
+        Object::FileError => (
+            Hook::FileOpen,
+            PathFilter::new(WANTED.to_bytes(), PathFilter::FILE),
+        ),
         Object::NetLoss => (Hook::NetIngress, None),
     };
     RuleSpec {
@@ -100,7 +106,9 @@ fn file_error(
         _ => NOT_HIT,
     })?;
     if let Err(error) = neighbour {
-        return Err(format!("self-test: an open outside the target failed: {error}"));
+        return Err(format!(
+            "self-test: an open outside the target failed: {error}"
+        ));
     }
     match report {
         HIT => Ok(()),
@@ -114,7 +122,11 @@ fn not_hit(mechanism: Mechanism) -> String {
     let order = std::fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
     let order = order.trim();
     if mechanism == Mechanism::Lsm && !order.split(',').any(|module| module == "bpf") {
-        let now = if order.is_empty() { "unknown".to_owned() } else { order.to_owned() };
+        let now = if order.is_empty() {
+            "unknown".to_owned()
+        } else {
+            order.to_owned()
+        };
         return format!(
             "the kernel does not ask BPF LSM programs: bpf is not among its security modules (now \
              {now}); boot with lsm={order}{}bpf",
@@ -182,7 +194,9 @@ fn in_child(
         Ok(mut child) => {
             // Unreachable by the closure above; a child that did start is not left behind.
             let ended = child.kill().and_then(|()| child.wait());
-            Err(format!("self-test: a child started that should not have ({ended:?})"))
+            Err(format!(
+                "self-test: a child started that should not have ({ended:?})"
+            ))
         }
     }
 }

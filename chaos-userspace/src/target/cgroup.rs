@@ -75,15 +75,23 @@ impl CgroupTree {
             Ok((file, id))
         };
         let (file, id) = open().map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => TargetError::Missing(
-                format!("no cgroup {path} on this machine (the tree is {})", self.mount.display()),
-            ),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                TargetError::Missing(format!(
+                    "no cgroup {path} on this machine (the tree is {})",
+                    self.mount.display()
+                ))
+            }
             _ => TargetError::Missing(format!("cgroup {path} can't be opened: {error}")),
         })?;
         let level = path.split('/').filter(|part| !part.is_empty()).count();
         let level = u32::try_from(level)
             .map_err(|_too_deep| TargetError::Bad(format!("cgroup {path} lies too deep")))?;
-        Ok(Cgroup { path: path.to_owned(), folder: file, id, level })
+        Ok(Cgroup {
+            path: path.to_owned(),
+            folder: file,
+            id,
+            level,
+        })
     }
 
     /// The directory of a cgroup.
@@ -106,7 +114,13 @@ impl CgroupTree {
     pub fn unit(&self, name: &str) -> Result<String, TargetError> {
         let mut found = Vec::new();
         let mut seen = 0;
-        search(&self.mount, OsStr::new(name), SEARCH_DEPTH, &mut seen, &mut found);
+        search(
+            &self.mount,
+            OsStr::new(name),
+            SEARCH_DEPTH,
+            &mut seen,
+            &mut found,
+        );
         let paths: Vec<String> = found
             .iter()
             .filter_map(|folder| folder.strip_prefix(&self.mount).ok())
@@ -131,7 +145,9 @@ fn search(folder: &Path, name: &OsStr, depth: usize, seen: &mut usize, found: &m
     if depth == 0 || *seen > SEARCH_LIMIT {
         return;
     }
-    let Ok(entries) = fs::read_dir(folder) else { return };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
     for entry in entries.flatten() {
         if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             continue;
@@ -150,7 +166,9 @@ fn cgroup2_mount(line: &str) -> Option<PathBuf> {
     if after.split(' ').next()? != "cgroup2" {
         return None;
     }
-    Some(PathBuf::from(OsStr::from_bytes(&unescape(before.split(' ').nth(4)?))))
+    Some(PathBuf::from(OsStr::from_bytes(&unescape(
+        before.split(' ').nth(4)?,
+    ))))
 }
 
 /// mountinfo writes blanks and backslashes as three octal digits.
@@ -158,7 +176,9 @@ fn unescape(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {
-        let octal = tail.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
+        let octal = tail
+            .get(..3)
+            .and_then(|digits| std::str::from_utf8(digits).ok());
         match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
             Some(byte) if *first == b'\\' => {
                 bytes.push(byte);
@@ -191,7 +211,9 @@ impl Cgroup {
 
     /// Whether it has been removed.
     pub fn gone(&self) -> bool {
-        self.folder.metadata().map_or(true, |folder| folder.nlink() == 0)
+        self.folder
+            .metadata()
+            .map_or(true, |folder| folder.nlink() == 0)
     }
 }
 
@@ -208,8 +230,14 @@ mod tests {
     #[test]
     fn mountinfo_is_read_with_its_escapes() {
         let line = "33 32 0:28 / /sys/fs/cgroup/uni\\040fied rw shared:9 - cgroup2 cgroup2 rw";
-        assert_eq!(cgroup2_mount(line), Some(PathBuf::from("/sys/fs/cgroup/uni fied")));
-        assert_eq!(cgroup2_mount("33 32 0:28 / /x rw - cgroup cgroup rw,cpu"), None);
+        assert_eq!(
+            cgroup2_mount(line),
+            Some(PathBuf::from("/sys/fs/cgroup/uni fied"))
+        );
+        assert_eq!(
+            cgroup2_mount("33 32 0:28 / /x rw - cgroup cgroup rw,cpu"),
+            None
+        );
         assert_eq!(cgroup2_mount("nonsense"), None);
     }
 }

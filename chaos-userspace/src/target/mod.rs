@@ -7,8 +7,8 @@ mod protect;
 use std::fmt;
 
 pub use cgroup::{Cgroup, CgroupTree};
-pub(crate) use process::Stat;
 pub use process::Process;
+pub(crate) use process::Stat;
 
 use crate::{engine::RulePlace, experiment::Target};
 
@@ -63,7 +63,10 @@ impl Resolved {
     /// Where the target's rules apply.
     pub fn place(&self) -> RulePlace {
         match self {
-            Self::Cgroup(cgroup) => RulePlace::Cgroup { id: cgroup.id(), level: cgroup.level() },
+            Self::Cgroup(cgroup) => RulePlace::Cgroup {
+                id: cgroup.id(),
+                level: cgroup.level(),
+            },
             Self::Process(process) => RulePlace::Process(process.key()),
         }
     }

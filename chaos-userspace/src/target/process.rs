@@ -12,8 +12,8 @@ use chaos_common::TargetKey;
 
 use super::TargetError;
 
-/// The inode of the first pid namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
-const FIRST_PID_NAMESPACE: u64 = 0xeffffffc;
+/// The inode of the first pid namespace (`PROC_PID_INIT_INO`, `include/linux/proc_ns.h`).
+const FIRST_PID_NAMESPACE: u64 = 0xefff_fffc;
 
 /// `PF_KTHREAD` in the flags of /proc/PID/stat (include/linux/sched.h).
 const KERNEL_THREAD: u64 = 0x0020_0000;
@@ -63,7 +63,11 @@ impl Process {
             kernel: stat.flags & KERNEL_THREAD != 0,
             pidfd,
         };
-        if process.gone() { Err(no_such()) } else { Ok(process) }
+        if process.gone() {
+            Err(no_such())
+        } else {
+            Ok(process)
+        }
     }
 
     /// Its number in the first pid namespace.
@@ -88,8 +92,11 @@ impl Process {
 
     /// Whether it has exited.
     pub fn gone(&self) -> bool {
-        let mut poll =
-            libc::pollfd { fd: self.pidfd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let mut poll = libc::pollfd {
+            fd: self.pidfd.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
         // SAFETY: one valid entry, and no time to wait.
         unsafe { libc::poll(&raw mut poll, 1, 0) > 0 }
     }
@@ -128,7 +135,10 @@ mod tests {
         let text = "7 (a) (b c) S 1 7 5 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 1234 10 0\n";
         let stat = Stat::parse(text).unwrap();
         assert_eq!(stat.name, "a) (b c");
-        assert_eq!((stat.session, stat.flags, stat.start_ticks), (5, 4_194_560, 1234));
+        assert_eq!(
+            (stat.session, stat.flags, stat.start_ticks),
+            (5, 4_194_560, 1234)
+        );
         assert_eq!(Stat::parse("7 (x"), None);
     }
 }

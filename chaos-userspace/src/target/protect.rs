@@ -33,12 +33,16 @@ pub(super) fn process(process: &Process) -> Result<(), TargetError> {
     } else {
         return Ok(());
     };
-    Err(TargetError::Bad(format!("pid {} is {who}: kchaos never hits that", process.pid())))
+    Err(TargetError::Bad(format!(
+        "pid {} is {who}: kchaos never hits that",
+        process.pid()
+    )))
 }
 
 fn below(path: &str, ancestor: &str) -> bool {
     let ancestor = ancestor.trim_end_matches('/');
-    path.strip_prefix(ancestor).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    path.strip_prefix(ancestor)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 #[cfg(test)]

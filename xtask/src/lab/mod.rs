@@ -35,7 +35,7 @@ use self::{
     store::Stored,
 };
 pub(crate) use self::{
-    cli::{Arguments, main, report},
+    cli::{Arguments, LAB_FAILED, main, report},
     kernels::{KERNELS, Kernel, Spec},
     qemu::PROGRAM as QEMU,
     session::{End, Failure, Illness, Sink, Timing},

@@ -30,8 +30,11 @@ pub(crate) struct Account {
     pub(crate) experiment: Experiment,
     /// How scheduler and agent ended.
     pub(crate) daemons: Vec<Daemon>,
-    /// What was not there before.
-    pub(crate) residue: Vec<Residue>,
+    /// What was there while the experiment lived, and not before, the demonstration's own cgroups
+    /// included: shows that the look at what is left is not blind.
+    pub(crate) armed: Vec<Things>,
+    /// What was there after everything was stopped, and not before.
+    pub(crate) residue: Vec<Things>,
 }
 
 /// One of the two workloads.
@@ -173,7 +176,8 @@ pub(crate) struct Node {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Fault {
     /// Its identity.
-    pub(crate) fault: String,
+    #[serde(rename = "fault")]
+    pub(crate) id: String,
     /// As one shell word.
     pub(crate) word: String,
     /// What it was aimed at.
@@ -217,9 +221,9 @@ pub(crate) struct Daemon {
 /// Things of one kind that were not there before.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Residue {
+pub(crate) struct Things {
     /// `BPF programs`, `cgroups`, ...
     pub(crate) kind: String,
     /// Each of them.
-    pub(crate) things: Vec<String>,
+    pub(crate) names: Vec<String>,
 }

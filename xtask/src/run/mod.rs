@@ -19,14 +19,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Error, Result};
 use serde_json::json;
 
 pub(crate) use self::guest::{Arguments as GuestArguments, SUBCOMMAND, main as guest_main};
-use self::{account::Account, follow::Follower, paint::Paint, target::Cgroups};
+use self::{follow::Follower, paint::Paint, target::Cgroups};
 use crate::{
     build_ebpf,
-    lab::{self, End, Lab, Spec},
+    lab::{self, End, LAB_FAILED, Lab, Spec},
     process, project,
     setup::{self, Need, VICTIMS},
 };
@@ -34,13 +34,17 @@ use crate::{
 /// Between the guest's first process and its last. The shipped experiment takes half a minute.
 const TIMEOUT: Duration = Duration::from_mins(10);
 
+/// The experiment is no good.
+const BAD_INPUT: u8 = 2;
+
 /// Shows a fault in a real kernel, and the neighbour unharmed
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Two nginx with a client each run in cgroups of their own. The experiment is \
     carried out on one of them; what both saw before, during and after is printed, with the \
     kernel's own evidence and what is left afterwards.\n\nExit status: 0 if all checks passed, \
-    1 if one failed, 125 when the lab failed."
+    1 if one failed, 2 if the experiment is no good, 124 and 125 as `cargo xtask lab` has them: \
+    nothing is known then."
 )]
 pub(crate) struct Arguments {
     /// Kernel to boot, and how: debian-6.1, debian-6.12+nolsm
@@ -58,29 +62,78 @@ pub(crate) struct Arguments {
     wrong_target: bool,
 }
 
-/// Runs the subcommand.
-pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
+/// Runs the subcommand. Failed checks have a status of their own, so that whoever wants to see them
+/// fail does not take a lab that is broken for that.
+pub(crate) fn main(arguments: &Arguments) -> ExitCode {
     let start = Instant::now();
-    let file = match &arguments.experiment {
-        Some(file) => file.clone(),
-        None => project::root().join("examples/first-experiment.yaml"),
+    let experiment = match Experiment::read(arguments) {
+        Ok(experiment) => experiment,
+        Err(error) => return failed(BAD_INPUT, &error),
     };
-    let experiment =
-        fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
-    let cgroups = Cgroups::of(&experiment).with_context(|| file.display().to_string())?;
-    prepare(&arguments.kernel)?;
-    check(&file)?;
+    let carried_out = prepare(&arguments.kernel).and_then(|()| experiment.check());
+    match carried_out {
+        Ok(None) => (),
+        Ok(Some(violations)) => return failed(BAD_INPUT, &violations),
+        Err(error) => return failed(LAB_FAILED, &error),
+    }
+    match carry_out(arguments, &experiment, start) {
+        Ok(exit) => exit,
+        Err(error) => failed(LAB_FAILED, &error),
+    }
+}
 
+fn failed(status: u8, error: &Error) -> ExitCode {
+    eprintln!("run: {error:#}");
+    ExitCode::from(status)
+}
+
+/// The experiment's file.
+struct Experiment {
+    file: PathBuf,
+    text: String,
+    cgroups: Cgroups,
+}
+
+impl Experiment {
+    fn read(arguments: &Arguments) -> Result<Self> {
+        let file = match &arguments.experiment {
+            Some(file) => file.clone(),
+            None => project::root().join("examples/first-experiment.yaml"),
+        };
+        let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+        let cgroups = Cgroups::of(&text).with_context(|| file.display().to_string())?;
+        Ok(Self {
+            file,
+            text,
+            cgroups,
+        })
+    }
+
+    /// Has kchaos look at the file before a kernel is booted for it; what it has against it.
+    fn check(&self) -> Result<Option<Error>> {
+        let kchaos = project::target_dir().join("debug/kchaos");
+        let output = Command::new(&kchaos)
+            .arg("validate")
+            .arg(&self.file)
+            .output()
+            .with_context(|| format!("run {}", kchaos.display()))?;
+        let words = String::from_utf8_lossy(&output.stderr)
+            .trim_end()
+            .to_owned();
+        Ok((!output.status.success()).then(|| Error::msg(words)))
+    }
+}
+
+/// Boots, follows, judges and prints.
+fn carry_out(arguments: &Arguments, experiment: &Experiment, start: Instant) -> Result<ExitCode> {
     let follower = Follower::new(start, arguments.json);
     follower.say(&format!("booting {}", arguments.kernel));
     let mut lab = Lab::new(arguments.kernel.clone());
     lab.timeout = TIMEOUT;
-    lab.cwd = Some(project::root());
     lab.stdout = Box::new(follower.clone());
     lab.stderr = Box::new(io::stderr());
-    let outcome = lab.run(&command(arguments, experiment)?)?;
-    if outcome.end != End::Exited(0) {
-        // With a status of its own: nothing is known about the experiment.
+    let outcome = lab.run(&command(arguments, &experiment.text)?)?;
+    if !matches!(outcome.end, End::Exited(_)) {
         return Ok(ExitCode::from(lab::report(&arguments.kernel, &outcome)));
     }
     let account = follower.account()?;
@@ -97,7 +150,10 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
         });
         println!("{result}");
     } else {
-        print_report(&account, &verdict, arguments, &cgroups, seconds);
+        let (out, paint) = (&mut io::stdout().lock(), Paint::for_stdout());
+        report::write(out, &account, &verdict, &experiment.cgroups, paint)
+            .and_then(|()| last_line(out, &verdict, paint, arguments.wrong_target, seconds))
+            .context("print the report")?;
     }
     Ok(if passed {
         ExitCode::SUCCESS
@@ -126,19 +182,8 @@ fn prepare(kernel: &Spec) -> Result<()> {
     .context("build kchaos")
 }
 
-/// Has kchaos look at the file before a kernel is booted for it.
-fn check(file: &std::path::Path) -> Result<()> {
-    let kchaos = project::target_dir().join("debug/kchaos");
-    let output = Command::new(&kchaos).arg("validate").arg(file).output();
-    let output = output.with_context(|| format!("run {}", kchaos.display()))?;
-    if !output.status.success() {
-        bail!("{}", String::from_utf8_lossy(&output.stderr).trim_end());
-    }
-    Ok(())
-}
-
 /// What the guest executes: this program.
-fn command(arguments: &Arguments, experiment: String) -> Result<Vec<OsString>> {
+fn command(arguments: &Arguments, experiment: &str) -> Result<Vec<OsString>> {
     let mut command: Vec<OsString> = vec![
         env::current_exe()?.into(),
         SUBCOMMAND.into(),
@@ -152,27 +197,23 @@ fn command(arguments: &Arguments, experiment: String) -> Result<Vec<OsString>> {
     Ok(command)
 }
 
-fn print_report(
-    account: &Account,
+fn last_line(
+    out: &mut impl io::Write,
     verdict: &[verdict::Check],
-    arguments: &Arguments,
-    cgroups: &Cgroups,
+    paint: Paint,
+    wrong_target: bool,
     seconds: f64,
-) {
-    let paint = Paint::for_stdout();
-    print!("{}", report::of(account, verdict, cgroups, paint));
+) -> io::Result<()> {
     let failed = verdict.iter().filter(|check| !check.passed).count();
-    let mut last = if failed == 0 {
+    let result = if failed == 0 {
         paint.good("passed")
     } else {
         paint.bad(&format!("failed: {failed} of {} checks", verdict.len()))
     };
-    if arguments.wrong_target {
-        last.push_str(if failed == 0 {
-            ", although --wrong-target has it aim at the neighbour: the checks are blind"
-        } else {
-            ", as it must: --wrong-target has it aim at the neighbour"
-        });
-    }
-    println!("\n{last} ({seconds:.0} s)");
+    let remark = match (wrong_target, failed) {
+        (false, _) => "",
+        (true, 0) => ", in spite of --wrong-target: the checks are blind",
+        (true, _) => ", as it must with --wrong-target",
+    };
+    writeln!(out, "\n{result} after {seconds:.0} s{remark}")
 }

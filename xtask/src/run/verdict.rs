@@ -42,6 +42,7 @@ pub(super) fn of(account: &Account) -> Vec<Check> {
         healthy("nothing failed after", account, Phase::After),
         outcome(account),
         stopped(account),
+        census_sees(account),
         nothing_is_left(account),
     ]);
     checks
@@ -168,7 +169,7 @@ fn share_is_kept(fault: &Fault) -> Option<Check> {
         counters.injected,
         share,
     );
-    check.detail = format!("{}: {}", fault.fault, check.detail);
+    check.detail = format!("{}: {}", fault.id, check.detail);
     check.passed &= counters.error == 0;
     Some(check)
 }
@@ -234,11 +235,33 @@ fn stopped(account: &Account) -> Check {
     )
 }
 
-fn nothing_is_left(account: &Account) -> Check {
-    let left: usize = account.residue.iter().map(|kind| kind.things.len()).sum();
+/// Seen while it was armed: otherwise nobody knows whether something that is left would be seen.
+fn census_sees(account: &Account) -> Check {
+    let kinds: Vec<_> = account
+        .armed
+        .iter()
+        .filter(|kind| kind.kind.starts_with("BPF"))
+        .map(|kind| format!("{} {}", kind.names.len(), kind.kind))
+        .collect();
+    let seen = account
+        .armed
+        .iter()
+        .filter(|kind| kind.kind.starts_with("BPF") && !kind.names.is_empty());
     Check::new(
-        "nothing is left",
+        "what is armed is seen in the kernel",
+        !kinds.is_empty() && seen.count() == kinds.len(),
+        kinds.join(", "),
+    )
+}
+
+fn nothing_is_left(account: &Account) -> Check {
+    let left: usize = account.residue.iter().map(|kind| kind.names.len()).sum();
+    Check::new(
+        "nothing is left of it",
         left == 0 && !account.residue.is_empty(),
         format!("{left} things of {} kinds", account.residue.len()),
     )
 }
+
+#[cfg(test)]
+pub(super) mod tests;

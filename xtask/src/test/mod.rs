@@ -1,6 +1,7 @@
 //! `cargo xtask test`: the host's tests, then those of the `tests` crate on real kernels, one boot
 //! per kernel and profile.
 
+mod demonstration;
 mod guest;
 mod host;
 mod libtest;
@@ -72,6 +73,9 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
     }
     if !kernels.is_empty() {
         parts.push(timed("lab itself", || selftest::run(&kernels, filter)));
+    }
+    if let Some(spec) = kernels.first() {
+        parts.push(timed("demonstration", || demonstration::run(spec, filter)));
     }
     // Without binaries the build failed, which is reported already.
     for spec in kernels.iter().filter(|_| !binaries.is_empty()) {

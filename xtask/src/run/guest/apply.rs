@@ -16,7 +16,7 @@ use super::daemon;
 use crate::run::account::{Experiment, Status};
 
 /// An agent under emulation takes seconds to load its programs, not minutes.
-const ARMING: Duration = Duration::from_mins(1);
+const ARMING: Duration = Duration::from_mins(2);
 /// The end is reported a report later than it happens.
 const ENDING: Duration = Duration::from_secs(20);
 
@@ -31,8 +31,8 @@ pub(super) struct Applied {
 
 impl Applied {
     /// Asks the scheduler for it.
-    pub(super) fn start(scheduler: &str, experiment: &Path, folder: &Path) -> Result<Self> {
-        let complaints = folder.join("apply.log");
+    pub(super) fn start(scheduler: &str, experiment: &Path) -> Result<Self> {
+        let complaints = experiment.with_extension("log");
         let mut process = Command::new("kchaos")
             .args(["apply", "--wait", "--json", "--socket", scheduler])
             .arg(experiment)

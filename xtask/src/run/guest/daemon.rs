@@ -19,7 +19,7 @@ use crate::run::account;
 /// Between two looks at something that is waited for.
 pub(super) const TICK: Duration = Duration::from_millis(20);
 /// For a daemon to be ready, or to be gone.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Lines of a log that make it into a message.
 const TAIL: usize = 12;
 
@@ -42,6 +42,9 @@ impl Daemon {
         let log = folder.join(format!("{name}.log"));
         let process = Command::new(name)
             .args(arguments)
+            // The caller's wishes come through to the guest, and would hide the word.
+            .env("RUST_LOG", "info")
+            .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&log)?)

@@ -91,9 +91,8 @@ pub(super) fn receive(socket: &UdpSocket, clock: &Clock) -> Count {
                     *count.entry(phase).or_default() += 1;
                 }
             }
-            Ok(_) => (),
             Err(_) if clock.phase().is_none() => return count,
-            Err(_) => (),
+            Ok(_) | Err(_) => (),
         }
     }
 }

@@ -19,7 +19,7 @@ use super::{
     workload::{Ports, Workload},
 };
 use crate::run::{
-    account::{Account, Experiment, Phase},
+    account::{Account, Experiment, Phase, Things},
     target::Cgroups,
 };
 
@@ -80,8 +80,9 @@ pub(super) fn run(text: &str, wrong_target: bool) -> Result<Account> {
     let mut scene = Scene::start(&cgroups, folder)?;
     note("two nginx serve the same files to a client each")?;
     thread::sleep(WARMUP);
-    let result = experience(&mut scene, &url, &experiment, folder);
-    let experiment = result.with_context(|| format!("{}\n{}", agent.words(), scheduler.words()))?;
+    let result = experience(&mut scene, &url, &experiment, &census);
+    let (experiment, armed) =
+        result.with_context(|| format!("{}\n{}", agent.words(), scheduler.words()))?;
 
     note("stopping: workloads, agent, scheduler")?;
     let (target, neighbour) = scene.finish()?;
@@ -96,27 +97,29 @@ pub(super) fn run(text: &str, wrong_target: bool) -> Result<Account> {
         neighbour,
         experiment,
         daemons,
+        armed,
         residue: census.residue()?,
     })
 }
 
-/// Before, during and after.
+/// Before, during and after; also what was new in the kernel meanwhile.
 fn experience(
     scene: &mut Scene,
     scheduler: &str,
     experiment: &Path,
-    folder: &Path,
-) -> Result<Experiment> {
+    census: &Census,
+) -> Result<(Experiment, Vec<Things>)> {
     note(format!("before: {} s of traffic", QUIET.as_secs()))?;
     scene.set(Phase::Before)?;
     thread::sleep(QUIET);
 
     scene.set(Phase::Arming)?;
     let asked = Instant::now();
-    let mut applied = Applied::start(scheduler, experiment, folder)?;
+    let mut applied = Applied::start(scheduler, experiment)?;
     let end = applied.wait_until_armed()?;
     scene.set(Phase::During)?;
-    let left = (end - MARGIN).saturating_duration_since(Instant::now());
+    let armed = census.news()?;
+    let left = end.saturating_duration_since(Instant::now() + MARGIN);
     note(format!(
         "during: armed {:.1} s after kchaos apply, {:.1} s of traffic",
         asked.elapsed().as_secs_f64(),
@@ -132,7 +135,7 @@ fn experience(
     ))?;
     scene.set(Phase::After)?;
     thread::sleep(QUIET);
-    Ok(experiment)
+    Ok((experiment, armed))
 }
 
 impl Scene {

@@ -15,7 +15,7 @@ use aya::{
 };
 
 use super::{cgroup, daemon::TICK};
-use crate::run::account::Residue;
+use crate::run::account::Things;
 
 /// The kernel frees programs and maps when nobody can be inside any more.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -64,15 +64,20 @@ impl Census {
         ])))
     }
 
-    /// What is there now and was not then. Waits a little for it to go.
-    pub(super) fn residue(&self) -> Result<Vec<Residue>> {
+    /// What is there now and was not then.
+    pub(super) fn news(&self) -> Result<Vec<Things>> {
+        Ok(Self::take()?.beyond(self))
+    }
+
+    /// The same, but waits a little for it to go.
+    pub(super) fn residue(&self) -> Result<Vec<Things>> {
         let start = Instant::now();
         loop {
             // Something may vanish between being listed and being looked at.
-            let residue = Self::take().map(|now| now.beyond(self));
+            let residue = self.news();
             let clean = residue
                 .as_ref()
-                .is_ok_and(|kinds| kinds.iter().all(|kind| kind.things.is_empty()));
+                .is_ok_and(|kinds| kinds.iter().all(|kind| kind.names.is_empty()));
             if clean || start.elapsed() > PATIENCE {
                 return residue;
             }
@@ -80,13 +85,13 @@ impl Census {
         }
     }
 
-    fn beyond(self, then: &Self) -> Vec<Residue> {
+    fn beyond(self, then: &Self) -> Vec<Things> {
         let none = BTreeSet::new();
         self.0
             .into_iter()
-            .map(|(kind, now)| Residue {
+            .map(|(kind, now)| Things {
                 kind: kind.to_owned(),
-                things: now
+                names: now
                     .difference(then.0.get(kind).unwrap_or(&none))
                     .cloned()
                     .collect(),

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::project;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A server that runs.
 #[derive(Debug)]

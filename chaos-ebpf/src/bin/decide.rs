@@ -1,0 +1,36 @@
+//! The decision alone, for tests: a classifier that asks the rules of one list.
+//!
+//! `BPF_PROG_TEST_RUN` runs classifiers on any kernel, without attaching them to anything.
+
+#![no_std]
+#![cfg_attr(target_arch = "bpf", no_main)]
+
+use aya_ebpf::{
+    macros::{classifier, map},
+    maps::Array,
+    programs::TcContext,
+};
+use chaos_common::{Filtered, RuleList};
+use chaos_ebpf::plane::decide_list;
+
+/// The rules that every run asks.
+#[map]
+static TEST_RULES: Array<RuleList> = Array::with_max_entries(1, 0);
+
+const PASSED: i32 = 0;
+const INJECTED: i32 = 1;
+
+/// Returns whether a rule injects.
+#[classifier]
+fn decide(_context: TcContext) -> i32 {
+    let Some(list) = TEST_RULES.get(0) else {
+        return PASSED;
+    };
+    match decide_list(list, |_, _| Filtered::In) {
+        Some(_) => INJECTED,
+        None => PASSED,
+    }
+}
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}

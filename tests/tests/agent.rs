@@ -1,0 +1,180 @@
+//! Agent, scheduler and the commands that ask them, with real faults.
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        path::Path,
+        process::{Child, Command, Stdio},
+        time::Duration,
+    };
+
+    use kchaos_tests::{
+        Said, bpf::Loaded, cgroup::Cgroup, cgroup::of_kchaos, eventually, has_file_error,
+    };
+    use serde_json::Value;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    struct Agent {
+        child: Child,
+        folder: tempfile::TempDir,
+    }
+
+    impl Agent {
+        fn start() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let child = Command::new("kchaos-agent")
+                .arg("--socket")
+                .arg(folder.path().join("socket"))
+                .stdin(Stdio::null())
+                .spawn()
+                .unwrap();
+            let agent = Self { child, folder };
+            eventually("the agent listens", PATIENCE, || agent.socket().exists());
+            agent
+        }
+
+        fn socket(&self) -> std::path::PathBuf {
+            self.folder.path().join("socket")
+        }
+
+        fn ask(&self, arguments: &[&str]) -> Said {
+            Command::new("kchaos")
+                .args(arguments)
+                .env(
+                    "KCHAOS_SOCKET",
+                    format!("unix://{}", self.socket().display()),
+                )
+                .output()
+                .unwrap()
+                .into()
+        }
+
+        fn file(&self, text: &str) -> String {
+            let path = self.folder.path().join("experiment.yaml");
+            fs::write(&path, text).unwrap();
+            path.display().to_string()
+        }
+    }
+
+    impl Drop for Agent {
+        fn drop(&mut self) {
+            self.child.kill().ok();
+            self.child.wait().ok();
+        }
+    }
+
+    fn experiment(cgroup: &str, duration: &str) -> String {
+        format!(
+            "apiVersion: kchaos.dev/v1alpha1
+kind: FaultExperiment
+metadata: {{name: first}}
+spec:
+  target: {{cgroup: {cgroup}}}
+  duration: {duration}
+  seed: 42
+  faults:
+  - id: hostname
+    fileError: {{ops: [open], errno: EIO, path: /etc/hostname}}
+"
+        )
+    }
+
+    fn hits(cgroup: &Cgroup) -> bool {
+        !cgroup
+            .script("read x </etc/hostname")
+            .stderr(Stdio::null())
+            .status()
+            .unwrap()
+            .success()
+    }
+
+    #[test]
+    fn an_experiment_lives_and_ends() {
+        if !has_file_error() {
+            return;
+        }
+        let before = Loaded::now();
+        let (target, neighbour) = (Cgroup::new("target"), Cgroup::new("neighbour"));
+        let mut agent = Agent::start();
+        let file = agent.file(&experiment(&target.path(), "1m"));
+        let said = agent.ask(&["apply", &file]);
+        assert_eq!(said.status, 0, "{said:?}");
+        assert!(
+            said.out.contains("lsm") || said.out.contains("fmod-ret"),
+            "{said:?}"
+        );
+        assert!(hits(&target) && !hits(&neighbour));
+        assert!(agent.ask(&["ls"]).out.contains("first"));
+        let shown: Value =
+            serde_json::from_str(&agent.ask(&["show", "first", "--json"]).out).unwrap();
+        assert!(shown.to_string().contains("\"injected\":1"), "{shown}");
+        let again = agent.ask(&["apply", &file]);
+        assert_eq!(again.status, 2, "the name is taken: {again:?}");
+        let stopped = agent.ask(&["stop", "first"]);
+        assert_eq!(stopped.status, 0, "{stopped:?}");
+        assert!(!hits(&target), "stop has returned");
+        // The deadline ends it as well, and with --wait the outcome is the exit status.
+        let file = agent.file(&experiment(&target.path(), "4s"));
+        let mut worker = target
+            .script("while sleep 0.1; do read x </etc/hostname; done")
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let waited = agent.ask(&["apply", "--wait", &file]);
+        assert_eq!(waited.status, 0, "{waited:?}");
+        worker.kill().unwrap();
+        worker.wait().unwrap();
+        assert!(!hits(&target));
+        let file = agent.file(&experiment(&target.path(), "1s"));
+        let waited = agent.ask(&["apply", "--wait", &file]);
+        assert_eq!(waited.status, 4, "nothing was hit: {waited:?}");
+        // SAFETY: takes two integers.
+        unsafe { libc::kill(agent.child.id().cast_signed(), libc::SIGTERM) };
+        assert!(agent.child.wait().unwrap().success());
+        assert_eq!(before.left_since(), Loaded::default());
+        assert!(!agent.socket().exists() && of_kchaos().is_empty());
+    }
+
+    #[test]
+    fn kill_9_of_the_agent_ends_the_faults_at_once() {
+        if !has_file_error() {
+            return;
+        }
+        let before = Loaded::now();
+        let target = Cgroup::new("target");
+        let mut agent = Agent::start();
+        let text = experiment(&target.path(), "10m")
+            + "  - id: packets\n    netLoss: {share: 100%, direction: ingress}\n";
+        let said = agent.ask(&["apply", &agent.file(&text)]);
+        assert_eq!(said.status, 0, "{said:?}");
+        assert!(hits(&target));
+        agent.child.kill().unwrap();
+        agent.child.wait().unwrap();
+        assert!(!hits(&target), "its links were its descriptors");
+        assert_eq!(before.left_since(), Loaded::default());
+        let dead = agent.ask(&["ls"]);
+        assert_eq!(dead.status, 1, "{dead:?}");
+        assert!(dead.err.contains("no agent"), "{dead:?}");
+    }
+
+    #[test]
+    fn what_must_not_be_hit_is_refused_and_changes_nothing() {
+        if !has_file_error() {
+            return;
+        }
+        let agent = Agent::start();
+        let before = Loaded::now();
+        let own = fs::read_to_string(format!("/proc/{}/cgroup", agent.child.id())).unwrap();
+        let own = own.trim().trim_start_matches("0::");
+        assert!(Path::new(own).is_absolute());
+        for (cgroup, status) in [(own, 2), ("/no/such/cgroup", 3)] {
+            let said = agent.ask(&["apply", &agent.file(&experiment(cgroup, "1m"))]);
+            assert_eq!(said.status, status, "{cgroup}: {said:?}");
+        }
+        let said = agent.ask(&["apply", &agent.file(&experiment("/", "1m"))]);
+        assert_eq!(said.status, 2, "{said:?}");
+        assert_eq!(before.left_since(), Loaded::default());
+    }
+}

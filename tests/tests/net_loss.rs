@@ -1,0 +1,150 @@
+//! `net.loss` on a real kernel.
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead as _, BufReader},
+        net::UdpSocket,
+        process::{Child, Stdio},
+    };
+
+    use kchaos_tests::{bpf::Loaded, cgroup::Cgroup, counter, has_net_loss, kchaos};
+    use serde_json::Value;
+
+    const PACKETS: u64 = 2000;
+
+    /// A receiver inside a cgroup that counts the datagrams it gets until it hears `end`.
+    struct Receiver {
+        child: Child,
+        port: u16,
+    }
+
+    impl Receiver {
+        fn start(cgroup: &Cgroup) -> Self {
+            let script = "
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+s.bind(('127.0.0.1', 0))
+print(s.getsockname()[1], flush=True)
+n = 0
+while True:
+    d = s.recv(64)
+    if d == b'end':
+        break
+    n += 1
+print(n, flush=True)
+";
+            let mut child = cgroup
+                .command("/usr/bin/python3")
+                .args(["-c", script])
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut line = String::new();
+            let out = child.stdout.take().unwrap();
+            let mut out = BufReader::new(out);
+            out.read_line(&mut line).unwrap();
+            child.stdout = Some(out.into_inner());
+            Self {
+                child,
+                port: line.trim().parse().unwrap(),
+            }
+        }
+
+        fn send(&self, count: u64) {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            for number in 0..count {
+                // An ingress loss must not be told to the sender.
+                socket
+                    .send_to(b"datagram", ("127.0.0.1", self.port))
+                    .unwrap();
+                if number % 50 == 0 {
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                }
+            }
+        }
+
+        fn received(mut self) -> u64 {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.send_to(b"end", ("127.0.0.1", self.port)).unwrap();
+            let mut line = String::new();
+            BufReader::new(self.child.stdout.take().unwrap())
+                .read_line(&mut line)
+                .unwrap();
+            self.child.wait().unwrap();
+            line.trim().parse().unwrap()
+        }
+    }
+
+    #[test]
+    fn what_is_injected_is_what_is_missing_and_the_neighbour_gets_all() {
+        if !has_net_loss() {
+            return;
+        }
+        let before = Loaded::now();
+        let cgroup = Cgroup::new("net");
+        let inner = cgroup.child("inner");
+        let neighbour = Cgroup::new("neighbour");
+        let (target, nested, beside) = (
+            Receiver::start(&cgroup),
+            Receiver::start(&inner),
+            Receiver::start(&neighbour),
+        );
+        let name = cgroup.target();
+        let mut inject = std::process::Command::new("kchaos")
+            .args([
+                "inject",
+                "--json",
+                "--target",
+                &name,
+                "--duration",
+                "60s",
+                "--seed",
+                "3",
+            ])
+            .args(["--fault", "net.loss=30%,direction=ingress"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(inject.stdout.take().unwrap()).lines();
+        // The first line of evidence says that it is armed.
+        lines.next().unwrap().unwrap();
+        for receiver in [&target, &nested, &beside] {
+            receiver.send(PACKETS);
+        }
+        // SAFETY: takes two integers.
+        unsafe { libc::kill(inject.id().cast_signed(), libc::SIGINT) };
+        let last: Value = serde_json::from_str(&lines.map(Result::unwrap).last().unwrap()).unwrap();
+        assert_eq!(
+            inject.wait().unwrap().code(),
+            Some(4),
+            "ended early: {last}"
+        );
+        let (hit, nested_hit, free) = (target.received(), nested.received(), beside.received());
+        assert_eq!(free, PACKETS, "the neighbour lost packets");
+        assert_eq!(counter(&last, 0, "matched"), 2 * PACKETS, "{last}");
+        assert_eq!(
+            hit + nested_hit + counter(&last, 0, "injected"),
+            2 * PACKETS,
+            "{last}"
+        );
+        // Five standard deviations of a binomial of 4000 and 0.3.
+        assert!(
+            (1055..=1345).contains(&counter(&last, 0, "injected")),
+            "{last}"
+        );
+        assert!(
+            hit < PACKETS && nested_hit < PACKETS,
+            "the subtree is hit: {hit} {nested_hit}"
+        );
+        assert_eq!(before.left_since(), Loaded::default());
+    }
+
+    #[test]
+    fn egress_is_refused_with_the_reason() {
+        let said = kchaos(&["explain", "net.loss=10%"]);
+        assert_eq!(said.status, 2, "{said:?}");
+        assert!(said.err.contains("direction=ingress"), "{said:?}");
+    }
+}
