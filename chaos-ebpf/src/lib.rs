@@ -13,6 +13,11 @@
     reason = "nothing formats anything in the kernel"
 )]
 #![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "usize has 64 bits here, and a conversion that can fail would be a branch to verify"
+)]
+#![expect(
     clippy::missing_safety_doc,
     reason = "every unsafe function here takes what the kernel handed to the program"
 )]

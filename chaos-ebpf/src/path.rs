@@ -46,7 +46,8 @@ unsafe fn walk(scratch: &Scratch, mnt: u64, dentry: u64) -> Option<()> {
         while steps < PATH_COMPONENTS {
             steps += 1;
             if dentry == root_dentry && mnt == root_mnt {
-                return finish(scratch);
+                finish(scratch);
+                return Some(());
             }
             let mount_root: u64 = read(mnt, &OFF_VFSMOUNT_ROOT)?;
             if dentry == mount_root {
@@ -55,7 +56,8 @@ unsafe fn walk(scratch: &Scratch, mnt: u64, dentry: u64) -> Option<()> {
                 if parent == mount {
                     // The root of the mount tree: the task's root lies elsewhere (a detached mount,
                     // a file that was passed in from outside). Said as d_path says it, from here.
-                    return finish(scratch);
+                    finish(scratch);
+                    return Some(());
                 }
                 dentry = read(mount, &OFF_MOUNT_MOUNTPOINT)?;
                 mnt = parent + u64::from(OFF_MOUNT_MNT.load());
@@ -98,14 +100,14 @@ unsafe fn prepend(scratch: &Scratch, dentry: u64) -> Option<()> {
     }
 }
 
+/// The root itself is `/`.
 #[inline(always)]
-unsafe fn finish(scratch: &Scratch) -> Option<()> {
+fn finish(scratch: &Scratch) {
     if scratch.path_start() == PATH_BYTES {
         scratch.set_path_start(PATH_BYTES - 1);
         // SAFETY: inside the buffer.
         unsafe { *scratch.path_byte(PATH_BYTES - 1) = b'/' };
     }
-    Some(())
 }
 
 /// Whether a rule wants the resolved path.

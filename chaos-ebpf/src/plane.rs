@@ -34,7 +34,7 @@ pub fn met_by_task(hook: Hook) -> Option<(Scratch, &'static Gate)> {
         }
         // A slot without a level asks for level -1, which the helper answers with 0: no target.
         // SAFETY: no pointer is passed.
-        let id = unsafe { bpf_get_current_ancestor_cgroup_id(gate.levels[index] as i32) };
+        let id = unsafe { bpf_get_current_ancestor_cgroup_id(gate.levels[index].cast_signed()) };
         look_up(
             &mut scratch,
             &TargetKey {

@@ -29,6 +29,7 @@ impl Loaded {
 
     /// What is there now and was not then. The kernel frees a moment after the last descriptor is
     /// closed, so this waits for a while before it says that something stays.
+    #[must_use]
     pub fn left_since(&self) -> Self {
         let mut left = Self::now().without(self);
         for _ in 0..100 {

@@ -24,6 +24,7 @@ impl Cgroup {
     }
 
     /// Makes one below this one.
+    #[must_use]
     pub fn child(&self, name: &str) -> Self {
         Self::at(self.0.join(name))
     }

@@ -14,7 +14,7 @@ mod tests {
     };
     use serde_json::Value;
 
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const PATIENCE: Duration = Duration::from_mins(1);
 
     struct Agent {
         child: Child,

@@ -2,7 +2,7 @@
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path, process::Stdio, time::Duration};
+    use std::{fmt::Write as _, fs, path::Path, process::Stdio, time::Duration};
 
     use kchaos_tests::{
         bpf::Loaded, cgroup::Cgroup, counter, eventually, has_file_error, kchaos, mounts::Mounted,
@@ -29,7 +29,7 @@ mod tests {
                           touch /tmp/in; until [ -e /tmp/out ]; do sleep 0.05; done; rm /tmp/in";
             fs::remove_file("/tmp/out").ok();
             let runner = std::thread::spawn(move || run_script(&[&fault], script));
-            eventually("the command runs", Duration::from_secs(60), || {
+            eventually("the command runs", Duration::from_mins(1), || {
                 Path::new("/tmp/in").exists()
             });
             assert_eq!(fs::read_to_string("/etc/hostname").unwrap(), beside);
@@ -73,11 +73,13 @@ mod tests {
                 }
                 // 10 opens to read, 10 to write what is there, 10 that create; 10 of what is not
                 // there fail before any hook is asked. Then one listing, and one for the glob.
-                script.push_str(&format!(
+                write!(
+                    script,
                     "cd {folder}; for i in 0 1 2 3 4 5 6 7 8 9; do
                        read x <old$i; echo y >>old$i; echo z >new$i; read x <no$i; done 2>/dev/null
                      mknod fifo p; ls -d . >/dev/null; ls >/dev/null; rm -f new* fifo; cd /\n"
-                ));
+                )
+                .unwrap();
                 faults.push(format!(
                     "file.error:open=EIO,path={folder}/,shadow=true,mechanism={mechanism}"
                 ));
@@ -104,10 +106,12 @@ mod tests {
         for file_system in &file_systems {
             let folder = file_system.path().display();
             faults.push(format!("file.error:open=ENOSPC,path={folder}/"));
-            script.push_str(&format!(
+            write!(
+                script,
                 "echo x >{folder}/new; echo create=$?; mknod {folder}/fifo p; echo fifo=$?
                  mkdir {folder}/dir; echo dir=$?; ln -s x {folder}/link; echo link=$?\n"
-            ));
+            )
+            .unwrap();
         }
         let faults: Vec<&str> = faults.iter().map(String::as_str).collect();
         let (said, account) = run_script(&faults, &script);
@@ -149,9 +153,11 @@ mod tests {
             fs::write(&file, "x\n").unwrap();
             let file = file.display();
             faults.push(format!("file.error:open=EIO,path={file},{keys}"));
-            script.push_str(&format!(
+            write!(
+                script,
                 "for i in 1 2 3 4 5 6 7 8 9; do read x <{file} && echo -n $i; done; echo\n"
-            ));
+            )
+            .unwrap();
         }
         faults.push(format!("{HOSTNAME},duration=8s"));
         script.push_str("read x </etc/hostname || echo early\nsleep 9\n");

@@ -2,8 +2,7 @@
 //!
 //! `BPF_PROG_TEST_RUN` runs classifiers on any kernel, without attaching them to anything.
 
-#![no_std]
-#![cfg_attr(target_arch = "bpf", no_main)]
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 use aya_ebpf::{
     macros::{classifier, map},

@@ -3,8 +3,19 @@
 //! The same two hooks by two mechanisms: BPF LSM programs, and `fmod_ret` programs on the
 //! `security_*` functions for kernels where BPF LSM is not enabled.
 
-#![no_std]
-#![cfg_attr(target_arch = "bpf", no_main)]
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![expect(
+    clippy::inline_always,
+    reason = "the verifier walks a function again at every call, and a call spills what it knows"
+)]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "a conversion that can fail would be a branch to verify"
+)]
+#![expect(
+    clippy::not_unsafe_ptr_arg_deref,
+    reason = "only the kernel calls the programs, with the context that the verifier knows"
+)]
 
 use core::ffi::c_void;
 
@@ -123,7 +134,7 @@ fn by_open() -> bool {
     const USER32_CS: u64 = 0x23;
     // SAFETY: no pointer of ours is passed, and reads are checked by a helper.
     unsafe {
-        let regs = bpf_task_pt_regs(bpf_get_current_task_btf()) as u64;
+        let regs = bpf_task_pt_regs(bpf_get_current_task_btf()).cast_unsigned();
         let (Some(call), Some(cs)) = (
             read::<u64>(regs, &OFF_REGS_ORIG_AX),
             read::<u64>(regs, &OFF_REGS_CS),
@@ -155,7 +166,7 @@ macro_rules! program {
         pub extern "C" fn $name($context: *mut c_void) -> i64 {
             // What an earlier program on the same hook returned comes last, and stands.
             // SAFETY: the verifier knows the hooked function.
-            let earlier = unsafe { argument($context, $arguments) } as i64;
+            let earlier = unsafe { argument($context, $arguments) }.cast_signed();
             if earlier != 0 {
                 return earlier;
             }

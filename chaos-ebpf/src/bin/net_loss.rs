@@ -3,12 +3,11 @@
 //! Attached to the target's own cgroup, so nobody else's packets run it. A dropped ingress packet
 //! is a real loss: the sender is told nothing.
 
-#![no_std]
 #![expect(
     deprecated,
     reason = "CGROUP_STORAGE belongs to an attachment; its successor needs Linux 6.2 and belongs to a cgroup"
 )]
-#![cfg_attr(target_arch = "bpf", no_main)]
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 use aya_ebpf::{
     macros::{cgroup_skb, map},

@@ -30,7 +30,11 @@ const EXAMPLES: [(&str, &str); 2] = [
         "file.error:open=EIO,path=/etc/hostname",
         "cat /etc/hostname",
     ),
-    ("net.loss=100%,direction=ingress", "ping -c 3 127.0.0.1"),
+    // The answer to a connection that nobody takes is lost, so that the connection hangs.
+    (
+        "net.loss=100%,direction=ingress",
+        "timeout 3 bash -c ': </dev/tcp/127.0.0.1/9'",
+    ),
 ];
 
 struct Rung {

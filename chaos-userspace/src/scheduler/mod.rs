@@ -47,7 +47,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             contact_timeout: Duration::from_mins(1),
-            arm_timeout: Duration::from_secs(30),
+            arm_timeout: Duration::from_mins(2),
             stop_timeout: Duration::from_secs(10),
             heartbeat: Duration::from_secs(5),
             tick: Duration::from_millis(250),

@@ -5,6 +5,7 @@ use std::{
     io::{self, Read as _, Write as _},
     sync::atomic::{AtomicU8, Ordering},
     thread,
+    time::Duration,
 };
 
 use anyhow::{Result, anyhow};
@@ -12,6 +13,9 @@ use anyhow::{Result, anyhow};
 use super::{datagrams, http};
 use crate::run::account::Phase;
 
+/// How many times slower everything goes while the agent arms. Under emulation it would otherwise
+/// wait seconds for processors that are busy with requests that nobody looks at.
+const SLOWER: u32 = 8;
 /// Printed once datagrams can be received.
 pub(super) const READY: &str = "ready";
 
@@ -35,6 +39,14 @@ impl Clock {
     /// Everything stops.
     pub(super) fn stop(&self) {
         self.0.store(Self::STOPPED, Ordering::Relaxed);
+    }
+
+    /// How long to wait now where it is usually `period`.
+    pub(super) fn stretched(&self, period: Duration) -> Duration {
+        match self.phase() {
+            Some(Phase::Arming) => period * SLOWER,
+            _ => period,
+        }
     }
 
     /// The phase that it is, unless everything stops.

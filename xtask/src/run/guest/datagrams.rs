@@ -65,7 +65,7 @@ fn send(socket: &UdpSocket, ports: &[u16], clock: &Clock) -> io::Result<Count> {
             socket.send_to(&[phase.byte()], (Ipv4Addr::LOCALHOST, *port))?;
         }
         *count.entry(phase).or_default() += 1;
-        due = (due + PERIOD).max(Instant::now());
+        due = (due + clock.stretched(PERIOD)).max(Instant::now());
         thread::sleep(due - Instant::now().min(due));
     }
     Ok(count)

@@ -55,7 +55,7 @@ fn work(clock: &Clock, address: SocketAddr, period: Duration, worker: u32) -> Ve
             continue;
         }
         // What a slow request kept from being sent is not made up for.
-        due = now + period;
+        due = now + clock.stretched(period);
         let status = fetch(address);
         requests.push(Request {
             phase,
