@@ -153,9 +153,9 @@ mod tests {
             fs::write(&file, "x\n").unwrap();
             let file = file.display();
             faults.push(format!("file.error:open=EIO,path={file},{keys}"));
-            write!(
+            writeln!(
                 script,
-                "for i in 1 2 3 4 5 6 7 8 9; do read x <{file} && echo -n $i; done; echo\n"
+                "for i in 1 2 3 4 5 6 7 8 9; do read x <{file} && echo -n $i; done; echo"
             )
             .unwrap();
         }
