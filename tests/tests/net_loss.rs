@@ -142,6 +142,39 @@ print(n, flush=True)
     }
 
     #[test]
+    fn a_unit_is_found_by_its_cgroup() {
+        if !has_net_loss() {
+            return;
+        }
+        let inject = |unit: &str| {
+            let target = format!("unit={unit}");
+            let fault = "net.loss=10%,direction=ingress";
+            kchaos(&[
+                "inject",
+                "--target",
+                &target,
+                "--fault",
+                fault,
+                "--duration",
+                "1s",
+            ])
+        };
+        let slice = Cgroup::new("slice");
+        let unit = slice.child("demo@1-main.service");
+        let said = inject("demo@1-main.service");
+        assert_eq!(said.status, 4, "nothing was hit: {said:?}");
+        assert!(
+            said.out.contains(&format!("cgroup {}", unit.path())),
+            "{said:?}"
+        );
+        assert_eq!(inject("demo@2-main.service").status, 3);
+        let other = Cgroup::new("other");
+        let _second = other.child("demo@1-main.service");
+        let said = inject("demo@1-main.service");
+        assert_eq!(said.status, 2, "which of the two? {said:?}");
+    }
+
+    #[test]
     fn egress_is_refused_with_the_reason() {
         let said = kchaos(&["explain", "net.loss=10%"]);
         assert_eq!(said.status, 2, "{said:?}");
