@@ -57,6 +57,27 @@ pub struct RuleConfig {
     pub effect: u32,
 }
 
+impl RuleConfig {
+    /// Injects on every event, for ever, with no effect set yet: what self-tests and tests start
+    /// from. No fault is compiled to this, because each has an end.
+    pub const ALWAYS: Self = Self {
+        seed: 0,
+        threshold: 1 << 32,
+        start_ns: 0,
+        deadline_ns: u64::MAX,
+        pulse_active_ns: 0,
+        pulse_every_ns: 0,
+        when_first: 1,
+        when_last: u64::MAX,
+        when_step: 1,
+        times: u64::MAX,
+        identity: 0,
+        plan: 0,
+        flags: 0,
+        effect: 0,
+    };
+}
+
 /// What a program remembers of a rule. Created with the rule, never rewritten by user space.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]

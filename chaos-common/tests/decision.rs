@@ -25,19 +25,9 @@ mod tests {
     fn always() -> RuleConfig {
         RuleConfig {
             seed: 1,
-            threshold: 1 << 32,
             start_ns: 1000,
             deadline_ns: 2000,
-            pulse_active_ns: 0,
-            pulse_every_ns: 0,
-            when_first: 1,
-            when_last: u64::MAX,
-            when_step: 1,
-            times: u64::MAX,
-            identity: 0,
-            plan: 0,
-            flags: 0,
-            effect: 5,
+            ..RuleConfig::ALWAYS
         }
     }
 

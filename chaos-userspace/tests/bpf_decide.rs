@@ -109,19 +109,8 @@ mod tests {
     fn always() -> RuleConfig {
         RuleConfig {
             seed: 1,
-            threshold: 1 << 32,
-            start_ns: 0,
-            deadline_ns: u64::MAX,
-            pulse_active_ns: 0,
-            pulse_every_ns: 0,
-            when_first: 1,
-            when_last: u64::MAX,
-            when_step: 1,
-            times: u64::MAX,
-            identity: 0,
             plan: 3,
-            flags: 0,
-            effect: 5,
+            ..RuleConfig::ALWAYS
         }
     }
 

@@ -1,8 +1,7 @@
 //! `kchaos apply`
 
 use std::{
-    fs::File,
-    io::{self, Read, Write},
+    io::{self, Write},
     path::PathBuf,
 };
 
@@ -12,10 +11,11 @@ use super::{
     account,
     client::{CliError, Client, Connect, exit_of, status},
     show::{remaining, to_json, write_fault, write_headline, write_json, write_wrapped},
+    validate,
 };
 use crate::{
     api::proto,
-    experiment::{Experiment, yaml},
+    experiment::Complete,
     scheduler::{ExitClass, ExperimentStatus, Phase},
 };
 
@@ -53,7 +53,7 @@ pub struct ApplyArgs {
 /// # Errors
 /// The file is bad, the experiment was refused, or there is nobody to ask.
 pub async fn apply(args: &ApplyArgs, out: &mut (impl Write + Send)) -> Result<u8, CliError> {
-    let experiment = read(args)?;
+    let experiment = validate::read(&args.file, Complete::File)?;
     let mut client = args.connect.client().await?;
     // From here on Ctrl-C has something to end.
     let mut interrupt = Interrupt::new()?;
@@ -89,22 +89,6 @@ pub async fn apply(args: &ApplyArgs, out: &mut (impl Write + Send)) -> Result<u8
         () = interrupt.received() => {}
     }
     interrupted(args, &mut client, &experiment.name, out).await
-}
-
-/// One byte more than is accepted is enough to refuse it.
-fn read(args: &ApplyArgs) -> Result<Experiment, CliError> {
-    let limit = yaml::MAX_BYTES as u64 + 1;
-    let mut bytes = Vec::new();
-    let (source, result) = if args.file.as_os_str() == "-" {
-        let result = io::stdin().lock().take(limit).read_to_end(&mut bytes);
-        ("standard input".to_owned(), result)
-    } else {
-        let result =
-            File::open(&args.file).and_then(|file| file.take(limit).read_to_end(&mut bytes));
-        (args.file.display().to_string(), result)
-    };
-    result.map_err(|error| CliError::new(ExitClass::BadInput, format!("{source}: {error}")))?;
-    yaml::parse(&bytes).map_err(|violations| CliError::invalid(&source, &violations))
 }
 
 /// Follows the experiment to its end.

@@ -74,20 +74,10 @@ fn rule(object: Object) -> RuleSpec {
     RuleSpec {
         hook,
         config: RuleConfig {
-            seed: 0,
-            threshold: 1 << 32,
-            start_ns: 0,
-            deadline_ns: u64::MAX,
-            pulse_active_ns: 0,
-            pulse_every_ns: 0,
-            when_first: 1,
-            when_last: u64::MAX,
-            when_step: 1,
-            times: u64::MAX,
-            identity: 0,
             plan: PLAN,
             flags: if path.is_some() { flags::PATH } else { 0 },
             effect: ERRNO.unsigned_abs(),
+            ..RuleConfig::ALWAYS
         },
         path,
     }
