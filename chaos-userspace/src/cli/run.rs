@@ -1,8 +1,8 @@
 //! `kchaos run`
 
 use std::{
-    ffi::OsString, fs, os::unix::process::ExitStatusExt as _, path::PathBuf, process::ExitStatus,
-    time::Duration,
+    ffi::OsString, fs::File, io::Write as _, os::unix::process::ExitStatusExt as _, path::PathBuf,
+    process::ExitStatus, time::Duration,
 };
 
 use clap::Args;
@@ -96,6 +96,13 @@ fn timeout(text: &str) -> Result<Duration, String> {
 
 pub(super) fn run(args: &RunArgs) -> Result<u8, CliError> {
     let (experiment, command) = request(args)?;
+    // Opened before anything runs, so that a status is never lost to a bad path.
+    let status_file = match &args.status_file {
+        Some(path) => Some(File::create(path).map_err(|error| {
+            CliError::new(ExitClass::BadInput, format!("{}: {error}", path.display()))
+        })?),
+        None => None,
+    };
     let request = Request {
         command,
         experiment,
@@ -112,8 +119,8 @@ pub(super) fn run(args: &RunArgs) -> Result<u8, CliError> {
         Err(error) => return Err(CliError::new(ExitClass::Failed, error.to_string())),
     };
     let own = code(outcome.status);
-    if let Some(file) = &args.status_file {
-        fs::write(file, format!("{own}\n"))?;
+    if let Some(mut file) = status_file {
+        writeln!(file, "{own}")?;
     }
     give_account(args, &outcome, own);
     Ok(if outcome.timed_out {
@@ -204,7 +211,6 @@ fn give_account(args: &RunArgs, outcome: &Outcome, own: u8) {
 }
 
 fn complain_json(value: &serde_json::Value) {
-    use std::io::Write as _;
     // Nowhere to complain to when this fails.
     drop(writeln!(std::io::stderr(), "{value}"));
 }
