@@ -10,8 +10,9 @@ use crate::{heal, scheduler::ExitClass, target::CgroupTree};
 /// Removes what a killed kchaos left behind
 ///
 /// Programs and maps never are left: they belong to the process. What can be is a cgroup of `kchaos
-/// run` (named kchaos-run-PID-START-N), when kchaos and its guard were both killed. Processes in it
-/// that share its session are killed, others are moved out.
+/// run` (kchaos-run-PID-START-N), when kchaos and its guard were both killed, or of a self-test
+/// (kchaos-probe-PID-START-N), when kchaos was killed in the middle of it. Processes in it that
+/// share its session are killed, others are moved out.
 #[derive(Args, Debug)]
 pub(super) struct HealArgs {
     /// Only say what there is; exit status 1 if there is anything

@@ -44,7 +44,7 @@ const NOT_FOUND: u8 = 127;
 )]
 #[command(
     after_help = "Exit status: COMMAND's own, 128+N when signal N ended it, or
-  123  a fault hit nothing (unless --allow-no-hit)
+  123  a fault hit nothing, whatever COMMAND's own was (unless --allow-no-hit)
   124  the time was up
   125  the faults could not be armed: bad input, or this node can't do it
   126  COMMAND can't be started
@@ -61,7 +61,7 @@ pub(super) struct RunArgs {
         required_unless_present = "experiment"
     )]
     faults: Vec<String>,
-    /// An experiment whose faults hit COMMAND
+    /// An experiment; its faults hit COMMAND unless they name a cgroup, unit or pid
     #[arg(short = 'f', long, value_name = "FILE")]
     experiment: Option<PathBuf>,
     /// Seed of the faults that have none of their own
