@@ -7,7 +7,7 @@ use crate::rule::{RuleConfig, flags};
 pub enum Decision {
     /// Before the rule's start, or in the silent part of a pulse.
     NotLive,
-    /// At or after the deadline.
+    /// At or after the deadline, or after the plan's lease.
     Expired,
     /// A filter said no.
     Filtered,
@@ -15,7 +15,7 @@ pub enum Decision {
     Error,
     /// The filters said yes, but it was not this event's turn (`when`, probability).
     Spared,
-    /// The event's turn, but the budget is spent.
+    /// The event's turn, but the rate or the budget is spent.
     OverBudget,
     /// The event's turn in a rule that only watches.
     WouldInject,
@@ -45,26 +45,39 @@ pub enum Filtered {
     Unknown,
 }
 
-/// What a rule remembers between events. Both counts are shared by all CPUs, so both must be one
-/// atomic step: two events never get the same number.
+/// What a rule remembers between events. All of it is shared by all CPUs, so each of these must be
+/// one atomic step: two events never get the same number.
 pub trait RuleMemory {
     /// Counts one more event that passed the filters and returns its ordinal, from 1.
     fn next_ordinal(&self) -> u64;
+    /// The same for the events of the current thread; `None` when it can't be remembered. Asked only
+    /// of rules with [`flags::SCOPE_THREAD`].
+    fn next_of_thread(&self) -> Option<u64>;
+    /// Whether a replay hits this ordinal. Asked only of rules with [`flags::REPLAY`].
+    fn is_replayed(&self, ordinal: u64) -> bool;
+    /// Moves the time at which the rate is used up no more from `seen` to `next`, unless somebody
+    /// else has moved it; then what they have made of it is returned.
+    fn move_rate(&self, seen: u64, next: u64) -> Result<(), u64>;
+    /// The time that [`Self::move_rate`] moves, to begin with.
+    fn rate_until(&self) -> u64;
     /// Asks the budget for one more injection and returns how many were asked for, this one
     /// included.
     fn spend(&self) -> u64;
 }
 
-/// Decides about one event, in this order: live and in pulse, filters (here the ordinal is
-/// counted), `when`, probability, budget. `now` is boot time in nanoseconds.
+/// Decides about one event of an armed plan, in this order: live and in pulse, lease, filters (here
+/// the ordinal is counted), `when` and probability or the replay's list, rate, budget.
+///
+/// `now` is boot time in nanoseconds, `held_until` the boot time at which the plan's lease ends.
 #[inline(always)]
 pub fn decide(
     rule: &RuleConfig,
     now: u64,
+    held_until: u64,
     filters: impl FnOnce() -> Filtered,
     memory: &impl RuleMemory,
 ) -> Decision {
-    if now >= rule.deadline_ns {
+    if now >= rule.deadline_ns || now >= held_until {
         return Decision::Expired;
     }
     if !live(rule, now) {
@@ -76,8 +89,24 @@ pub fn decide(
         Filtered::Unknown => return Decision::Error,
     }
     let ordinal = memory.next_ordinal();
-    if !due(rule, ordinal) || roll(rule.seed, rule.identity, ordinal) >= rule.threshold {
+    let turn = if rule.flags & flags::SCOPE_THREAD == 0 {
+        ordinal
+    } else {
+        match memory.next_of_thread() {
+            Some(turn) => turn,
+            None => return Decision::Error,
+        }
+    };
+    let hit = if rule.flags & flags::REPLAY == 0 {
+        due(rule, turn) && roll(rule.seed, rule.identity, ordinal) < rule.threshold
+    } else {
+        memory.is_replayed(ordinal)
+    };
+    if !hit {
         return Decision::Spared;
+    }
+    if rule.rate_interval_ns != 0 && !within_rate(rule, now, memory) {
+        return Decision::OverBudget;
     }
     // Shadow spends its budget as well, so that it says what would have happened.
     if rule.times != u64::MAX && memory.spend() > rule.times {
@@ -88,6 +117,29 @@ pub fn decide(
     } else {
         Decision::Inject
     }
+}
+
+/// How often a rate is tried to be moved against others who move it: whoever loses that often on a
+/// busy machine is treated as over the rate, so that no program loops for long.
+const RATE_TRIES: u32 = 4;
+
+/// The token bucket as a generic cell rate algorithm: one word, the time at which it is full again.
+#[inline(always)]
+fn within_rate(rule: &RuleConfig, now: u64, memory: &impl RuleMemory) -> bool {
+    let mut seen = memory.rate_until();
+    let mut tries = 0;
+    while tries < RATE_TRIES {
+        let from = if seen > now { seen } else { now };
+        if from - now > rule.rate_tolerance_ns {
+            return false;
+        }
+        match memory.move_rate(seen, from.wrapping_add(rule.rate_interval_ns)) {
+            Ok(()) => return true,
+            Err(other) => seen = other,
+        }
+        tries += 1;
+    }
+    false
 }
 
 #[inline(always)]

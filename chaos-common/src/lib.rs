@@ -12,10 +12,16 @@
 )]
 
 pub mod decision;
+pub mod event;
+pub mod filter;
 pub mod limits;
+#[cfg(feature = "user")]
+mod plain;
 pub mod rule;
 
 pub use decision::{Decision, Filtered, RuleMemory, decide, roll};
+pub use event::Event;
+pub use filter::{CommFilter, ExcludeKey, Narrowing, PathFilter, ReplayKey, ThreadKey};
 pub use rule::{
-    Counters, Gate, Hook, PathFilter, RuleConfig, RuleList, RuleState, TargetKey, flags,
+    Counters, Gate, Hook, NO_DEPTH, NO_SLOT, RuleConfig, RuleList, RuleState, TargetKey, flags,
 };

@@ -10,10 +10,44 @@ pub const RULES_PER_EVENT: usize = 16;
 /// kernel for one ancestor per depth in use, so this bounds its work.
 pub const TARGET_LEVELS: usize = 8;
 
-/// Rules on one node.
-pub const RULES: u32 = 4096;
+/// Rules on one node, unless its policy says otherwise.
+pub const RULES: u32 = 10_000;
 
-/// Plans on one node.
+/// The highest limit that a policy may set.
+pub const RULES_MAX: u32 = 100_000;
+
+/// Bytes that the per-CPU counters may take over all CPUs. Rules that find no place in them share
+/// one set of counters among the CPUs: 100,000 rules on 64 CPUs would take 358 MB otherwise.
+pub const COUNTER_POOL_BYTES: u32 = 4 << 20;
+
+/// Different depths at which the excluded cgroups of one rule may lie.
+pub const EXCLUDE_DEPTHS: usize = 8;
+
+/// Threads that rules with `scope=thread` can count for themselves.
+pub const THREADS: u32 = 65_536;
+
+/// Ordinals that all rules of a replay can list together.
+pub const REPLAY_ORDINALS: u32 = 65_536;
+
+/// Rules whose injected ordinals can be recorded at a time.
+pub const RECORDS: u32 = 64;
+
+/// Injected ordinals that are recorded of one rule.
+pub const RECORD_ORDINALS: u32 = 2048;
+
+/// Bytes of the ring buffer of sampled events. A power of two, and of pages.
+pub const EVENT_RING_BYTES: u32 = 256 * 1024;
+
+/// Sampled events of one rule: so many at once, and then so many in a second.
+pub const SAMPLES_PER_SECOND: u64 = 100;
+
+/// Bytes of a thread's name (`TASK_COMM_LEN`, include/linux/sched.h).
+pub const COMM_BYTES: usize = 16;
+
+/// Hooks, and one more than the highest number of a [`crate::Hook`].
+pub const HOOKS: u32 = 16;
+
+/// Plans on one node. A power of two, because programs bound an index by masking.
 pub const PLANS: u32 = 256;
 
 /// Bytes that programs compare of a path between two looks at whether there is more.

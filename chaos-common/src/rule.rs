@@ -1,15 +1,29 @@
 //! Rules as the kernel sees them, and the keys and values of the maps that hold them.
 
-use crate::limits::{PATH_FILTER_BYTES, RULES_PER_TARGET, TARGET_LEVELS};
+use crate::limits::{
+    EXCLUDE_DEPTHS, RULES_PER_TARGET, TARGET_LEVELS,
+};
 
-/// A place where decisions are taken. The numbers are map keys and are never reused.
+/// A place where decisions are taken, by one mechanism: programs of two mechanisms that see the same
+/// event must not both ask the same rules. The numbers are map keys and are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Hook {
-    /// A file is opened, or created by an open.
-    FileOpen = 1,
+    /// A file is opened, or created by an open: BPF LSM.
+    FileOpenLsm = 1,
     /// A packet reaches a socket.
     NetIngress = 2,
+    /// A file is opened, or created by an open: `fmod_ret`.
+    FileOpenFmodRet = 3,
+}
+
+impl Hook {
+    /// Whether programs find the rules of this hook in the storage of their attachment, because they
+    /// hang on the target's cgroup.
+    #[must_use]
+    pub const fn hangs_on_cgroup(self) -> bool {
+        matches!(self, Self::NetIngress)
+    }
 }
 
 /// Bits of [`RuleConfig::flags`].
@@ -20,6 +34,12 @@ pub mod flags {
     pub const PATH: u32 = 1 << 1;
     /// Opens that execve makes count as well.
     pub const INCLUDE_EXEC: u32 = 1 << 2;
+    /// The rule has a [`crate::Narrowing`].
+    pub const NARROW: u32 = 1 << 3;
+    /// `when` counts the events of each thread for itself.
+    pub const SCOPE_THREAD: u32 = 1 << 4;
+    /// Neither `when` nor chance decides, but a list of ordinals ([`crate::ReplayKey`]).
+    pub const REPLAY: u32 = 1 << 5;
 }
 
 /// One fault for one target. Replaced whole, never written by a program.
@@ -46,6 +66,12 @@ pub struct RuleConfig {
     pub when_step: u64,
     /// At most so many injections; `u64::MAX` for no limit.
     pub times: u64,
+    /// Nanoseconds that one injection takes out of the rate; 0 for no limit.
+    pub rate_interval_ns: u64,
+    /// By how much injections may run ahead of the rate: a burst of `n` is `n - 1` intervals.
+    pub rate_tolerance_ns: u64,
+    /// Depths in the cgroup tree at which excluded cgroups lie, one per byte; [`NO_DEPTH`] is none.
+    pub exclude_depths: [u8; EXCLUDE_DEPTHS],
     /// Which fault of its experiment this is: with the seed it makes decisions by chance
     /// repeatable, whatever the rule's number on this node is.
     pub identity: u32,
@@ -55,7 +81,17 @@ pub struct RuleConfig {
     pub flags: u32,
     /// What an injection does, by kind: an errno as a positive number, for example.
     pub effect: u32,
+    /// Index into the per-CPU counters; [`NO_SLOT`] counts in [`RuleState::shared`].
+    pub counters: u32,
+    /// Index of the block that the ordinals of injections are recorded in, or [`NO_SLOT`].
+    pub record: u32,
 }
+
+/// No place in a pool.
+pub const NO_SLOT: u32 = u32::MAX;
+
+/// A free byte of [`RuleConfig::exclude_depths`].
+pub const NO_DEPTH: u8 = u8::MAX;
 
 impl RuleConfig {
     /// Injects on every event, for ever, with no effect set yet: what self-tests and tests start
@@ -71,14 +107,19 @@ impl RuleConfig {
         when_last: u64::MAX,
         when_step: 1,
         times: u64::MAX,
+        rate_interval_ns: 0,
+        rate_tolerance_ns: 0,
+        exclude_depths: [NO_DEPTH; EXCLUDE_DEPTHS],
         identity: 0,
         plan: 0,
         flags: 0,
         effect: 0,
+        counters: NO_SLOT,
+        record: NO_SLOT,
     };
 }
 
-/// What a program remembers of a rule. Created with the rule, never rewritten by user space.
+/// What a program remembers of a rule, in one step each for all CPUs. Created with the rule, never rewritten by user space.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct RuleState {
@@ -86,9 +127,17 @@ pub struct RuleState {
     pub ordinal: u64,
     /// Injections that were asked of the budget so far, granted or not.
     pub spent: u64,
+    /// Boot time in nanoseconds at which the rate is used up no more (GCRA's theoretical arrival).
+    pub rate_until_ns: u64,
+    /// The same for sampled events.
+    pub sample_until_ns: u64,
+    /// Injections that were recorded, or would have been if the block had been longer.
+    pub recorded: u64,
+    /// What is counted of a rule without a place in the per-CPU counters.
+    pub shared: Counters,
 }
 
-/// What a program counts for a rule, per CPU.
+/// What a program counts for a rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Counters {
@@ -162,75 +211,13 @@ pub struct Gate {
     pub processes: u32,
     /// How many rules want the path.
     pub paths: u32,
-    /// Always zero.
-    pub padding: u32,
+    /// How many rules want to know who the task is.
+    pub narrowings: u32,
 }
 
-/// Which paths a rule wants, as the target sees them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub struct PathFilter {
-    /// Bytes in use.
-    pub len: u32,
-    /// [`PathFilter::FILE`] or [`PathFilter::SUBTREE`]
-    pub kind: u32,
-    /// The path, filled up with zeros; a subtree ends in a slash.
-    pub words: [u64; PATH_FILTER_BYTES / 8],
-    /// Which bits of `words` count: those of the path's own bytes. A program that compares by them
-    /// needs no branch for the last word, and branches are what a verifier pays for.
-    pub masks: [u64; PATH_FILTER_BYTES / 8],
-}
-
-impl PathFilter {
-    /// Exactly this path.
-    pub const FILE: u32 = 0;
-    /// This directory and everything below it.
-    pub const SUBTREE: u32 = 1;
-
-    /// Packs a path; `None` when it is empty or longer than the map's value.
-    #[must_use]
-    pub fn new(path: &[u8], kind: u32) -> Option<Self> {
-        if path.is_empty() || path.len() >= PATH_FILTER_BYTES {
-            return None;
-        }
-        let mut filter = Self {
-            len: u32::try_from(path.len()).ok()?,
-            kind,
-            words: [0; PATH_FILTER_BYTES / 8],
-            masks: [0; PATH_FILTER_BYTES / 8],
-        };
-        for (index, chunk) in path.chunks(8).enumerate() {
-            let mut bytes = [0_u8; 8];
-            let mut mask = [0_u8; 8];
-            bytes[..chunk.len()].copy_from_slice(chunk);
-            mask[..chunk.len()].fill(0xff);
-            // The program loads the same bytes as a word of this machine.
-            filter.words[index] = u64::from_ne_bytes(bytes);
-            filter.masks[index] = u64::from_ne_bytes(mask);
-        }
-        Some(filter)
-    }
-}
-
-const _: () = assert!(size_of::<RuleConfig>() == 96);
-const _: () = assert!(size_of::<RuleState>() == 16);
+const _: () = assert!(size_of::<RuleConfig>() == 128);
+const _: () = assert!(size_of::<RuleState>() == 96);
 const _: () = assert!(size_of::<Counters>() == 56);
 const _: () = assert!(size_of::<TargetKey>() == 16);
 const _: () = assert!(size_of::<RuleList>() == 8 + 4 * RULES_PER_TARGET);
 const _: () = assert!(size_of::<Gate>() == 4 * TARGET_LEVELS + 16);
-const _: () = assert!(size_of::<PathFilter>() == 8 + 2 * PATH_FILTER_BYTES);
-
-#[cfg(feature = "user")]
-mod user {
-    use super::{Counters, Gate, PathFilter, RuleConfig, RuleList, RuleState, TargetKey};
-
-    macro_rules! plain_bytes {
-        ($($name:ty),*) => {$(
-            // SAFETY: repr(C), integers only, no implicit padding (sizes asserted above).
-            unsafe impl aya::Pod for $name {}
-        )*};
-    }
-    plain_bytes!(
-        Counters, Gate, PathFilter, RuleConfig, RuleList, RuleState, TargetKey
-    );
-}

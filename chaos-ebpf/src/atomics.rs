@@ -65,3 +65,28 @@ pub unsafe fn swap(word: *mut u64, value: u64) -> u64 {
     // SAFETY: the caller's word is valid, aligned, and only touched atomically.
     unsafe { AtomicU64::from_ptr(word) }.swap(value, SeqCst)
 }
+
+/// Stores into a word of a map if it holds `expected`, and returns what was there before.
+#[inline(always)]
+pub unsafe fn compare_exchange(word: *mut u64, expected: u64, value: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut seen = expected;
+        // SAFETY: the verifier has proved that `word` points into a map's value. The instruction
+        // compares with r0 and leaves there what it saw.
+        unsafe {
+            core::arch::asm!(
+                "r0 = cmpxchg_64({word} + 0, r0, {value})",
+                word = in(reg) word,
+                value = in(reg) value,
+                inout("r0") seen,
+            );
+        }
+        seen
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    // SAFETY: the caller's word is valid, aligned, and only touched atomically.
+    unsafe { AtomicU64::from_ptr(word) }
+        .compare_exchange(expected, value, SeqCst, SeqCst)
+        .unwrap_or_else(|seen| seen)
+}

@@ -44,6 +44,8 @@ offsets! {
     OFF_TASK_LEADER,
     /// `struct task_struct`: `start_boottime`
     OFF_TASK_START,
+    /// `struct task_struct`: `comm`
+    OFF_TASK_COMM,
     /// `struct fs_struct`: `root`
     OFF_FS_ROOT,
     /// `struct pt_regs`: `orig_ax`, the number of the system call

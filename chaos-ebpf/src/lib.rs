@@ -24,11 +24,14 @@
 
 pub mod atomics;
 pub mod bounds;
+pub mod evidence;
 pub mod kernel;
 pub mod maps;
+pub mod memory;
 pub mod path;
 pub mod plane;
 pub mod scratch;
+pub mod subject;
 
 /// An endless loop: the verifier refuses a program that can reach it, so no panic ever loads.
 #[cfg(target_arch = "bpf")]

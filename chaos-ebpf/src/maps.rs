@@ -1,4 +1,6 @@
-//! The maps of the fault plane. Every object has its own set of them.
+//! The maps of the fault plane. User space makes one set of them for all objects of a node, in
+//! `chaos-userspace/src/engine/maps.rs`, which must agree with these definitions; how many entries
+//! there are is decided there.
 //!
 //! Hashes are not preallocated, so that memory follows the rules that there are. Configuration and
 //! state are apart: replacing a hash value drops what was stored in it.
@@ -6,20 +8,22 @@
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     macros::map,
-    maps::{Array, HashMap, PerCpuHashMap},
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use chaos_common::{
-    Counters, Gate, PathFilter, RuleConfig, RuleList, RuleState, TargetKey,
-    limits::{PLANS, RULES},
+    Counters, ExcludeKey, Gate, Narrowing, PathFilter, ReplayKey, RuleConfig, RuleList, RuleState,
+    TargetKey, ThreadKey,
+    limits::{EVENT_RING_BYTES, HOOKS, PLANS, RECORD_ORDINALS, RECORDS, REPLAY_ORDINALS, RULES, THREADS},
 };
 
-/// One word per plan: zero while it is not armed. Arming and disarming a plan is one store.
+/// One word per plan: the boot time in nanoseconds until which it is held, 0 while it is not armed.
+/// Arming, holding on to and disarming a plan are one store each.
 #[map]
-pub static PLANS_ARMED: Array<u64> = Array::with_max_entries(PLANS, 0);
+pub static PLANS_HELD: Array<u64> = Array::with_max_entries(PLANS, 0);
 
 /// Indexed by [`chaos_common::Hook`].
 #[map]
-pub static GATES: Array<Gate> = Array::with_max_entries(8, 0);
+pub static GATES: Array<Gate> = Array::with_max_entries(HOOKS, 0);
 
 /// Target to its rules, for hooks that run for every task of the machine.
 #[map]
@@ -36,12 +40,43 @@ pub static RULES_CONFIG: HashMap<u32, RuleConfig> =
 pub static RULES_STATE: HashMap<u32, RuleState> =
     HashMap::with_max_entries(RULES, BPF_F_NO_PREALLOC);
 
-/// Rule number to its counters.
+/// Counters of the rules that have a place here, and further places.
 #[map]
-pub static RULES_COUNT: PerCpuHashMap<u32, Counters> =
-    PerCpuHashMap::with_max_entries(RULES, BPF_F_NO_PREALLOC);
+pub static RULES_COUNT: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 
 /// Rule number to the paths that it wants.
 #[map]
 pub static RULES_PATH: HashMap<u32, PathFilter> =
     HashMap::with_max_entries(RULES, BPF_F_NO_PREALLOC);
+
+/// Rule number to the tasks that it wants.
+#[map]
+pub static RULES_NARROW: HashMap<u32, Narrowing> =
+    HashMap::with_max_entries(RULES, BPF_F_NO_PREALLOC);
+
+/// Cgroups that rules leave out.
+#[map]
+pub static RULES_EXCLUDE: HashMap<ExcludeKey, u32> =
+    HashMap::with_max_entries(RULES, BPF_F_NO_PREALLOC);
+
+/// Ordinals that replays hit.
+#[map]
+pub static RULES_REPLAY: HashMap<ReplayKey, u32> =
+    HashMap::with_max_entries(REPLAY_ORDINALS, BPF_F_NO_PREALLOC);
+
+/// Events of a thread so far, for rules that count per thread.
+#[map]
+pub static THREADS_ORDINAL: HashMap<ThreadKey, u64> =
+    HashMap::with_max_entries(THREADS, BPF_F_NO_PREALLOC);
+
+/// Ordinals of injections, one block per recorded rule. Complete, unlike [`EVENTS`].
+#[map]
+pub static RECORD: Array<u64> = Array::with_max_entries(RECORDS * RECORD_ORDINALS, 0);
+
+/// Sampled events.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(EVENT_RING_BYTES, 0);
+
+/// Sampled events that found no room in [`EVENTS`].
+#[map]
+pub static EVENTS_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);

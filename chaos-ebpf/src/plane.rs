@@ -1,25 +1,39 @@
 //! From an event to a verdict: which rules it meets, and what they decide.
 
-use aya_ebpf::helpers::{
-    bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_boot_ns,
-    generated::bpf_get_current_ancestor_cgroup_id,
-};
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_loop;
 use chaos_common::{
-    Counters, Decision, Filtered, Gate, Hook, RuleConfig, RuleList, RuleMemory, RuleState,
-    TargetKey, decide,
-    limits::{RULES_PER_EVENT, RULES_PER_TARGET, TARGET_LEVELS},
+    Decision, ExcludeKey, Filtered, Gate, Hook, NO_DEPTH, RuleConfig, RuleList, RuleState,
+    TargetKey, decide, flags,
+    limits::{EXCLUDE_DEPTHS, RULES_PER_TARGET, TARGET_LEVELS},
 };
 
 use crate::{
-    atomics,
-    kernel::{OFF_TASK_LEADER, OFF_TASK_START, read},
-    maps::{GATES, PLANS_ARMED, RULES_CONFIG, RULES_COUNT, RULES_STATE, TARGETS},
+    evidence,
+    maps::{
+        GATES, PLANS_HELD, RULES_CONFIG, RULES_EXCLUDE, RULES_NARROW, RULES_STATE, TARGETS,
+    },
+    memory::Memory,
     scratch::Scratch,
+    subject::{Subject, Task, Who, current_process, now},
 };
 
-/// The rules that the current task meets on a hook: those of its cgroup's ancestors, outermost
-/// first in time of arming, and its own. `None` costs one lookup in an array while the hook has no
-/// rules, and one lookup per depth in use for a task that is no target.
+/// An injection that is to be made.
+pub struct Hit {
+    /// The rule that wants it.
+    pub rule: &'static RuleConfig,
+    /// Its number.
+    pub number: u32,
+    /// Which of its matching events this one is.
+    pub ordinal: u64,
+    /// Its state.
+    pub state: *mut RuleState,
+}
+
+/// The rules that the current task meets on a hook: those of its cgroup's ancestors, in the order of
+/// the gate's levels, and its own. `None` costs one lookup in an array while the hook has no rules,
+/// and one lookup per depth in use for a task that is no target.
 #[inline(always)]
 pub fn met_by_task(hook: Hook) -> Option<(Scratch, &'static Gate)> {
     let gate = GATES.get(hook as u32)?;
@@ -33,8 +47,7 @@ pub fn met_by_task(hook: Hook) -> Option<(Scratch, &'static Gate)> {
             break;
         }
         // A slot without a level asks for level -1, which the helper answers with 0: no target.
-        // SAFETY: no pointer is passed.
-        let id = unsafe { bpf_get_current_ancestor_cgroup_id(gate.levels[index].cast_signed()) };
+        let id = Task.ancestor(gate.levels[index]);
         look_up(
             &mut scratch,
             &TargetKey {
@@ -82,116 +95,205 @@ fn look_up(scratch: &mut Option<Scratch>, key: &TargetKey) -> Option<()> {
     Some(())
 }
 
-/// Asks the rules in order and returns the first one that injects.
-#[inline(always)]
-pub fn decide_met(
-    scratch: &Scratch,
-    filters: impl Fn(u32, &RuleConfig) -> Filtered,
-) -> Option<&'static RuleConfig> {
-    // SAFETY: no pointer is passed.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
-    let mut index = 0;
-    while index < RULES_PER_EVENT {
-        if index >= scratch.rules() {
-            break;
-        }
-        if let Some(rule) = decide_one(scratch.rule(index), now, &filters) {
-            return Some(rule);
-        }
-        index += 1;
-    }
-    None
+/// What the rules of one event are asked with, one call of [`ask`] each.
+struct Walk<'a, F> {
+    scratch: &'a Scratch,
+    now: u64,
+    who: &'a Who,
+    filters: &'a F,
+    /// The rule that injects, and the ordinal of the event; no event has the ordinal 0.
+    number: u32,
+    ordinal: u64,
 }
 
-/// The same for the rules of one target.
+/// Asks the rules that the current task meets in order and returns the first one that injects.
+///
+/// The kernel does the loop: its verifier then follows what is done for a rule once instead of once
+/// for each rule that there may be.
 #[inline(always)]
-pub fn decide_list(
+pub fn decide_met<F: Fn(u32, &RuleConfig) -> Filtered>(
+    scratch: &Scratch,
+    gate: &Gate,
+    filters: F,
+) -> Option<Hit> {
+    let who = if gate.narrowings == 0 {
+        Who::default()
+    } else {
+        Who::current()
+    };
+    let mut walk = Walk {
+        scratch,
+        now: now(),
+        who: &who,
+        filters: &filters,
+        number: 0,
+        ordinal: 0,
+    };
+    // SAFETY: the callback casts the pointer back to what it was.
+    unsafe {
+        bpf_loop(
+            scratch.rules() as u32,
+            ask::<F> as *mut c_void,
+            (&raw mut walk).cast(),
+            0,
+        );
+    }
+    if walk.ordinal == 0 {
+        return None;
+    }
+    // SAFETY: values are replaced whole, and the map is not preallocated.
+    let rule = unsafe { RULES_CONFIG.get(walk.number) }?;
+    Some(Hit {
+        rule,
+        number: walk.number,
+        ordinal: walk.ordinal,
+        state: RULES_STATE.get_ptr_mut(walk.number)?,
+    })
+}
+
+/// Asks one rule; 1 ends the walk.
+unsafe extern "C" fn ask<F: Fn(u32, &RuleConfig) -> Filtered>(
+    index: u64,
+    walk: *mut c_void,
+) -> i64 {
+    // SAFETY: the caller passes a walk of this type, and waits for the end of the loop.
+    let walk = unsafe { &mut *walk.cast::<Walk<'_, F>>() };
+    let hit = decide_one(
+        walk.scratch.rule(index as usize),
+        walk.now,
+        &Task,
+        |plan| walk.scratch.held_until(plan),
+        |number, rule| match narrowed(number, rule, walk.who) {
+            Filtered::In => (walk.filters)(number, rule),
+            other => other,
+        },
+    );
+    match hit {
+        Some(hit) => {
+            walk.number = hit.number;
+            walk.ordinal = hit.ordinal;
+            1
+        }
+        None => 0,
+    }
+}
+
+/// The same for the rules of one target, which an attachment knows by itself.
+#[inline(always)]
+pub fn decide_list<S: Subject>(
     list: &RuleList,
+    subject: &S,
     filters: impl Fn(u32, &RuleConfig) -> Filtered,
-) -> Option<&'static RuleConfig> {
+) -> Option<Hit> {
     if list.len == 0 {
         return None;
     }
-    // SAFETY: no pointer is passed.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let now = now();
+    // A plan's rules stand beside each other in a list, so the last word is the only one to keep.
+    let mut plan = u32::MAX;
+    let mut word = 0;
     let mut index = 0;
     while index < RULES_PER_TARGET {
         if index >= list.len as usize {
             break;
         }
-        if let Some(rule) = decide_one(list.rules[index], now, &filters) {
-            return Some(rule);
+        let hit = decide_one(
+            list.rules[index],
+            now,
+            subject,
+            |of| {
+                if of != plan {
+                    plan = of;
+                    word = PLANS_HELD.get(of).map_or(0, |word| {
+                        // SAFETY: a map's value.
+                        unsafe { core::ptr::read_volatile(word) }
+                    });
+                }
+                word
+            },
+            &filters,
+        );
+        if hit.is_some() {
+            return hit;
         }
         index += 1;
     }
     None
 }
 
-/// The identity of the current process: its number alone may be another process's tomorrow.
 #[inline(always)]
-fn current_process() -> Option<u64> {
-    // SAFETY: no pointer of ours is passed, and reads are checked by a helper.
-    let start: u64 = unsafe {
-        let leader: u64 = read(bpf_get_current_task(), &OFF_TASK_LEADER)?;
-        read(leader, &OFF_TASK_START)?
-    };
-    let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    Some(TargetKey::process(pid, start / TargetKey::TICK_NS))
+fn narrowed(number: u32, rule: &RuleConfig, who: &Who) -> Filtered {
+    if rule.flags & flags::NARROW == 0 {
+        return Filtered::In;
+    }
+    // SAFETY: values are replaced whole, and the map is not preallocated.
+    match unsafe { RULES_NARROW.get(number) } {
+        Some(wanted) => who.filter(wanted),
+        None => Filtered::Unknown,
+    }
+}
+
+/// Whether the event lies in a cgroup that the rule leaves out.
+#[inline(always)]
+fn left_out<S: Subject>(number: u32, rule: &RuleConfig, subject: &S) -> bool {
+    let mut index = 0;
+    while index < EXCLUDE_DEPTHS {
+        let depth = rule.exclude_depths[index];
+        if depth == NO_DEPTH {
+            return false;
+        }
+        let key = ExcludeKey {
+            id: subject.ancestor(u32::from(depth)),
+            rule: number,
+            padding: 0,
+        };
+        if RULES_EXCLUDE.get_ptr(key).is_some() {
+            return true;
+        }
+        index += 1;
+    }
+    false
 }
 
 #[inline(always)]
-fn decide_one(
+fn decide_one<S: Subject>(
     number: u32,
     now: u64,
-    filters: &impl Fn(u32, &RuleConfig) -> Filtered,
-) -> Option<&'static RuleConfig> {
+    subject: &S,
+    held_until: impl FnOnce(u32) -> u64,
+    filters: impl Fn(u32, &RuleConfig) -> Filtered,
+) -> Option<Hit> {
     // SAFETY: values are replaced whole, and the map is not preallocated.
     let rule = unsafe { RULES_CONFIG.get(number) }?;
-    if *PLANS_ARMED.get(rule.plan)? == 0 {
+    let held_until = held_until(rule.plan);
+    if held_until == 0 || left_out(number, rule, subject) {
         return None;
     }
-    let counters = RULES_COUNT.get_ptr_mut(number)?;
-    let memory = Memory(RULES_STATE.get_ptr_mut(number)?);
-    let decision = decide(rule, now, || filters(number, rule), &memory);
-    count(counters, decision);
-    (decision == Decision::Inject).then_some(rule)
+    let state = RULES_STATE.get_ptr_mut(number)?;
+    let ordinal = match S::TASK {
+        true => asked::<true>(number, rule, state, now, held_until, filters),
+        false => asked::<false>(number, rule, state, now, held_until, filters),
+    }?;
+    Some(Hit {
+        rule,
+        number,
+        ordinal,
+        state,
+    })
 }
 
-struct Memory(*mut RuleState);
-
-impl RuleMemory for Memory {
-    #[inline(always)]
-    fn next_ordinal(&self) -> u64 {
-        // SAFETY: a map's value.
-        unsafe { atomics::fetch_add(&raw mut (*self.0).ordinal, 1) + 1 }
-    }
-
-    #[inline(always)]
-    fn spend(&self) -> u64 {
-        // SAFETY: a map's value.
-        unsafe { atomics::fetch_add(&raw mut (*self.0).spent, 1) + 1 }
-    }
-}
-
-/// The counters belong to this CPU, but a preempted program may be in the middle of the same line.
+/// Decides and counts; the ordinal if the rule injects.
 #[inline(always)]
-fn count(counters: *mut Counters, decision: Decision) {
-    // SAFETY: a map's value.
-    unsafe {
-        let counters = &raw mut *counters;
-        if decision == Decision::Expired {
-            return atomics::add(&raw mut (*counters).expired, 1);
-        }
-        atomics::add(&raw mut (*counters).considered, 1);
-        if decision.matched() {
-            atomics::add(&raw mut (*counters).matched, 1);
-        }
-        match decision {
-            Decision::Inject => atomics::add(&raw mut (*counters).injected, 1),
-            Decision::WouldInject => atomics::add(&raw mut (*counters).would_inject, 1),
-            Decision::OverBudget => atomics::add(&raw mut (*counters).over_budget, 1),
-            Decision::Error => atomics::add(&raw mut (*counters).error, 1),
-            Decision::NotLive | Decision::Expired | Decision::Filtered | Decision::Spared => {}
-        }
-    }
+fn asked<const TASK: bool>(
+    number: u32,
+    rule: &RuleConfig,
+    state: *mut RuleState,
+    now: u64,
+    held_until: u64,
+    filters: impl Fn(u32, &RuleConfig) -> Filtered,
+) -> Option<u64> {
+    let memory = Memory::<TASK>::new(number, state);
+    let decision = decide(rule, now, held_until, || filters(number, rule), &memory);
+    evidence::count(rule, state, decision);
+    (decision == Decision::Inject).then_some(memory.ordinal())
 }

@@ -4,9 +4,9 @@
 //! through nested loops would make it look at every combination of them.
 
 use aya_ebpf::{macros::map, maps::PerCpuArray};
-use chaos_common::limits::{PATH_BYTES, RULES_PER_EVENT};
+use chaos_common::limits::{PATH_BYTES, PLANS, RULES_PER_EVENT};
 
-use crate::{atomics, bounds::masked};
+use crate::{atomics, bounds::masked, maps::PLANS_HELD};
 
 /// How many tasks may be preempted on one CPU while each of them holds a buffer.
 const BUFFERS: u32 = 4;
@@ -14,6 +14,13 @@ const BUFFERS: u32 = 4;
 /// The longest name of one component (`NAME_MAX`); a power of two less one, because lengths are
 /// bounded by masking.
 pub const NAME_BYTES: usize = 255;
+
+/// A plan's word, as the event with this number has read it.
+#[repr(C)]
+struct Held {
+    event: u64,
+    word: u64,
+}
 
 #[repr(C)]
 struct Buffer {
@@ -24,8 +31,12 @@ struct Buffer {
     rules_len: u64,
     /// Where the path starts in `path`.
     path_start: u64,
+    /// Number of the event that the buffer is used for: what is left of an earlier one bears another.
+    event: u64,
     /// Numbers of the rules that the event meets, outermost target first.
     rules: [u32; RULES_PER_EVENT],
+    /// What each plan's word was when the event first asked.
+    held: [Held; PLANS as usize],
     /// The path stands in the last bytes before [`PATH_BYTES`]; what follows is room for whole
     /// names and whole words.
     path: [u8; PATH_BYTES + NAME_BYTES + 9],
@@ -56,6 +67,8 @@ impl Scratch {
             unsafe {
                 if atomics::swap(&raw mut (*buffer).busy, 1) == 0 {
                     (&raw mut (*buffer).rules_len).write_volatile(0);
+                    let event = (&raw const (*buffer).event).read_volatile();
+                    (&raw mut (*buffer).event).write_volatile(event + 1);
                     return Some(Self(buffer));
                 }
             }
@@ -99,6 +112,25 @@ impl Scratch {
                 .add(index)
                 .write_volatile(rule);
             (&raw mut (*self.0).rules_len).write_volatile(len as u64 + 1);
+        }
+    }
+
+    /// The word of a plan: read once for all rules of the plan that the event meets, so that they
+    /// agree on whether it is armed.
+    #[inline(always)]
+    pub fn held_until(&self, plan: u32) -> u64 {
+        let index = masked::<{ PLANS as usize - 1 }>(plan as usize);
+        // SAFETY: a map's value, and the index is masked.
+        unsafe {
+            let event = (&raw const (*self.0).event).read_volatile();
+            let held = (&raw mut (*self.0).held).cast::<Held>().add(index);
+            if (&raw const (*held).event).read_volatile() == event {
+                return (&raw const (*held).word).read_volatile();
+            }
+            let word = PLANS_HELD.get(plan).map_or(0, |word| core::ptr::read_volatile(word));
+            (&raw mut (*held).event).write_volatile(event);
+            (&raw mut (*held).word).write_volatile(word);
+            word
         }
     }
 

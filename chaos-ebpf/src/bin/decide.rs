@@ -9,8 +9,8 @@ use aya_ebpf::{
     maps::Array,
     programs::TcContext,
 };
-use chaos_common::{Filtered, RuleList};
-use chaos_ebpf::plane::decide_list;
+use chaos_common::{Filtered, Hook, RuleList};
+use chaos_ebpf::{evidence, plane::decide_list, subject::Packet};
 
 /// The rules that every run asks.
 #[map]
@@ -21,12 +21,16 @@ const INJECTED: i32 = 1;
 
 /// Returns whether a rule injects.
 #[classifier]
-fn decide(_context: TcContext) -> i32 {
+fn decide(context: TcContext) -> i32 {
     let Some(list) = TEST_RULES.get(0) else {
         return PASSED;
     };
-    match decide_list(list, |_, _| Filtered::In) {
-        Some(_) => INJECTED,
+    let packet = Packet(&context.skb);
+    match decide_list(list, &packet, |_, _| Filtered::In) {
+        Some(hit) => {
+            evidence::injected(&hit, &packet, Hook::NetIngress, 0);
+            INJECTED
+        }
         None => PASSED,
     }
 }

@@ -20,9 +20,10 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
-use chaos_common::{Filtered, Hook, RuleConfig, flags};
+use chaos_common::{Filtered, Gate, Hook, RuleConfig, flags};
 use chaos_ebpf::{
     bounds::negative_errno,
+    evidence,
     kernel::{
         OFF_FILE_FLAGS, OFF_FILE_MODE, OFF_FILE_PATH, OFF_PATH_DENTRY, OFF_PATH_MNT, OFF_REGS_CS,
         OFF_REGS_ORIG_AX, read,
@@ -31,6 +32,7 @@ use chaos_ebpf::{
     path,
     plane::{decide_met, met_by_task},
     scratch::Scratch,
+    subject::Task,
 };
 
 /// The file was created by this very open (`include/linux/fs.h`, the same from 5.1 to 7.x).
@@ -42,8 +44,8 @@ const FMODE_NOACCOUNT: u32 = 1 << 29;
 const FMODE_EXEC: u32 = 1 << 5;
 
 #[inline(always)]
-fn file_open(file: u64) -> i64 {
-    let Some((scratch, gate)) = met_by_task(Hook::FileOpen) else {
+fn file_open(hook: Hook, file: u64) -> i64 {
+    let Some((scratch, gate)) = met_by_task(hook) else {
         return 0;
     };
     // SAFETY: reads are checked by a helper.
@@ -63,14 +65,14 @@ fn file_open(file: u64) -> i64 {
     // SAFETY: reads are checked by a helper.
     let path = gate.paths != 0
         && unsafe { resolve(&scratch, file + u64::from(OFF_FILE_PATH.load()), None) };
-    decide(&scratch, path, file_flags & FMODE_EXEC != 0)
+    decide(hook, &scratch, gate, path, file_flags & FMODE_EXEC != 0)
 }
 
 /// A name that does not exist is about to be made. The open that makes it is asked here, because
 /// when `file_open` is asked the file is there already, and an error would leave it behind.
 #[inline(always)]
-fn path_mknod(directory: u64, dentry: u64) -> i64 {
-    let Some((scratch, gate)) = met_by_task(Hook::FileOpen) else {
+fn path_mknod(hook: Hook, directory: u64, dentry: u64) -> i64 {
+    let Some((scratch, gate)) = met_by_task(hook) else {
         return 0;
     };
     if !by_open() {
@@ -78,7 +80,7 @@ fn path_mknod(directory: u64, dentry: u64) -> i64 {
     }
     // SAFETY: reads are checked by a helper.
     let path = gate.paths != 0 && unsafe { resolve(&scratch, directory, Some(dentry)) };
-    decide(&scratch, path, false)
+    decide(hook, &scratch, gate, path, false)
 }
 
 #[inline(always)]
@@ -99,11 +101,13 @@ unsafe fn resolve(scratch: &Scratch, path: u64, dentry: Option<u64>) -> bool {
 
 /// `path` says whether the scratch has the path.
 #[inline(always)]
-fn decide(scratch: &Scratch, path: bool, exec: bool) -> i64 {
-    let hit = decide_met(scratch, |number, rule| {
+fn decide(hook: Hook, scratch: &Scratch, gate: &Gate, path: bool, exec: bool) -> i64 {
+    let hit = decide_met(scratch, gate, |number, rule| {
         filter(number, rule, scratch, path, exec)
     });
-    hit.map_or(0, |rule| negative_errno(rule.effect))
+    let Some(hit) = hit else { return 0 };
+    evidence::injected(&hit, &Task, hook, current_call().unwrap_or(u64::MAX));
+    negative_errno(hit.rule.effect)
 }
 
 #[inline(always)]
@@ -132,23 +136,34 @@ fn filter(number: u32, rule: &RuleConfig, scratch: &Scratch, path: bool, exec: b
 fn by_open() -> bool {
     /// `__USER32_CS` (`arch/x86/include/asm/segment.h`): the call came from 32-bit code.
     const USER32_CS: u64 = 0x23;
-    // SAFETY: no pointer of ours is passed, and reads are checked by a helper.
-    unsafe {
-        let regs = bpf_task_pt_regs(bpf_get_current_task_btf()).cast_unsigned();
-        let (Some(call), Some(cs)) = (
-            read::<u64>(regs, &OFF_REGS_ORIG_AX),
-            read::<u64>(regs, &OFF_REGS_CS),
-        ) else {
-            return false;
-        };
-        if cs & 0xffff == USER32_CS {
-            // mknod, socketcall, mknodat, bind (arch/x86/entry/syscalls/syscall_32.tbl)
-            !matches!(call as u32, 14 | 102 | 297 | 361)
-        } else {
-            // bind, mknod, mknodat (arch/x86/entry/syscalls/syscall_64.tbl)
-            !matches!(call as u32, 49 | 133 | 259)
-        }
+    let Some(call) = current_call() else {
+        return false;
+    };
+    // SAFETY: the read is checked by a helper.
+    let Some(cs) = (unsafe { read::<u64>(registers(), &OFF_REGS_CS) }) else {
+        return false;
+    };
+    if cs & 0xffff == USER32_CS {
+        // mknod, socketcall, mknodat, bind (arch/x86/entry/syscalls/syscall_32.tbl)
+        !matches!(call as u32, 14 | 102 | 297 | 361)
+    } else {
+        // bind, mknod, mknodat (arch/x86/entry/syscalls/syscall_64.tbl)
+        !matches!(call as u32, 49 | 133 | 259)
     }
+}
+
+/// The number of the current system call.
+#[inline(always)]
+fn current_call() -> Option<u64> {
+    // SAFETY: the read is checked by a helper.
+    unsafe { read::<u64>(registers(), &OFF_REGS_ORIG_AX) }
+}
+
+/// Where the current task's registers lie, as it entered the kernel.
+#[inline(always)]
+fn registers() -> u64 {
+    // SAFETY: no pointer of ours is passed.
+    unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()).cast_unsigned() }
 }
 
 /// An argument of the hooked function.
@@ -179,23 +194,23 @@ macro_rules! program {
 program!(
     /// LSM: `file_open(file)`
     file_open_lsm, "lsm/file_open", 1,
-    |context| file_open(argument(context, 0))
+    |context| file_open(Hook::FileOpenLsm, argument(context, 0))
 );
 program!(
     /// LSM: `path_mknod(dir, dentry, mode, dev)`
     file_make_lsm, "lsm/path_mknod", 4,
-    |context| path_mknod(argument(context, 0), argument(context, 1))
+    |context| path_mknod(Hook::FileOpenLsm, argument(context, 0), argument(context, 1))
 );
 // aya-obj knows no section for fmod_ret; the loader turns these fentry sections into it.
 program!(
     /// `fmod_ret`: `security_file_open(file)`
     file_open_fmod, "fentry/security_file_open", 1,
-    |context| file_open(argument(context, 0))
+    |context| file_open(Hook::FileOpenFmodRet, argument(context, 0))
 );
 program!(
     /// `fmod_ret`: `security_path_mknod(dir, dentry, mode, dev)`
     file_make_fmod, "fentry/security_path_mknod", 4,
-    |context| path_mknod(argument(context, 0), argument(context, 1))
+    |context| path_mknod(Hook::FileOpenFmodRet, argument(context, 0), argument(context, 1))
 );
 
 #[cfg(not(target_arch = "bpf"))]

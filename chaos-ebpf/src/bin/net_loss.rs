@@ -14,8 +14,8 @@ use aya_ebpf::{
     maps::CgroupStorage,
     programs::SkBuffContext,
 };
-use chaos_common::{Filtered, RuleList};
-use chaos_ebpf::plane::decide_list;
+use chaos_common::{Filtered, Hook, RuleList};
+use chaos_ebpf::{evidence, plane::decide_list, subject::Packet};
 
 /// The rules of the cgroup that the running attachment hangs on: a packet of a nested cgroup runs
 /// the program once per attachment, and each run must see its own target's rules only.
@@ -27,11 +27,15 @@ const PASS: i32 = 1;
 
 /// A packet on its way to a socket.
 #[cgroup_skb]
-fn net_loss_in(_context: SkBuffContext) -> i32 {
+fn net_loss_in(context: SkBuffContext) -> i32 {
     // SAFETY: always there, and user space replaces it whole.
     let list = unsafe { &*INGRESS_RULES.get_ptr_mut() };
-    match decide_list(list, |_, _| Filtered::In) {
-        Some(_) => DROP,
+    let packet = Packet(&context.skb);
+    match decide_list(list, &packet, |_, _| Filtered::In) {
+        Some(hit) => {
+            evidence::injected(&hit, &packet, Hook::NetIngress, 0);
+            DROP
+        }
         None => PASS,
     }
 }

@@ -138,7 +138,7 @@ fn rungs(fault: &Fault) -> Vec<Rung> {
         .iter()
         .map(|mechanism| Rung {
             mechanism: *mechanism,
-            result: support::probe(fault::object(&fault.kind), *mechanism).map(drop),
+            result: support::look(fault::object(&fault.kind), *mechanism),
         })
         .collect()
 }

@@ -1,4 +1,4 @@
-//! Just enough of BTF to find a field of a structure (Documentation/bpf/btf.rst).
+//! Just enough of BTF to find fields of structures and functions (Documentation/bpf/btf.rst).
 //!
 //! aya-obj parses BTF as well, but keeps the members of a structure to itself.
 
@@ -19,6 +19,7 @@ const KIND_TYPEDEF: u32 = 8;
 const KIND_VOLATILE: u32 = 9;
 const KIND_CONST: u32 = 10;
 const KIND_RESTRICT: u32 = 11;
+const KIND_FUNC: u32 = 12;
 const KIND_FUNC_PROTO: u32 = 13;
 const KIND_VAR: u32 = 14;
 const KIND_DATASEC: u32 = 15;
@@ -35,6 +36,7 @@ pub(super) struct Btf<'a> {
     types: &'a [u8],
     /// Structures that have a name; the first definition wins.
     structs: HashMap<&'a [u8], u32>,
+    functions: Vec<(&'a str, u32)>,
 }
 
 struct Type<'a> {
@@ -67,6 +69,7 @@ impl<'a> Btf<'a> {
             starts: Vec::new(),
             types: body.get(type_at..type_at.checked_add(type_len)?)?,
             structs: HashMap::new(),
+            functions: Vec::new(),
         };
         let mut at = 0;
         while at < btf.types.len() {
@@ -76,10 +79,17 @@ impl<'a> Btf<'a> {
             let name = btf.string(current.name)?;
             if current.kind == KIND_STRUCT && !name.is_empty() {
                 btf.structs.entry(name).or_insert(id);
+            } else if current.kind == KIND_FUNC {
+                btf.functions.push((std::str::from_utf8(name).ok()?, id));
             }
             at += TYPE_BYTES + current.trailer()?;
         }
         Some(btf)
+    }
+
+    /// All functions with their ids.
+    pub(super) fn functions(&self) -> impl Iterator<Item = (&'a str, u32)> {
+        self.functions.iter().copied()
     }
 
     /// The offset in bytes of a field, by the structure's name and the names on the way, through
@@ -209,5 +219,9 @@ mod tests {
         assert_eq!(btf.offset("pt_regs", &["orig_ax"]), Some(120));
         assert_eq!(btf.offset("list_head", &["nothing"]), None);
         assert_eq!(btf.offset("no such struct", &[]), None);
+        assert!(
+            btf.functions()
+                .any(|(name, _)| name == "security_file_open")
+        );
     }
 }

@@ -1,20 +1,28 @@
 //! The only code that touches the kernel's side of a fault: loads, attaches, writes maps, reverts.
 //!
-//! Nothing here outlives its values: programs and maps are held by file descriptors, so dropping a
-//! [`Hooks`], or the end of the process by whatever cause, detaches everything.
+//! A node has one [`Plane`], the maps that all its programs share, and [`Hooks`] per fault kind and
+//! mechanism. Nothing here outlives its values: programs and maps are held by file descriptors, so
+//! dropping them, or the end of the process by whatever cause, detaches everything.
 
 mod btf;
-mod fmod_ret;
+mod events;
 mod hooks;
-mod layout;
+mod kernel;
+mod lease;
+mod loader;
+mod maps;
 mod object;
 mod plane;
+mod pool;
+mod sys;
 
-use std::io;
+use std::{io, time::Duration};
 
 pub use hooks::Hooks;
+pub use maps::NAME_PREFIX;
+use nix::time::{ClockId, clock_gettime};
 pub use object::Object;
-pub use plane::{RuleNumber, RulePlace, RuleSpec};
+pub use plane::{Excluded, Plane, Record, RuleNumber, RulePlace, RuleSpec};
 
 use crate::experiment::Mechanism;
 
@@ -61,6 +69,18 @@ pub enum EngineError {
         /// What the kernel said.
         source: io::Error,
     },
+}
+
+/// Boot time in nanoseconds, as programs see it.
+///
+/// # Errors
+/// When the kernel has no such clock.
+pub(crate) fn boot_time_ns() -> Result<u64, EngineError> {
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map_err(|error| EngineError::Io {
+        what: "read CLOCK_BOOTTIME".to_owned(),
+        source: error.into(),
+    })?;
+    Ok(u64::try_from(Duration::from(now).as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// The whole chain of an error, because aya's outer messages say little.

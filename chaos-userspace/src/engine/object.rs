@@ -23,6 +23,11 @@ impl Object {
         }
     }
 
+    /// Whether its programs read structures of the kernel.
+    pub(super) const fn reads_kernel(self) -> bool {
+        matches!(self, Self::FileError)
+    }
+
     /// The ELF file.
     ///
     /// # Errors

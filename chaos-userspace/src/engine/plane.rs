@@ -1,17 +1,21 @@
-//! The maps of one loaded object: rules, their places, and what the kernel counted.
+//! The fault plane of a node: rules, their places, and what the kernel tells of them.
 
-use std::collections::HashMap as Table;
+use std::{collections::HashMap as Table, fmt, time::Duration};
 
-use aya::{
-    Ebpf,
-    maps::{Array, HashMap, Map, MapData, MapError, PerCpuHashMap},
-};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues};
 use chaos_common::{
-    Counters as KernelCounters, Gate, Hook, PathFilter, RuleConfig, RuleList, RuleState, TargetKey,
-    limits::{RULES_PER_TARGET, TARGET_LEVELS},
+    Counters as KernelCounters, Event, ExcludeKey, Gate, Hook, NO_DEPTH, NO_SLOT, Narrowing,
+    PathFilter, ReplayKey, RuleConfig, RuleList, RuleState, TargetKey, ThreadKey, flags,
+    limits::{EXCLUDE_DEPTHS, RECORD_ORDINALS, RECORDS, RULES_MAX, RULES_PER_TARGET, TARGET_LEVELS},
 };
 
-use super::{EngineError, chain};
+use super::{
+    EngineError,
+    events::Events,
+    lease::Leases,
+    maps::{Maps, counter_slots, failed},
+    pool::Pool,
+};
 use crate::node::Counters;
 
 /// A rule's number on this node.
@@ -22,10 +26,26 @@ pub type RuleNumber = u32;
 pub struct RuleSpec {
     /// Where it decides.
     pub hook: Hook,
-    /// How it decides.
+    /// How it decides. The plane fills in what it manages itself: its pools, exclusions, and the
+    /// flags of what follows here.
     pub config: RuleConfig,
     /// Which paths it wants.
     pub path: Option<PathFilter>,
+    /// Which tasks it wants.
+    pub narrowing: Option<Narrowing>,
+    /// Which cgroups of the target it leaves out.
+    pub exclude: Vec<Excluded>,
+    /// The ordinals that it hits, instead of `when` and chance.
+    pub replay: Option<Vec<u64>>,
+}
+
+/// A cgroup that a rule leaves out, with its subtree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Excluded {
+    /// Its id.
+    pub id: u64,
+    /// Its depth in the tree; the root is 0.
+    pub level: u32,
 }
 
 /// Where a rule applies, as a program looks it up.
@@ -42,86 +62,262 @@ pub enum RulePlace {
     Process(u64),
 }
 
+/// The ordinals that a rule has injected on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// In the order in which places in the record were given, which is that of injection but for
+    /// events that ran at the same moment on two CPUs.
+    pub ordinals: Vec<u64>,
+    /// Not all of them are here: there were more than are kept, or more rules than are recorded.
+    pub truncated: bool,
+}
+
 /// No level in this slot of a gate.
 const NO_LEVEL: u32 = u32::MAX;
 
-/// One set of maps.
-pub(super) struct Plane {
-    armed: Array<MapData, u64>,
+/// One set of maps, for all objects of a node.
+pub struct Plane {
+    pub(super) maps: Maps,
+    leases: Leases,
     gates: Array<MapData, Gate>,
     targets: HashMap<MapData, TargetKey, RuleList>,
     config: HashMap<MapData, u32, RuleConfig>,
     state: HashMap<MapData, u32, RuleState>,
-    count: PerCpuHashMap<MapData, u32, KernelCounters>,
+    count: PerCpuArray<MapData, KernelCounters>,
     path: HashMap<MapData, u32, PathFilter>,
-    /// What the maps hold: the lists by place and hook.
+    narrow: HashMap<MapData, u32, Narrowing>,
+    exclude: HashMap<MapData, ExcludeKey, u32>,
+    replay: HashMap<MapData, ReplayKey, u32>,
+    threads: HashMap<MapData, ThreadKey, u64>,
+    record: Array<MapData, u64>,
+    events: Events,
+    /// Free places in `count` and blocks in `record`.
+    counter_slots: Pool,
+    records: Pool,
+    /// What the maps hold: the rules, and the lists by place and hook.
+    rules: Table<RuleNumber, RuleSpec>,
     lists: Table<(RulePlace, Hook), Vec<RuleNumber>>,
-    /// How many rules of each hook want paths.
-    paths: Table<Hook, u32>,
+    limit: u32,
+}
+
+impl fmt::Debug for Plane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plane")
+            .field("leases", &self.leases)
+            .field("lists", &self.lists)
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Plane {
-    /// Takes the maps out of a loaded object.
-    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, EngineError> {
+    /// Makes the maps, for at most so many rules ([`RULES_MAX`] of them at most).
+    ///
+    /// # Errors
+    /// When the kernel refuses a map.
+    pub fn create(rules: u32) -> Result<Self, EngineError> {
+        let limit = rules.clamp(1, RULES_MAX);
+        let mut maps = Maps::create(limit)?;
         Ok(Self {
-            armed: take(ebpf, "PLANS_ARMED")?,
-            gates: take(ebpf, "GATES")?,
-            targets: take(ebpf, "TARGETS")?,
-            config: take(ebpf, "RULES_CONFIG")?,
-            state: take(ebpf, "RULES_STATE")?,
-            count: take(ebpf, "RULES_COUNT")?,
-            path: take(ebpf, "RULES_PATH")?,
+            leases: Leases::new(maps.take("PLANS_HELD", Map::Array)?)?,
+            gates: maps.take("GATES", Map::Array)?,
+            targets: maps.take("TARGETS", Map::HashMap)?,
+            config: maps.take("RULES_CONFIG", Map::HashMap)?,
+            state: maps.take("RULES_STATE", Map::HashMap)?,
+            count: maps.take("RULES_COUNT", Map::PerCpuArray)?,
+            path: maps.take("RULES_PATH", Map::HashMap)?,
+            narrow: maps.take("RULES_NARROW", Map::HashMap)?,
+            exclude: maps.take("RULES_EXCLUDE", Map::HashMap)?,
+            replay: maps.take("RULES_REPLAY", Map::HashMap)?,
+            threads: maps.take("THREADS_ORDINAL", Map::HashMap)?,
+            record: maps.take("RECORD", Map::Array)?,
+            events: Events::new(
+                maps.take("EVENTS", Map::RingBuf)?,
+                maps.take("EVENTS_LOST", Map::PerCpuArray)?,
+            ),
+            counter_slots: Pool::new(counter_slots()?),
+            records: Pool::new(RECORDS),
+            rules: Table::new(),
             lists: Table::new(),
-            paths: Table::new(),
+            limit,
+            maps,
         })
     }
 
-    /// From the next event on, the rules of this plan inject, or no longer do.
-    pub(super) fn arm(&mut self, plan: u32, armed: bool) -> Result<(), EngineError> {
-        self.armed
-            .set(plan, u64::from(armed), 0)
-            .map_err(|error| map("PLANS_ARMED", &error))
+    /// From the next event on, the rules of this plan inject, for as long as this process runs: it
+    /// has to come to raise the lease in time.
+    ///
+    /// # Errors
+    /// A map write failed.
+    pub fn arm(&self, plan: u32, lease: Duration) -> Result<(), EngineError> {
+        self.leases.arm(plan, lease)
+    }
+
+    /// After this returns no event that starts later is hit.
+    ///
+    /// # Errors
+    /// A map write failed.
+    pub fn disarm(&self, plan: u32) -> Result<(), EngineError> {
+        self.leases.disarm(plan)
+    }
+
+    /// Whether the plan has ended because this process did not run for longer than its lease.
+    pub fn lapsed(&self, plan: u32) -> bool {
+        self.leases.lapsed(plan)
+    }
+
+    /// Kernel memory of the maps in bytes.
+    pub fn memory(&self) -> u64 {
+        self.maps.memory()
+    }
+
+    /// Whether there are no rules.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
     }
 
     /// Writes a rule, with fresh state and counters, but no way that leads to it yet.
-    pub(super) fn write(&mut self, number: RuleNumber, rule: &RuleSpec) -> Result<(), EngineError> {
-        let cpus = aya::util::nr_cpus().map_err(|(file, source)| EngineError::Io {
-            what: format!("read {file}"),
-            source,
-        })?;
-        let zero = aya::maps::PerCpuValues::try_from(vec![KernelCounters::default(); cpus])
-            .map_err(|source| EngineError::Io {
-                what: "count CPUs".to_owned(),
+    ///
+    /// # Errors
+    /// [`EngineError::Full`] beyond the limit, or when the kernel refuses; [`Self::erase`] takes back
+    /// what was written.
+    pub fn write(&mut self, number: RuleNumber, mut rule: RuleSpec) -> Result<(), EngineError> {
+        if self.rules.len() >= self.limit as usize {
+            return Err(EngineError::Full(format!(
+                "this node's policy allows {} rules at a time (--max-rules)",
+                self.limit
+            )));
+        }
+        self.complete(&mut rule)?;
+        let config = rule.config;
+        self.rules.insert(number, rule.clone());
+        if config.counters != NO_SLOT {
+            let cpus = aya::util::nr_cpus().map_err(|(file, source)| EngineError::Io {
+                what: format!("read {file}"),
                 source,
             })?;
+            let zero = PerCpuValues::try_from(vec![KernelCounters::default(); cpus]).map_err(
+                |source| EngineError::Io {
+                    what: "count CPUs".to_owned(),
+                    source,
+                },
+            )?;
+            self.count
+                .set(config.counters, zero, 0)
+                .map_err(|error| failed("RULES_COUNT", &error))?;
+        }
         self.state
             .insert(number, RuleState::default(), 0)
-            .map_err(|error| map("RULES_STATE", &error))?;
-        self.count
-            .insert(number, zero, 0)
-            .map_err(|error| map("RULES_COUNT", &error))?;
+            .map_err(|error| failed("RULES_STATE", &error))?;
         if let Some(path) = &rule.path {
             self.path
                 .insert(number, path, 0)
-                .map_err(|error| map("RULES_PATH", &error))?;
+                .map_err(|error| failed("RULES_PATH", &error))?;
+        }
+        if let Some(narrowing) = &rule.narrowing {
+            self.narrow
+                .insert(number, narrowing, 0)
+                .map_err(|error| failed("RULES_NARROW", &error))?;
+        }
+        for excluded in &rule.exclude {
+            self.exclude
+                .insert(exclude_key(number, excluded), 1, 0)
+                .map_err(|error| failed("RULES_EXCLUDE", &error))?;
+        }
+        for ordinal in rule.replay.iter().flatten() {
+            self.replay
+                .insert(replay_key(number, *ordinal), 1, 0)
+                .map_err(|error| failed("RULES_REPLAY", &error))?;
         }
         self.config
-            .insert(number, rule.config, 0)
-            .map_err(|error| map("RULES_CONFIG", &error))
+            .insert(number, config, 0)
+            .map_err(|error| failed("RULES_CONFIG", &error))
+    }
+
+    /// Fills in what the plane manages itself.
+    fn complete(&mut self, rule: &mut RuleSpec) -> Result<(), EngineError> {
+        let mut depths: Vec<u8> = Vec::new();
+        for excluded in &rule.exclude {
+            let depth = u8::try_from(excluded.level)
+                .ok()
+                .filter(|depth| *depth != NO_DEPTH)
+                .ok_or_else(|| {
+                    EngineError::Full("an excluded cgroup lies 255 levels deep".to_owned())
+                })?;
+            if !depths.contains(&depth) {
+                depths.push(depth);
+            }
+        }
+        if depths.len() > EXCLUDE_DEPTHS {
+            return Err(EngineError::Full(format!(
+                "the excluded cgroups of a fault can lie at {EXCLUDE_DEPTHS} different depths"
+            )));
+        }
+        let config = &mut rule.config;
+        for (to, from) in config.exclude_depths.iter_mut().zip(depths) {
+            *to = from;
+        }
+        for (flag, wanted) in [
+            (flags::PATH, rule.path.is_some()),
+            (flags::NARROW, rule.narrowing.is_some()),
+            (flags::REPLAY, rule.replay.is_some()),
+        ] {
+            if wanted {
+                config.flags |= flag;
+            }
+        }
+        config.counters = self.counter_slots.take().unwrap_or(NO_SLOT);
+        config.record = self.records.take().unwrap_or(NO_SLOT);
+        Ok(())
     }
 
     /// Forgets a rule that no place leads to any more.
-    pub(super) fn erase(&mut self, number: RuleNumber) {
+    pub fn erase(&mut self, number: RuleNumber) {
+        let Some(rule) = self.rules.remove(&number) else {
+            return;
+        };
         // A rule that was only half written lacks some of these, and that is fine.
-        for (name, result) in [
-            ("RULES_CONFIG", self.config.remove(&number)),
-            ("RULES_PATH", self.path.remove(&number)),
-            ("RULES_STATE", self.state.remove(&number)),
-            ("RULES_COUNT", self.count.remove(&number)),
-        ] {
+        let gone = |name: &str, result: Result<(), aya::maps::MapError>| {
             if let Err(error) = result {
                 tracing::debug!(map = name, number, %error, "nothing to remove");
             }
+        };
+        gone("RULES_CONFIG", self.config.remove(&number));
+        gone("RULES_STATE", self.state.remove(&number));
+        if rule.path.is_some() {
+            gone("RULES_PATH", self.path.remove(&number));
+        }
+        if rule.narrowing.is_some() {
+            gone("RULES_NARROW", self.narrow.remove(&number));
+        }
+        for excluded in &rule.exclude {
+            gone(
+                "RULES_EXCLUDE",
+                self.exclude.remove(&exclude_key(number, excluded)),
+            );
+        }
+        for ordinal in rule.replay.iter().flatten() {
+            gone(
+                "RULES_REPLAY",
+                self.replay.remove(&replay_key(number, *ordinal)),
+            );
+        }
+        if rule.config.flags & flags::SCOPE_THREAD != 0 {
+            let threads: Vec<ThreadKey> = self
+                .threads
+                .keys()
+                .flatten()
+                .filter(|key| key.rule == number)
+                .collect();
+            for thread in threads {
+                gone("THREADS_ORDINAL", self.threads.remove(&thread));
+            }
+        }
+        if rule.config.counters != NO_SLOT {
+            self.counter_slots.give_back(rule.config.counters);
+        }
+        if rule.config.record != NO_SLOT {
+            self.records.give_back(rule.config.record);
         }
     }
 
@@ -139,23 +335,22 @@ impl Plane {
         list
     }
 
-    /// Makes a written rule the last one of its place. Rules of hooks that hang on a cgroup are
-    /// handed to their attachment by the caller.
+    /// Makes a written rule the last one of a place. Rules of hooks that hang on a cgroup are handed
+    /// to their attachment by the caller.
     pub(super) fn place(
         &mut self,
         number: RuleNumber,
         place: RulePlace,
-        rule: &RuleSpec,
+        hook: Hook,
     ) -> Result<(), EngineError> {
-        let list = self.lists.entry((place, rule.hook)).or_default();
+        let list = self.lists.entry((place, hook)).or_default();
         if list.len() >= RULES_PER_TARGET {
             return Err(EngineError::Full(format!(
                 "a target can have {RULES_PER_TARGET} faults on one hook at a time"
             )));
         }
         list.push(number);
-        *self.paths.entry(rule.hook).or_default() += u32::from(rule.path.is_some());
-        self.publish(place, rule.hook)
+        self.publish(place, hook)
     }
 
     /// Undoes [`Self::place`].
@@ -163,9 +358,9 @@ impl Plane {
         &mut self,
         number: RuleNumber,
         place: RulePlace,
-        rule: &RuleSpec,
+        hook: Hook,
     ) -> Result<(), EngineError> {
-        let Some(list) = self.lists.get_mut(&(place, rule.hook)) else {
+        let Some(list) = self.lists.get_mut(&(place, hook)) else {
             return Ok(());
         };
         let before = list.len();
@@ -174,17 +369,14 @@ impl Plane {
             return Ok(());
         }
         if list.is_empty() {
-            self.lists.remove(&(place, rule.hook));
+            self.lists.remove(&(place, hook));
         }
-        if let Some(paths) = self.paths.get_mut(&rule.hook) {
-            *paths -= u32::from(rule.path.is_some());
-        }
-        self.publish(place, rule.hook)
+        self.publish(place, hook)
     }
 
     /// Writes the list of a place, then the gate, for hooks that run for every task.
     fn publish(&mut self, place: RulePlace, hook: Hook) -> Result<(), EngineError> {
-        if hook == Hook::NetIngress {
+        if hook.hangs_on_cgroup() {
             return Ok(());
         }
         let (id, scope) = match place {
@@ -200,11 +392,11 @@ impl Plane {
         if list.len == 0 {
             self.targets
                 .remove(&key)
-                .map_err(|error| map("TARGETS", &error))?;
+                .map_err(|error| failed("TARGETS", &error))?;
         } else {
             self.targets
                 .insert(key, list, 0)
-                .map_err(|error| map("TARGETS", &error))?;
+                .map_err(|error| failed("TARGETS", &error))?;
         }
         self.open_gate(hook)
     }
@@ -214,7 +406,7 @@ impl Plane {
         let mut gate = self
             .gates
             .get(&index, 0)
-            .map_err(|error| map("GATES", &error))?;
+            .map_err(|error| failed("GATES", &error))?;
         let mut levels: Vec<u32> = Vec::new();
         gate.processes = 0;
         for (place, of) in self.lists.keys() {
@@ -224,7 +416,13 @@ impl Plane {
                 _ => {}
             }
         }
-        gate.paths = self.paths.get(&hook).copied().unwrap_or(0);
+        let placed = || {
+            let lists = self.lists.iter().filter(|((_, of), _)| *of == hook);
+            lists.flat_map(|(_, rules)| rules).filter_map(|rule| self.rules.get(rule))
+        };
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        gate.paths = number(placed().filter(|rule| rule.path.is_some()).count());
+        gate.narrowings = number(placed().filter(|rule| rule.narrowing.is_some()).count());
         // A level keeps its slot while it is in use, so that a program that reads the gate while it
         // is written sees every other target's level where it was.
         let used = gate.levels_len as usize;
@@ -259,43 +457,92 @@ impl Plane {
         }
         self.gates
             .set(index, gate, 0)
-            .map_err(|error| map("GATES", &error))
+            .map_err(|error| failed("GATES", &error))
     }
 
-    /// What the kernel counted for a rule, summed over the CPUs.
-    pub(super) fn counters(&self, number: RuleNumber) -> Result<Counters, EngineError> {
-        let values = self
-            .count
+    /// What the kernel counted for a rule, over all CPUs.
+    ///
+    /// # Errors
+    /// A map read failed.
+    pub fn counters(&self, number: RuleNumber) -> Result<Counters, EngineError> {
+        let mut sum = Counters::default();
+        sum.add(&self.state(number)?.shared);
+        let slot = self.slot(number, |config| config.counters);
+        if let Some(slot) = slot {
+            let values = self
+                .count
+                .get(&slot, 0)
+                .map_err(|error| failed("RULES_COUNT", &error))?;
+            values.iter().for_each(|cpu| sum.add(cpu));
+        }
+        Ok(sum)
+    }
+
+    /// The ordinals that a rule has injected on so far.
+    ///
+    /// # Errors
+    /// A map read failed.
+    pub fn record(&self, number: RuleNumber) -> Result<Record, EngineError> {
+        let Some(block) = self.slot(number, |config| config.record) else {
+            return Ok(Record {
+                ordinals: Vec::new(),
+                truncated: self.counters(number)?.injected != 0,
+            });
+        };
+        let recorded = self.state(number)?.recorded;
+        let kept = recorded.min(u64::from(RECORD_ORDINALS));
+        let first = block * RECORD_ORDINALS;
+        let ordinals = (first..)
+            .zip(0..kept)
+            .map(|(index, _)| {
+                self.record
+                    .get(&index, 0)
+                    .map_err(|error| failed("RECORD", &error))
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Record {
+            ordinals,
+            truncated: recorded > kept,
+        })
+    }
+
+    /// Sampled events since the last call, of all rules.
+    pub fn events(&mut self) -> Vec<Event> {
+        self.events.drain()
+    }
+
+    /// Sampled events that did not arrive, of all rules.
+    ///
+    /// # Errors
+    /// A map read failed.
+    pub fn events_lost(&self) -> Result<u64, EngineError> {
+        self.events.lost()
+    }
+
+    fn state(&self, number: RuleNumber) -> Result<RuleState, EngineError> {
+        self.state
             .get(&number, 0)
-            .map_err(|error| map("RULES_COUNT", &error))?;
-        Ok(values
-            .iter()
-            .fold(Counters::default(), |sum, cpu| Counters {
-                considered: sum.considered + cpu.considered,
-                matched: sum.matched + cpu.matched,
-                injected: sum.injected + cpu.injected,
-                would_inject: sum.would_inject + cpu.would_inject,
-                over_budget: sum.over_budget + cpu.over_budget,
-                expired: sum.expired + cpu.expired,
-                error: sum.error + cpu.error,
-            }))
+            .map_err(|error| failed("RULES_STATE", &error))
+    }
+
+    fn slot(&self, number: RuleNumber, of: fn(&RuleConfig) -> u32) -> Option<u32> {
+        let slot = of(&self.rules.get(&number)?.config);
+        (slot != NO_SLOT).then_some(slot)
     }
 }
 
-fn take<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, EngineError>
-where
-    M: TryFrom<Map, Error = MapError>,
-{
-    let found = ebpf.take_map(name).ok_or_else(|| EngineError::Map {
-        map: name,
-        reason: "not in the object".to_owned(),
-    })?;
-    M::try_from(found).map_err(|error| map(name, &error))
+const fn exclude_key(rule: RuleNumber, excluded: &Excluded) -> ExcludeKey {
+    ExcludeKey {
+        id: excluded.id,
+        rule,
+        padding: 0,
+    }
 }
 
-pub(super) fn map(name: &'static str, error: &MapError) -> EngineError {
-    EngineError::Map {
-        map: name,
-        reason: chain(error),
+const fn replay_key(rule: RuleNumber, ordinal: u64) -> ReplayKey {
+    ReplayKey {
+        ordinal,
+        rule,
+        padding: 0,
     }
 }

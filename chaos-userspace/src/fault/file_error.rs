@@ -1,6 +1,6 @@
 //! `file.error`
 
-use chaos_common::{Hook, PathFilter as KernelFilter, flags};
+use chaos_common::{PathFilter as KernelFilter, flags};
 
 use super::Effect;
 use crate::experiment::{Common, FileError, Mechanism, PathFilter, Share};
@@ -16,7 +16,6 @@ pub(super) const NOT_COVERED: &[&str] = &[
 
 pub(super) fn effect(kind: &FileError, common: &Common) -> Effect {
     Effect {
-        hook: Hook::FileOpen,
         value: u32::from(kind.errno.number()),
         flags: if kind.include_exec {
             flags::INCLUDE_EXEC

@@ -15,7 +15,6 @@ use crate::{
 /// What a kind adds to what every rule has.
 #[derive(Debug)]
 pub(crate) struct Effect {
-    hook: Hook,
     value: u32,
     flags: u32,
     path: Option<PathFilter>,
@@ -58,9 +57,9 @@ pub fn not_covered(kind: &FaultKind) -> Vec<String> {
     rows.iter().map(|row| (*row).to_owned()).collect()
 }
 
-/// Compiles a fault into its rule. `index` is the fault's place in its experiment, and `plan` the
-/// slot of its plan.
-pub fn compile(fault: &Fault, index: u32, plan: u32, timing: &Timing) -> RuleSpec {
+/// Compiles a fault into its rule. `hook` is where its mechanism asks, `index` the fault's place in
+/// its experiment, and `plan` the slot of its plan.
+pub fn compile(fault: &Fault, hook: Hook, index: u32, plan: u32, timing: &Timing) -> RuleSpec {
     let effect = match &fault.kind {
         FaultKind::FileError(kind) => file_error::effect(kind, &fault.common),
         FaultKind::NetLoss(kind) => net_loss::effect(kind),
@@ -78,11 +77,8 @@ pub fn compile(fault: &Fault, index: u32, plan: u32, timing: &Timing) -> RuleSpe
     if *shadow {
         flags |= flags::SHADOW;
     }
-    if effect.path.is_some() {
-        flags |= flags::PATH;
-    }
     RuleSpec {
-        hook: effect.hook,
+        hook,
         config: RuleConfig {
             seed: fault.common.seed.unwrap_or(timing.seed),
             threshold: effect.share.threshold(),
@@ -98,8 +94,12 @@ pub fn compile(fault: &Fault, index: u32, plan: u32, timing: &Timing) -> RuleSpe
             plan,
             flags,
             effect: effect.value,
+            ..RuleConfig::ALWAYS
         },
         path: effect.path,
+        narrowing: None,
+        exclude: Vec::new(),
+        replay: None,
     }
 }
 

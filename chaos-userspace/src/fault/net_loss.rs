@@ -1,7 +1,5 @@
 //! `net.loss`
 
-use chaos_common::Hook;
-
 use super::Effect;
 use crate::experiment::{Mechanism, NetLoss};
 
@@ -15,7 +13,6 @@ pub(super) const NOT_COVERED: &[&str] = &[
 
 pub(super) fn effect(kind: &NetLoss) -> Effect {
     Effect {
-        hook: Hook::NetIngress,
         value: 0,
         flags: 0,
         path: None,

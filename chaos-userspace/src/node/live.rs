@@ -6,12 +6,11 @@ use std::{
     time::Duration,
 };
 
-use chaos_common::limits::PLANS;
-use nix::time::{ClockId, clock_gettime};
+use chaos_common::limits::{PLANS, RULES};
 
 use super::{FaultStatus, NodeControl, NodeError, Plan, PlanStatus};
 use crate::{
-    engine::{EngineError, Hooks, Object, RuleNumber},
+    engine::{EngineError, Hooks, Object, Plane, RuleNumber, boot_time_ns},
     experiment::{Complete, Experiment, Fault, Mechanism, word},
     fault::{self, Timing},
     support,
@@ -20,10 +19,15 @@ use crate::{
 
 type Way = (Object, Mechanism);
 
+/// How long a fault lives in the kernel without a sign of life of this process.
+const LEASE: Duration = Duration::from_secs(5);
+
 /// This machine's node. Dropping it ends everything that it holds.
 #[derive(Debug)]
 pub struct Node {
     tree: CgroupTree,
+    /// Made when it is first needed.
+    plane: Option<Plane>,
     /// Loaded and attached; only as long as a plan needs them.
     hooks: HashMap<Way, Hooks>,
     /// Ways that have passed their self-test, and why others have not.
@@ -57,6 +61,7 @@ impl Node {
     pub fn new() -> Result<Self, NodeError> {
         Ok(Self {
             tree: CgroupTree::find()?,
+            plane: None,
             hooks: HashMap::new(),
             probed: HashMap::new(),
             plans: HashMap::new(),
@@ -105,16 +110,20 @@ impl Node {
             let timing = timing(now_ns, fault, experiment)
                 .ok_or_else(|| bad(format!("spec.faults[{index}].duration"), "missing"))?;
             let index = u32::try_from(index).unwrap_or(u32::MAX);
-            let spec = fault::compile(fault, index, live.slot, &timing);
+            let hooks = self.hooks.get_mut(&way).ok_or_else(|| lost(way))?;
+            let plane = self.plane.as_mut().ok_or_else(|| lost(way))?;
+            let spec = fault::compile(fault, hooks.hook(), index, live.slot, &timing);
             held.deadline_ns = spec.config.deadline_ns;
             let cgroup: Option<BorrowedFd<'_>> = match &held.target {
                 Resolved::Cgroup(cgroup) => Some(cgroup.as_fd()),
                 Resolved::Process(_) => None,
             };
-            let hooks = self.hooks.get_mut(&way).ok_or_else(|| lost(way))?;
-            hooks.add(rule, held.target.place(), cgroup, spec)?;
+            hooks.add(plane, rule, &[(held.target.place(), cgroup)], spec)?;
         }
-        self.arm(live, true)
+        match &self.plane {
+            Some(plane) => Ok(plane.arm(live.slot, LEASE)?),
+            None => Ok(()),
+        }
     }
 
     /// The first mechanism of the fault's ladder that works here, loaded.
@@ -162,33 +171,37 @@ impl Node {
         if self.hooks.contains_key(&way) {
             return Ok(());
         }
-        let hooks = match self.probed.get(&way) {
-            Some(Err(reason)) => return Err(reason.clone()),
-            Some(Ok(())) => Hooks::load(way.0, way.1).map_err(|error| error.to_string())?,
-            None => match support::probe(way.0, way.1) {
-                Ok(hooks) => {
-                    self.probed.insert(way, Ok(()));
-                    hooks
-                }
-                Err(missing) => {
-                    self.probed.insert(way, Err(missing.reason.clone()));
-                    return Err(missing.reason);
-                }
-            },
-        };
-        self.hooks.insert(way, hooks);
-        Ok(())
+        if let Some(Err(reason)) = self.probed.get(&way) {
+            return Err(reason.clone());
+        }
+        let loaded = self.load(way);
+        if let Ok(hooks) = loaded {
+            self.probed.insert(way, Ok(()));
+            self.hooks.insert(way, hooks);
+            return Ok(());
+        }
+        let reason = loaded.err().unwrap_or_default();
+        self.probed.insert(way, Err(reason.clone()));
+        Err(reason)
     }
 
-    fn arm(&mut self, live: &Live, armed: bool) -> Result<(), NodeError> {
-        let mut ways: Vec<Way> = live.faults.iter().map(|fault| fault.way).collect();
-        ways.dedup();
-        for way in ways {
-            if let Some(hooks) = self.hooks.get_mut(&way) {
-                hooks.arm(live.slot, armed)?;
-            }
+    fn load(&mut self, way: Way) -> Result<Hooks, String> {
+        support::may_probe(way.1).map_err(|missing| missing.reason)?;
+        let plane = match &mut self.plane {
+            Some(plane) => plane,
+            none => none.insert(Plane::create(RULES).map_err(|error| error.to_string())?),
+        };
+        if self.probed.contains_key(&way) {
+            return Hooks::load(plane, way.0, way.1).map_err(|error| error.to_string());
         }
-        Ok(())
+        support::probe(plane, way.0, way.1).map_err(|missing| missing.reason)
+    }
+
+    fn disarm(&self, live: &Live) -> Result<(), NodeError> {
+        match &self.plane {
+            Some(plane) => Ok(plane.disarm(live.slot)?),
+            None => Ok(()),
+        }
     }
 
     fn statuses(&self, id: &str, live: &Live) -> Result<PlanStatus, NodeError> {
@@ -197,7 +210,7 @@ impl Node {
             .faults
             .iter()
             .map(|fault| {
-                let hooks = self.hooks.get(&fault.way).ok_or_else(|| lost(fault.way))?;
+                let plane = self.plane.as_ref().ok_or_else(|| lost(fault.way))?;
                 Ok(FaultStatus {
                     fault: fault.id.clone(),
                     word: fault.word.clone(),
@@ -205,8 +218,8 @@ impl Node {
                     mechanism: fault.way.1,
                     not_covered: fault.not_covered.clone(),
                     remaining: Duration::from_nanos(fault.deadline_ns.saturating_sub(now_ns)),
-                    ended: fault.target.gone(),
-                    counters: hooks.counters(fault.rule)?,
+                    ended: fault.target.gone().or_else(|| lapsed(plane, live.slot)),
+                    counters: plane.counters(fault.rule)?,
                 })
             })
             .collect::<Result<Vec<_>, NodeError>>()?;
@@ -227,15 +240,19 @@ impl Node {
     /// Takes the rules of a plan out of the kernel, and whatever only they needed.
     fn remove(&mut self, live: &Live) {
         for fault in &live.faults {
-            if let Some(hooks) = self.hooks.get_mut(&fault.way) {
-                hooks.remove(fault.rule);
+            if let (Some(hooks), Some(plane)) = (self.hooks.get_mut(&fault.way), &mut self.plane) {
+                hooks.remove(plane, fault.rule);
             }
         }
         self.drop_idle();
     }
 
+    /// Programs that no plan needs cost every process of the machine a look, so they go.
     fn drop_idle(&mut self) {
         self.hooks.retain(|_, hooks| !hooks.is_idle());
+        if self.hooks.is_empty() {
+            self.plane = None;
+        }
     }
 }
 
@@ -263,7 +280,7 @@ impl NodeControl for Node {
                 Ok(status)
             }
             Err(error) => {
-                if let Err(disarm) = self.arm(&live, false) {
+                if let Err(disarm) = self.disarm(&live) {
                     tracing::warn!(%disarm, "plan could not be disarmed");
                 }
                 self.remove(&live);
@@ -285,7 +302,7 @@ impl NodeControl for Node {
             .plans
             .remove(id)
             .ok_or_else(|| NodeError::UnknownPlan(id.to_owned()))?;
-        let disarmed = self.arm(&live, false);
+        let disarmed = self.disarm(&live);
         let last = self.statuses(id, &live);
         self.remove(&live);
         disarmed.and(last)
@@ -300,10 +317,10 @@ fn timing(now_ns: u64, fault: &Fault, experiment: &Experiment) -> Option<Timing>
     })
 }
 
-fn boot_time_ns() -> Result<u64, NodeError> {
-    let now = clock_gettime(ClockId::CLOCK_BOOTTIME)
-        .map_err(|error| NodeError::Kernel(format!("CLOCK_BOOTTIME: {error}")))?;
-    Ok(u64::try_from(Duration::from(now).as_nanos()).unwrap_or(u64::MAX))
+fn lapsed(plane: &Plane, slot: u32) -> Option<String> {
+    plane.lapsed(slot).then(|| {
+        format!("kchaos did not run for longer than its lease of {} s", LEASE.as_secs())
+    })
 }
 
 fn bad(field: String, problem: &str) -> NodeError {

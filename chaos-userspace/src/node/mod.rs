@@ -56,6 +56,19 @@ pub struct Counters {
     pub error: u64,
 }
 
+impl Counters {
+    /// Adds what was counted elsewhere for the same rule.
+    pub(crate) fn add(&mut self, other: &chaos_common::Counters) {
+        self.considered += other.considered;
+        self.matched += other.matched;
+        self.injected += other.injected;
+        self.would_inject += other.would_inject;
+        self.over_budget += other.over_budget;
+        self.expired += other.expired;
+        self.error += other.error;
+    }
+}
+
 /// The faults of one plan, in the order of the experiment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanStatus {

@@ -9,7 +9,7 @@ pub use capability::{Capability, missing_capabilities};
 pub(crate) use self_test::PLAN as SELF_TEST_PLAN;
 
 use crate::{
-    engine::{EngineError, Hooks, Object},
+    engine::{EngineError, Hooks, Object, Plane},
     experiment::Mechanism,
     target::CgroupTree,
 };
@@ -23,26 +23,51 @@ pub struct Missing {
     pub capabilities: Vec<Capability>,
 }
 
+/// Whether this process may probe a mechanism at all.
+///
+/// # Errors
+/// The capabilities that it lacks.
+pub fn may_probe(mechanism: Mechanism) -> Result<(), Missing> {
+    let capabilities = missing_capabilities(mechanism);
+    if capabilities.is_empty() {
+        return Ok(());
+    }
+    Err(Missing {
+        reason: lacking(&capabilities),
+        capabilities,
+    })
+}
+
+/// Answers for one mechanism, with maps of its own, and takes everything away again.
+///
+/// # Errors
+/// Why it can't be had.
+pub fn look(object: Object, mechanism: Mechanism) -> Result<(), Missing> {
+    may_probe(mechanism)?;
+    let mut plane = Plane::create(1).map_err(|error| Missing {
+        reason: summary(&error.to_string()),
+        capabilities: Vec::new(),
+    })?;
+    probe(&mut plane, object, mechanism).map(drop)
+}
+
 /// Loads and attaches a mechanism and tries it out in a scratch cgroup, which is gone afterwards.
 ///
 /// # Errors
 /// Why it can't be had.
-pub fn probe(object: Object, mechanism: Mechanism) -> Result<Hooks, Missing> {
-    let capabilities = missing_capabilities(mechanism);
-    if !capabilities.is_empty() {
-        return Err(Missing {
-            reason: lacking(&capabilities),
-            capabilities,
-        });
-    }
+pub fn probe(
+    plane: &mut Plane,
+    object: Object,
+    mechanism: Mechanism,
+) -> Result<Hooks, Missing> {
     let refuse = |reason: String| Missing {
         reason,
         capabilities: Vec::new(),
     };
     let tree = CgroupTree::find().map_err(|error| refuse(error.to_string()))?;
     let mut hooks =
-        Hooks::load(object, mechanism).map_err(|error| refuse(explain(mechanism, &error)))?;
-    self_test::run(&mut hooks, object, mechanism, &tree).map_err(refuse)?;
+        Hooks::load(plane, object, mechanism).map_err(|error| refuse(explain(mechanism, &error)))?;
+    self_test::run(plane, &mut hooks, object, mechanism, &tree).map_err(refuse)?;
     Ok(hooks)
 }
 

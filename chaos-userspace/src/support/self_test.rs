@@ -9,10 +9,10 @@ use std::{
     time::Duration,
 };
 
-use chaos_common::{Hook, PathFilter, RuleConfig, flags, limits::PLANS};
+use chaos_common::{PathFilter, RuleConfig, limits::PLANS};
 
 use crate::{
-    engine::{Hooks, Object, RulePlace, RuleSpec},
+    engine::{Hooks, Object, Plane, RulePlace, RuleSpec},
     experiment::Mechanism,
     node::scratch::ScratchCgroup,
     target::CgroupTree,
@@ -37,7 +37,11 @@ const UNWANTED: &CStr = c"/dev/zero";
 /// How long a packet over the loopback may take.
 const PATIENCE: Duration = Duration::from_millis(300);
 
+/// How long a self-test may take before its rule ends by itself.
+const LEASE: Duration = Duration::from_secs(30);
+
 pub(super) fn run(
+    plane: &mut Plane,
     hooks: &mut Hooks,
     object: Object,
     mechanism: Mechanism,
@@ -52,43 +56,48 @@ pub(super) fn run(
         level: cgroup.level(),
     };
     let result = hooks
-        .add(RULE, place, Some(cgroup.as_fd()), rule(object))
+        .add(plane, RULE, &[(place, Some(cgroup.as_fd()))], rule(hooks, object))
         .map_err(|error| error.to_string())
         .and_then(|()| match object {
-            Object::FileError => file_error(hooks, mechanism, &scratch),
-            Object::NetLoss => net_loss(hooks, &scratch),
+            Object::FileError => file_error(plane, mechanism, &scratch),
+            Object::NetLoss => net_loss(plane, &scratch),
         });
-    let disarmed = hooks.arm(PLAN, false).map_err(|error| error.to_string());
-    hooks.remove(RULE);
+    let disarmed = plane.disarm(PLAN).map_err(|error| error.to_string());
+    hooks.remove(plane, RULE);
+    // Nobody is to read of the self-test in somebody's evidence.
+    drop(plane.events());
     result.and(disarmed)
 }
 
-fn rule(object: Object) -> RuleSpec {
-    let (hook, path) = match object {
-        Object::FileError => (
-            Hook::FileOpen,
-            PathFilter::new(WANTED.to_bytes(), PathFilter::FILE),
-        ),
-        Object::NetLoss => (Hook::NetIngress, None),
+fn rule(hooks: &Hooks, object: Object) -> RuleSpec {
+    let path = match object {
+        Object::FileError => PathFilter::new(WANTED.to_bytes(), PathFilter::FILE),
+        Object::NetLoss => None,
     };
     RuleSpec {
-        hook,
+        hook: hooks.hook(),
         config: RuleConfig {
             plan: PLAN,
-            flags: if path.is_some() { flags::PATH } else { 0 },
             effect: ERRNO.unsigned_abs(),
             ..RuleConfig::ALWAYS
         },
         path,
+        narrowing: None,
+        exclude: Vec::new(),
+        replay: None,
     }
 }
 
+fn arm(plane: &Plane) -> Result<(), String> {
+    plane.arm(PLAN, LEASE).map_err(|error| error.to_string())
+}
+
 fn file_error(
-    hooks: &mut Hooks,
+    plane: &Plane,
     mechanism: Mechanism,
     scratch: &ScratchCgroup,
 ) -> Result<(), String> {
-    hooks.arm(PLAN, true).map_err(|error| error.to_string())?;
+    arm(plane)?;
     let neighbour = std::fs::File::open("/dev/null");
     let report = in_child(scratch, || match (open(WANTED), open(UNWANTED)) {
         (Err(ERRNO), Ok(())) => HIT,
@@ -126,13 +135,13 @@ fn not_hit(mechanism: Mechanism) -> String {
     "self-test: the programs are attached, but the target was not hit".to_owned()
 }
 
-fn net_loss(hooks: &mut Hooks, scratch: &ScratchCgroup) -> Result<(), String> {
+fn net_loss(plane: &Plane, scratch: &ScratchCgroup) -> Result<(), String> {
     if in_child(scratch, packet_is_lost)? != NOT_HIT {
         // Without a loopback nothing can be tried out; attaching to the cgroup has worked.
         tracing::debug!("net.loss is not self-tested: no packet comes through the loopback");
         return Ok(());
     }
-    hooks.arm(PLAN, true).map_err(|error| error.to_string())?;
+    arm(plane)?;
     match in_child(scratch, packet_is_lost)? {
         HIT => Ok(()),
         _ => Err(not_hit(Mechanism::CgroupSkb)),

@@ -1,0 +1,43 @@
+//! Sampled events, as they come through the ring buffer.
+
+use crate::limits::COMM_BYTES;
+
+/// One injection. Programs send only as many as the rule's sampling allows; counters are complete.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Event {
+    /// [`Event::VERSION`] of the program that sent it.
+    pub version: u16,
+    /// Bytes of the whole event: what follows the known fields belongs to a later version.
+    pub len: u16,
+    /// The rule's number.
+    pub rule: u32,
+    /// Which of the rule's matching events it was, from 1.
+    pub ordinal: u64,
+    /// Boot time in nanoseconds.
+    pub time_ns: u64,
+    /// The cgroup of the task, or of the socket.
+    pub cgroup: u64,
+    /// Process in the first pid namespace; 0 for packets.
+    pub pid: u32,
+    /// Thread in the first pid namespace; 0 for packets.
+    pub tid: u32,
+    /// [`crate::Hook`]
+    pub hook: u32,
+    /// What was done, as [`crate::RuleConfig::effect`].
+    pub effect: u32,
+    /// By hook: the number of the system call, or the length of the packet.
+    pub detail: u64,
+    /// Name of the thread; zeros for packets.
+    pub comm: [u8; COMM_BYTES],
+}
+
+impl Event {
+    /// Raised with every change of a field's meaning.
+    pub const VERSION: u16 = 1;
+    /// Size in bytes.
+    #[expect(clippy::cast_possible_truncation, reason = "asserted below")]
+    pub const LEN: u16 = size_of::<Self>() as u16;
+}
+
+const _: () = assert!(size_of::<Event>() == 72);

@@ -1,0 +1,17 @@
+//! Marks the shared types as plain bytes for aya's typed maps.
+
+use crate::{
+    Counters, ExcludeKey, Gate, Narrowing, PathFilter, ReplayKey, RuleConfig, RuleList, RuleState,
+    TargetKey, ThreadKey,
+};
+
+macro_rules! plain_bytes {
+    ($($name:ty),* $(,)?) => {$(
+        // SAFETY: repr(C), integers only, no implicit padding (sizes are asserted beside the types).
+        unsafe impl aya::Pod for $name {}
+    )*};
+}
+plain_bytes!(
+    Counters, ExcludeKey, Gate, Narrowing, PathFilter, ReplayKey, RuleConfig, RuleList, RuleState,
+    TargetKey, ThreadKey,
+);

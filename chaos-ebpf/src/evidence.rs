@@ -1,0 +1,110 @@
+//! What programs tell of what they did: counters, the record of injections, sampled events.
+
+use chaos_common::{
+    Counters, Decision, Event, Hook, NO_SLOT, RuleConfig, RuleState,
+    limits::{RECORD_ORDINALS, SAMPLES_PER_SECOND},
+};
+
+use crate::{
+    atomics,
+    maps::{EVENTS, EVENTS_LOST, RECORD, RULES_COUNT},
+    plane::Hit,
+    subject::{Subject, now},
+};
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Counts one decision. The counters may belong to this CPU, but a preempted program may be in the
+/// middle of the same line.
+#[inline(always)]
+pub fn count(rule: &RuleConfig, state: *mut RuleState, decision: Decision) {
+    // SAFETY: a map's value.
+    let mut counters: *mut Counters = unsafe { &raw mut (*state).shared };
+    if rule.counters != NO_SLOT
+        && let Some(own) = RULES_COUNT.get_ptr_mut(rule.counters)
+    {
+        counters = own;
+    }
+    // SAFETY: a map's value.
+    unsafe {
+        if decision == Decision::Expired {
+            return atomics::add(&raw mut (*counters).expired, 1);
+        }
+        atomics::add(&raw mut (*counters).considered, 1);
+        if decision.matched() {
+            atomics::add(&raw mut (*counters).matched, 1);
+        }
+        match decision {
+            Decision::Inject => atomics::add(&raw mut (*counters).injected, 1),
+            Decision::WouldInject => atomics::add(&raw mut (*counters).would_inject, 1),
+            Decision::OverBudget => atomics::add(&raw mut (*counters).over_budget, 1),
+            Decision::Error => atomics::add(&raw mut (*counters).error, 1),
+            Decision::NotLive | Decision::Expired | Decision::Filtered | Decision::Spared => {}
+        }
+    }
+}
+
+/// Records an injection, and sends an event of it if the rule's sampling allows. `detail` is what
+/// [`Event::detail`] is to be, unless the subject knows better.
+#[inline(always)]
+pub fn injected(hit: &Hit, subject: &impl Subject, hook: Hook, detail: u64) {
+    record(hit);
+    let now = now();
+    if !sampled(hit.state, now) {
+        return;
+    }
+    let Some(mut entry) = EVENTS.reserve::<Event>(0) else {
+        if let Some(lost) = EVENTS_LOST.get_ptr_mut(0) {
+            // SAFETY: a map's value.
+            unsafe { atomics::add(lost, 1) };
+        }
+        return;
+    };
+    let mut event = Event {
+        version: Event::VERSION,
+        len: Event::LEN,
+        rule: hit.number,
+        ordinal: hit.ordinal,
+        time_ns: now,
+        hook: hook as u32,
+        effect: hit.rule.effect,
+        detail,
+        ..Event::default()
+    };
+    subject.describe(&mut event);
+    entry.write(event);
+    entry.submit(0);
+}
+
+#[inline(always)]
+fn record(hit: &Hit) {
+    if hit.rule.record == NO_SLOT {
+        return;
+    }
+    // SAFETY: a map's value.
+    let place = unsafe { atomics::fetch_add(&raw mut (*hit.state).recorded, 1) };
+    if place >= u64::from(RECORD_ORDINALS) {
+        return;
+    }
+    let index = hit.rule.record.wrapping_mul(RECORD_ORDINALS) + place as u32;
+    if let Some(entry) = RECORD.get_ptr_mut(index) {
+        // SAFETY: a map's value, and no other event has this place.
+        unsafe { entry.write_volatile(hit.ordinal) };
+    }
+}
+
+/// The rule's token bucket for events: a second's worth of them at once.
+#[inline(always)]
+fn sampled(state: *mut RuleState, now: u64) -> bool {
+    // SAFETY: a map's value.
+    unsafe {
+        let until = &raw mut (*state).sample_until_ns;
+        let seen = until.read_volatile();
+        let from = if seen > now { seen } else { now };
+        if from - now > SECOND_NS - SECOND_NS / SAMPLES_PER_SECOND {
+            return false;
+        }
+        // Whoever is faster is the sample.
+        atomics::compare_exchange(until, seen, from + SECOND_NS / SAMPLES_PER_SECOND) == seen
+    }
+}

@@ -1,0 +1,139 @@
+//! Whom an event belongs to: the current task, or the socket of a packet.
+
+use aya_ebpf::{
+    helpers::{
+        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task,
+        bpf_get_current_uid_gid, bpf_ktime_get_boot_ns,
+        generated::{
+            bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id,
+            bpf_skb_ancestor_cgroup_id, bpf_skb_cgroup_id,
+        },
+    },
+    programs::sk_buff::SkBuff,
+};
+use chaos_common::{Event, Filtered, Narrowing, TargetKey, limits::COMM_BYTES};
+
+use crate::kernel::{OFF_TASK_COMM, OFF_TASK_LEADER, OFF_TASK_START, read};
+
+/// What the plane asks of whom an event belongs to.
+pub trait Subject {
+    /// Whether it is a task, with a thread and names.
+    const TASK: bool;
+    /// The cgroup at a depth of the tree on the way to its own, 0 where there is none.
+    fn ancestor(&self, depth: u32) -> u64;
+    /// Says in an event who it was.
+    fn describe(&self, event: &mut Event);
+}
+
+/// The current task.
+#[derive(Clone, Copy)]
+pub struct Task;
+
+/// Whom the socket of a packet belongs to.
+#[derive(Clone, Copy)]
+pub struct Packet<'a>(pub &'a SkBuff);
+
+impl Subject for Task {
+    const TASK: bool = true;
+
+    #[inline(always)]
+    fn ancestor(&self, depth: u32) -> u64 {
+        // SAFETY: no pointer is passed.
+        unsafe { bpf_get_current_ancestor_cgroup_id(depth.cast_signed()) }
+    }
+
+    #[inline(always)]
+    fn describe(&self, event: &mut Event) {
+        let ids = bpf_get_current_pid_tgid();
+        event.pid = (ids >> 32) as u32;
+        event.tid = ids as u32;
+        event.comm = bpf_get_current_comm().unwrap_or_default();
+        // SAFETY: no pointer is passed.
+        event.cgroup = unsafe { bpf_get_current_cgroup_id() };
+    }
+}
+
+impl Subject for Packet<'_> {
+    const TASK: bool = false;
+
+    #[inline(always)]
+    fn ancestor(&self, depth: u32) -> u64 {
+        // SAFETY: the program's own context.
+        unsafe { bpf_skb_ancestor_cgroup_id(self.0.skb, depth.cast_signed()) }
+    }
+
+    #[inline(always)]
+    fn describe(&self, event: &mut Event) {
+        event.detail = u64::from(self.0.len());
+        // SAFETY: the program's own context.
+        event.cgroup = unsafe { bpf_skb_cgroup_id(self.0.skb) };
+    }
+}
+
+/// Boot time in nanoseconds.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: no pointer is passed.
+    unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// The identity of the current process: its number alone may be another process's tomorrow.
+#[inline(always)]
+pub fn current_process() -> Option<u64> {
+    // SAFETY: no pointer of ours is passed, and reads are checked by a helper.
+    let start: u64 = unsafe { read(leader()?, &OFF_TASK_START)? };
+    let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    Some(TargetKey::process(pid, start / TargetKey::TICK_NS))
+}
+
+/// The names and the user of the current task, read once per event.
+#[derive(Clone, Copy, Default)]
+pub struct Who {
+    known: bool,
+    comm: [u64; COMM_BYTES / 8],
+    thread: [u64; COMM_BYTES / 8],
+    uid: u32,
+}
+
+impl Who {
+    /// Reads them.
+    #[inline(always)]
+    pub fn current() -> Self {
+        Self::read().unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn read() -> Option<Self> {
+        // SAFETY: no pointer of ours is passed, and reads are checked by a helper.
+        unsafe {
+            Some(Self {
+                known: true,
+                comm: read(leader()?, &OFF_TASK_COMM)?,
+                thread: read(bpf_get_current_task(), &OFF_TASK_COMM)?,
+                uid: bpf_get_current_uid_gid() as u32,
+            })
+        }
+    }
+
+    /// Whether a rule wants this task.
+    #[inline(always)]
+    pub fn filter(&self, wanted: &Narrowing) -> Filtered {
+        if !self.known {
+            return Filtered::Unknown;
+        }
+        if wanted.comm.matches(self.comm)
+            && wanted.thread.matches(self.thread)
+            && (wanted.has_uid == 0 || wanted.uid == self.uid)
+        {
+            Filtered::In
+        } else {
+            Filtered::Out
+        }
+    }
+}
+
+#[inline(always)]
+fn leader() -> Option<u64> {
+    // SAFETY: no pointer of ours is passed, and the read is checked by a helper.
+    unsafe { read(bpf_get_current_task(), &OFF_TASK_LEADER) }
+}
