@@ -1,8 +1,6 @@
 //! Rules as the kernel sees them, and the keys and values of the maps that hold them.
 
-use crate::limits::{
-    EXCLUDE_DEPTHS, RULES_PER_TARGET, TARGET_LEVELS,
-};
+use crate::limits::{EXCLUDE_DEPTHS, RULES_PER_TARGET, TARGET_LEVELS};
 
 /// A place where decisions are taken, by one mechanism: programs of two mechanisms that see the same
 /// event must not both ask the same rules. The numbers are map keys and are never reused.

@@ -7,18 +7,47 @@ mod tests {
     use chaos_common::{Decision, Filtered, RuleConfig, RuleMemory, decide, flags, roll};
     use proptest::prelude::*;
 
+    /// A rule's memory without anybody beside it.
     #[derive(Default)]
-    struct Memory(Cell<u64>, Cell<u64>);
+    struct Memory {
+        ordinal: Cell<u64>,
+        thread: Cell<u64>,
+        rate: Cell<u64>,
+        spent: Cell<u64>,
+        replayed: Vec<u64>,
+        forgetful: bool,
+    }
+
+    fn next(of: &Cell<u64>) -> u64 {
+        of.set(of.get() + 1);
+        of.get()
+    }
 
     impl RuleMemory for Memory {
         fn next_ordinal(&self) -> u64 {
-            self.0.set(self.0.get() + 1);
-            self.0.get()
+            next(&self.ordinal)
+        }
+
+        fn next_of_thread(&self) -> Option<u64> {
+            (!self.forgetful).then(|| next(&self.thread))
+        }
+
+        fn is_replayed(&self, ordinal: u64) -> bool {
+            self.replayed.contains(&ordinal)
+        }
+
+        fn move_rate(&self, seen: u64, next: u64) -> Result<(), u64> {
+            assert_eq!(seen, self.rate.get());
+            self.rate.set(next);
+            Ok(())
+        }
+
+        fn rate_until(&self) -> u64 {
+            self.rate.get()
         }
 
         fn spend(&self) -> u64 {
-            self.1.set(self.1.get() + 1);
-            self.1.get()
+            next(&self.spent)
         }
     }
 
@@ -31,8 +60,11 @@ mod tests {
         }
     }
 
+    /// A plan that nobody lets go of.
+    const HELD: u64 = u64::MAX;
+
     fn at(rule: &RuleConfig, now: u64) -> Decision {
-        decide(rule, now, || Filtered::In, &Memory::default())
+        decide(rule, now, HELD, || Filtered::In, &Memory::default())
     }
 
     #[test]
@@ -75,7 +107,7 @@ mod tests {
             (Filtered::In, Decision::Inject),
             (Filtered::In, Decision::Spared),
         ] {
-            assert_eq!(decide(&rule, 1500, || filtered, &memory), decision);
+            assert_eq!(decide(&rule, 1500, HELD, || filtered, &memory), decision);
         }
     }
 
@@ -87,9 +119,65 @@ mod tests {
             ..always()
         };
         let memory = Memory::default();
-        let decide = || decide(&rule, 1500, || Filtered::In, &memory);
+        let decide = || decide(&rule, 1500, HELD, || Filtered::In, &memory);
         assert_eq!(decide(), Decision::WouldInject);
         assert_eq!(decide(), Decision::OverBudget);
+    }
+
+    #[test]
+    fn a_plan_that_is_not_held_any_more_hits_nothing() {
+        let (rule, memory) = (always(), Memory::default());
+        for (now, decision) in [(1500, Decision::Inject), (1501, Decision::Expired)] {
+            assert_eq!(decide(&rule, now, 1501, || Filtered::In, &memory), decision);
+        }
+        assert_eq!(
+            memory.ordinal.get(),
+            1,
+            "what comes too late has no ordinal"
+        );
+    }
+
+    #[test]
+    fn a_thread_counts_for_itself_and_is_spared_when_it_cannot() {
+        let rule = RuleConfig {
+            flags: flags::SCOPE_THREAD,
+            when_first: 2,
+            when_last: 2,
+            ..always()
+        };
+        let memory = Memory::default();
+        memory.ordinal.set(100);
+        let decide = |memory| decide(&rule, 1500, HELD, || Filtered::In, memory);
+        assert_eq!(decide(&memory), Decision::Spared);
+        assert_eq!(
+            decide(&memory),
+            Decision::Inject,
+            "its second, the rule's 102nd"
+        );
+        assert_eq!(decide(&memory), Decision::Spared);
+        let forgetful = Memory {
+            forgetful: true,
+            ..Memory::default()
+        };
+        assert_eq!(decide(&forgetful), Decision::Error);
+    }
+
+    #[test]
+    fn a_replay_hits_its_list_whatever_the_rule_says() {
+        let rule = RuleConfig {
+            flags: flags::REPLAY,
+            threshold: 0,
+            when_first: 50,
+            ..always()
+        };
+        let memory = Memory {
+            replayed: vec![2, 3, 7],
+            ..Memory::default()
+        };
+        let hits: Vec<u64> = (1..=10)
+            .filter(|_| decide(&rule, 1500, HELD, || Filtered::In, &memory) == Decision::Inject)
+            .collect();
+        assert_eq!(hits, [2, 3, 7]);
     }
 
     #[test]
@@ -151,7 +239,7 @@ mod tests {
             }
             let memory = Memory::default();
             for ordinal in 1..=100 {
-                let hit = decide(&rule, 1500, || Filtered::In, &memory) == Decision::Inject;
+                let hit = decide(&rule, 1500, HELD, || Filtered::In, &memory) == Decision::Inject;
                 prop_assert_eq!(hit, named.contains(&ordinal), "{}", ordinal);
             }
         }
@@ -160,13 +248,43 @@ mod tests {
         fn nothing_is_injected_outside_of_a_rules_life(
             seed in any::<u64>(), threshold in 0..=1_u64 << 32, now in any::<u64>(),
             start in any::<u64>(), deadline in any::<u64>(), active in any::<u64>(), every in any::<u64>(),
+            held in any::<u64>(),
         ) {
             let rule = RuleConfig {
                 seed, threshold, start_ns: start, deadline_ns: deadline, pulse_active_ns: active,
                 pulse_every_ns: every, ..always()
             };
-            if now < start || now >= deadline {
-                prop_assert!(at(&rule, now) != Decision::Inject);
+            let decision = decide(&rule, now, held, || Filtered::In, &Memory::default());
+            if now < start || now >= deadline || now >= held {
+                prop_assert!(decision != Decision::Inject);
+            }
+        }
+
+        #[test]
+        fn a_rate_is_a_token_bucket(
+            per_second in 1..200_u64, steps in prop::collection::vec(0..50_000_000_u64, 1..300),
+        ) {
+            let interval = 1_000_000_000 / per_second;
+            let rule = RuleConfig {
+                start_ns: 0,
+                deadline_ns: u64::MAX,
+                rate_interval_ns: interval,
+                rate_tolerance_ns: interval * (per_second - 1),
+                ..always()
+            };
+            let memory = Memory::default();
+            // The model fills a bucket, in units of a nanosecond's worth of an interval.
+            let full = interval * per_second;
+            let (mut tokens, mut now) = (full, 1_u64 << 40);
+            for step in steps {
+                now += step;
+                tokens = (tokens + step).min(full);
+                let allowed = tokens >= interval;
+                if allowed {
+                    tokens -= interval;
+                }
+                let hit = decide(&rule, now, HELD, || Filtered::In, &memory) == Decision::Inject;
+                prop_assert_eq!(hit, allowed);
             }
         }
 
@@ -175,7 +293,7 @@ mod tests {
             let rule = RuleConfig { times, seed, threshold, ..always() };
             let memory = Memory::default();
             let hits = (0..200)
-                .filter(|_| decide(&rule, 1500, || Filtered::In, &memory) == Decision::Inject)
+                .filter(|_| decide(&rule, 1500, HELD, || Filtered::In, &memory) == Decision::Inject)
                 .count() as u64;
             prop_assert!(hits <= times);
             let due = (1..=200).filter(|ordinal| roll(seed, 0, *ordinal) < threshold).count() as u64;

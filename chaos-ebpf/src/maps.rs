@@ -13,7 +13,9 @@ use aya_ebpf::{
 use chaos_common::{
     Counters, ExcludeKey, Gate, Narrowing, PathFilter, ReplayKey, RuleConfig, RuleList, RuleState,
     TargetKey, ThreadKey,
-    limits::{EVENT_RING_BYTES, HOOKS, PLANS, RECORD_ORDINALS, RECORDS, REPLAY_ORDINALS, RULES, THREADS},
+    limits::{
+        EVENT_RING_BYTES, HOOKS, PLANS, RECORD_ORDINALS, RECORDS, REPLAY_ORDINALS, RULES, THREADS,
+    },
 };
 
 /// One word per plan: the boot time in nanoseconds until which it is held, 0 while it is not armed.

@@ -63,7 +63,9 @@ impl<const TASK: bool> RuleMemory for Memory<TASK> {
         };
         let Some(ordinal) = THREADS_ORDINAL.get_ptr_mut(key) else {
             // Only this thread adds this key, so nobody can have been faster.
-            THREADS_ORDINAL.insert(key, 1, u64::from(BPF_NOEXIST)).ok()?;
+            THREADS_ORDINAL
+                .insert(key, 1, u64::from(BPF_NOEXIST))
+                .ok()?;
             return Some(1);
         };
         // SAFETY: a map's value.
@@ -83,9 +85,8 @@ impl<const TASK: bool> RuleMemory for Memory<TASK> {
     #[inline(always)]
     fn move_rate(&self, seen: u64, next: u64) -> Result<(), u64> {
         // SAFETY: a map's value.
-        let found = unsafe {
-            atomics::compare_exchange(&raw mut (*self.state).rate_until_ns, seen, next)
-        };
+        let found =
+            unsafe { atomics::compare_exchange(&raw mut (*self.state).rate_until_ns, seen, next) };
         if found == seen { Ok(()) } else { Err(found) }
     }
 

@@ -3,7 +3,12 @@
 //! `bpf_d_path` is allowed on some hooks of some kernels only and can't name a file that does not
 //! exist yet, so this walks the dentries itself, from the file up to the task's root, across mounts.
 
-use aya_ebpf::helpers::{bpf_get_current_task, generated::bpf_probe_read_kernel as probe_read};
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::{
+    bpf_get_current_task,
+    generated::{bpf_loop, bpf_probe_read_kernel as probe_read},
+};
 use chaos_common::{
     PathFilter,
     limits::{PATH_BYTES, PATH_CHUNK_BYTES, PATH_COMPONENTS, PATH_FILTER_BYTES},
@@ -30,48 +35,86 @@ pub unsafe fn resolve(scratch: &Scratch, mnt: u64, dentry: u64) -> bool {
     unsafe { walk(scratch, mnt, dentry) }.is_some()
 }
 
+/// Where a walk is, and where it ends.
+struct Walk<'a> {
+    scratch: &'a Scratch,
+    mnt: u64,
+    dentry: u64,
+    root_mnt: u64,
+    root_dentry: u64,
+    /// 1 once the path is complete.
+    complete: u64,
+}
+
+/// The kernel does the loop: its verifier then follows one step instead of [`PATH_COMPONENTS`].
 #[inline(always)]
 unsafe fn walk(scratch: &Scratch, mnt: u64, dentry: u64) -> Option<()> {
-    // SAFETY: every read in this function goes through a helper that checks the address.
+    // SAFETY: every read goes through a helper that checks the address, and the callback casts the
+    // pointer back to what it was.
     unsafe {
-        let task = bpf_get_current_task();
-        let fs: u64 = read(task, &OFF_TASK_FS)?;
+        let fs: u64 = read(bpf_get_current_task(), &OFF_TASK_FS)?;
         let root = fs + u64::from(OFF_FS_ROOT.load());
-        let root_mnt: u64 = read(root, &OFF_PATH_MNT)?;
-        let root_dentry: u64 = read(root, &OFF_PATH_DENTRY)?;
+        let mut walk = Walk {
+            scratch,
+            mnt,
+            dentry,
+            root_mnt: read(root, &OFF_PATH_MNT)?,
+            root_dentry: read(root, &OFF_PATH_DENTRY)?,
+            complete: 0,
+        };
+        bpf_loop(
+            PATH_COMPONENTS as u32,
+            step_up as *mut c_void,
+            (&raw mut walk).cast(),
+            0,
+        );
+        (walk.complete != 0).then_some(())
+    }
+}
 
-        let mut mnt = mnt;
-        let mut dentry = dentry;
-        let mut steps = 0;
-        while steps < PATH_COMPONENTS {
-            steps += 1;
-            if dentry == root_dentry && mnt == root_mnt {
-                finish(scratch);
+/// One step towards the root; 1 ends the walk.
+unsafe extern "C" fn step_up(_index: u64, walk: *mut c_void) -> i64 {
+    // SAFETY: the caller passes a walk, and waits for the end of the loop.
+    let walk = unsafe { &mut *walk.cast::<Walk<'_>>() };
+    // SAFETY: every read goes through a helper that checks the address.
+    match unsafe { up(walk) } {
+        Some(()) if walk.complete == 0 => 0,
+        _ => 1,
+    }
+}
+
+#[inline(always)]
+unsafe fn up(walk: &mut Walk<'_>) -> Option<()> {
+    // SAFETY: as above.
+    unsafe {
+        if walk.dentry == walk.root_dentry && walk.mnt == walk.root_mnt {
+            finish(walk.scratch);
+            walk.complete = 1;
+            return Some(());
+        }
+        let mount_root: u64 = read(walk.mnt, &OFF_VFSMOUNT_ROOT)?;
+        if walk.dentry == mount_root {
+            let mount = walk.mnt - u64::from(OFF_MOUNT_MNT.load());
+            let parent: u64 = read(mount, &OFF_MOUNT_PARENT)?;
+            if parent == mount {
+                // The root of the mount tree: the task's root lies elsewhere (a detached mount, a
+                // file that was passed in from outside). Said as d_path says it, from here.
+                finish(walk.scratch);
+                walk.complete = 1;
                 return Some(());
             }
-            let mount_root: u64 = read(mnt, &OFF_VFSMOUNT_ROOT)?;
-            if dentry == mount_root {
-                let mount = mnt - u64::from(OFF_MOUNT_MNT.load());
-                let parent: u64 = read(mount, &OFF_MOUNT_PARENT)?;
-                if parent == mount {
-                    // The root of the mount tree: the task's root lies elsewhere (a detached mount,
-                    // a file that was passed in from outside). Said as d_path says it, from here.
-                    finish(scratch);
-                    return Some(());
-                }
-                dentry = read(mount, &OFF_MOUNT_MOUNTPOINT)?;
-                mnt = parent + u64::from(OFF_MOUNT_MNT.load());
-                continue;
-            }
-            let parent: u64 = read(dentry, &OFF_DENTRY_PARENT)?;
-            if parent == dentry {
-                // No mount leads here: a pipe, a socket, a memory file.
-                return None;
-            }
-            prepend(scratch, dentry)?;
-            dentry = parent;
+            walk.dentry = read(mount, &OFF_MOUNT_MOUNTPOINT)?;
+            walk.mnt = parent + u64::from(OFF_MOUNT_MNT.load());
+            return Some(());
         }
-        None
+        let parent: u64 = read(walk.dentry, &OFF_DENTRY_PARENT)?;
+        if parent == walk.dentry {
+            // No mount leads here: a pipe, a socket, a memory file.
+            return None;
+        }
+        prepend(walk.scratch, walk.dentry)?;
+        walk.dentry = parent;
+        Some(())
     }
 }
 

@@ -11,9 +11,7 @@ use chaos_common::{
 
 use crate::{
     evidence,
-    maps::{
-        GATES, PLANS_HELD, RULES_CONFIG, RULES_EXCLUDE, RULES_NARROW, RULES_STATE, TARGETS,
-    },
+    maps::{GATES, PLANS_HELD, RULES_CONFIG, RULES_EXCLUDE, RULES_NARROW, RULES_STATE, TARGETS},
     memory::Memory,
     scratch::Scratch,
     subject::{Subject, Task, Who, current_process, now},

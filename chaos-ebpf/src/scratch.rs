@@ -127,7 +127,9 @@ impl Scratch {
             if (&raw const (*held).event).read_volatile() == event {
                 return (&raw const (*held).word).read_volatile();
             }
-            let word = PLANS_HELD.get(plan).map_or(0, |word| core::ptr::read_volatile(word));
+            let word = PLANS_HELD
+                .get(plan)
+                .map_or(0, |word| core::ptr::read_volatile(word));
             (&raw mut (*held).event).write_volatile(event);
             (&raw mut (*held).word).write_volatile(word);
             word

@@ -15,11 +15,13 @@ mod tests {
 
     use aya::{
         Ebpf,
-        maps::{Array, HashMap, MapData, PerCpuHashMap, PerCpuValues},
+        maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf},
         programs::SchedClassifier,
     };
     use chaos_common::{
-        Counters, Decision, Filtered, RuleConfig, RuleList, RuleMemory, RuleState, decide,
+        Counters, Decision, Event, Filtered, ReplayKey, RuleConfig, RuleList, RuleMemory,
+        RuleState, decide, flags,
+        limits::{RECORD_ORDINALS, SAMPLES_PER_SECOND},
     };
     use proptest::prelude::*;
 
@@ -29,8 +31,11 @@ mod tests {
         ebpf: Ebpf,
         config: HashMap<MapData, u32, RuleConfig>,
         state: HashMap<MapData, u32, RuleState>,
-        count: PerCpuHashMap<MapData, u32, Counters>,
-        armed: Array<MapData, u64>,
+        count: PerCpuArray<MapData, Counters>,
+        held: Array<MapData, u64>,
+        replay: HashMap<MapData, ReplayKey, u32>,
+        record: Array<MapData, u64>,
+        events: RingBuf<MapData>,
     }
 
     /// `None` where this machine can't; a failure where it must.
@@ -59,7 +64,10 @@ mod tests {
             config: ebpf.take_map("RULES_CONFIG").unwrap().try_into().unwrap(),
             state: ebpf.take_map("RULES_STATE").unwrap().try_into().unwrap(),
             count: ebpf.take_map("RULES_COUNT").unwrap().try_into().unwrap(),
-            armed: ebpf.take_map("PLANS_ARMED").unwrap().try_into().unwrap(),
+            held: ebpf.take_map("PLANS_HELD").unwrap().try_into().unwrap(),
+            replay: ebpf.take_map("RULES_REPLAY").unwrap().try_into().unwrap(),
+            record: ebpf.take_map("RECORD").unwrap().try_into().unwrap(),
+            events: ebpf.take_map("EVENTS").unwrap().try_into().unwrap(),
             ebpf,
         })
     }
@@ -69,9 +77,9 @@ mod tests {
             let cpus = aya::util::nr_cpus().unwrap();
             let zero = PerCpuValues::try_from(vec![Counters::default(); cpus]).unwrap();
             self.state.insert(RULE, RuleState::default(), 0).unwrap();
-            self.count.insert(RULE, zero, 0).unwrap();
+            self.count.set(0, zero, 0).unwrap();
             self.config.insert(RULE, rule, 0).unwrap();
-            self.armed.set(rule.plan, 1, 0).unwrap();
+            self.held.set(rule.plan, u64::MAX, 0).unwrap();
         }
 
         fn run(&mut self) -> bool {
@@ -90,10 +98,10 @@ mod tests {
         }
 
         fn counters(&self) -> Counters {
-            self.count
-                .get(&RULE, 0)
-                .unwrap()
-                .iter()
+            let shared = self.state.get(&RULE, 0).unwrap().shared;
+            let own = self.count.get(&0, 0).unwrap();
+            own.iter()
+                .chain([&shared])
                 .fold(Counters::default(), |sum, cpu| Counters {
                     considered: sum.considered + cpu.considered,
                     matched: sum.matched + cpu.matched,
@@ -121,10 +129,29 @@ mod tests {
         spent: Cell<u64>,
     }
 
+    // What the classifier's rules of this test have no use for.
+    const UNUSED: &str = "neither threads nor replays nor rates are compared here";
+
     impl RuleMemory for Memory {
         fn next_ordinal(&self) -> u64 {
             self.ordinal.set(self.ordinal.get() + 1);
             self.ordinal.get()
+        }
+
+        fn next_of_thread(&self) -> Option<u64> {
+            panic!("{UNUSED}")
+        }
+
+        fn is_replayed(&self, _ordinal: u64) -> bool {
+            panic!("{UNUSED}")
+        }
+
+        fn move_rate(&self, _seen: u64, _next: u64) -> Result<(), u64> {
+            panic!("{UNUSED}")
+        }
+
+        fn rate_until(&self) -> u64 {
+            panic!("{UNUSED}")
         }
 
         fn spend(&self) -> u64 {
@@ -138,7 +165,7 @@ mod tests {
         let Some(mut kernel) = kernel() else { return };
         kernel.set(always());
         assert!(kernel.run());
-        kernel.armed.set(3, 0, 0).unwrap();
+        kernel.held.set(3, 0, 0).unwrap();
         assert_eq!(kernel.repeat(1000), 0);
         assert_eq!(
             kernel.counters().considered,
@@ -197,13 +224,150 @@ mod tests {
                     kernel.set(rule);
                     let memory = Memory::default();
                     for event in 0..60 {
-                        let here = decide(&rule, 1, || Filtered::In, &memory) == Decision::Inject;
+                        let here =
+                            decide(&rule, 1, 2, || Filtered::In, &memory) == Decision::Inject;
                         prop_assert_eq!(kernel.run(), here, "event {}", event);
                     }
                     Ok(())
                 },
             )
             .unwrap();
+    }
+
+    #[test]
+    fn counters_are_the_same_with_a_place_of_their_own_and_without() {
+        let Some(mut kernel) = kernel() else { return };
+        for counters in [0, chaos_common::NO_SLOT] {
+            kernel.set(RuleConfig {
+                counters,
+                times: 3,
+                ..always()
+            });
+            kernel.repeat(10);
+            let counted = kernel.counters();
+            assert_eq!((counted.matched, counted.injected), (10, 3), "{counters}");
+            let shared = kernel.state.get(&RULE, 0).unwrap().shared;
+            assert_eq!(shared == Counters::default(), counters == 0);
+        }
+    }
+
+    #[test]
+    fn a_rate_lets_a_burst_through_and_then_stops() {
+        let Some(mut kernel) = kernel() else { return };
+        // Ten in an hour: within this test no more than the burst.
+        let interval = 3_600_000_000_000 / 10;
+        kernel.set(RuleConfig {
+            rate_interval_ns: interval,
+            rate_tolerance_ns: 9 * interval,
+            ..always()
+        });
+        let program = kernel.program();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(move || test_run(program, 1000));
+            }
+        });
+        let counters = kernel.counters();
+        assert_eq!(counters.injected, 10, "{counters:?}");
+        assert_eq!(counters.over_budget, 8000 - 10, "{counters:?}");
+    }
+
+    #[test]
+    fn injections_are_recorded_and_a_replay_hits_the_same() {
+        let Some(mut kernel) = kernel() else { return };
+        let rule = RuleConfig {
+            threshold: 1 << 29,
+            record: 0,
+            ..always()
+        };
+        kernel.set(rule);
+        let first: Vec<bool> = (0..200).map(|_| kernel.run()).collect();
+        let recorded = kernel.state.get(&RULE, 0).unwrap().recorded;
+        let ordinals: Vec<u64> = (0..u32::try_from(recorded).unwrap())
+            .map(|index| kernel.record.get(&index, 0).unwrap())
+            .collect();
+        let hit: Vec<u64> = (1..)
+            .zip(&first)
+            .filter(|(_, hit)| **hit)
+            .map(|(n, _)| n)
+            .collect();
+        assert_eq!(ordinals, hit);
+        assert!(!hit.is_empty());
+        for ordinal in &ordinals {
+            let key = ReplayKey {
+                ordinal: *ordinal,
+                rule: RULE,
+                padding: 0,
+            };
+            kernel.replay.insert(key, 1, 0).unwrap();
+        }
+        // Another seed would decide otherwise, but the list decides.
+        kernel.set(RuleConfig {
+            seed: 99,
+            flags: flags::REPLAY,
+            ..rule
+        });
+        let again: Vec<bool> = (0..200).map(|_| kernel.run()).collect();
+        assert_eq!(again, first);
+    }
+
+    #[test]
+    fn a_record_is_as_long_as_it_is_said_to_be() {
+        let Some(mut kernel) = kernel() else { return };
+        kernel.set(RuleConfig {
+            record: 1,
+            ..always()
+        });
+        kernel.repeat(RECORD_ORDINALS + 10);
+        let recorded = kernel.state.get(&RULE, 0).unwrap().recorded;
+        assert_eq!(recorded, u64::from(RECORD_ORDINALS) + 10);
+        let at = |index: u32| kernel.record.get(&index, 0).unwrap();
+        assert_eq!(
+            at(RECORD_ORDINALS - 1),
+            0,
+            "the block before is not touched"
+        );
+        assert_eq!(at(RECORD_ORDINALS), 1);
+        assert_eq!(at(2 * RECORD_ORDINALS - 1), u64::from(RECORD_ORDINALS));
+        assert_eq!(
+            at(2 * RECORD_ORDINALS),
+            0,
+            "the block behind is not touched"
+        );
+    }
+
+    #[test]
+    fn events_are_sampled_and_say_what_happened() {
+        let Some(mut kernel) = kernel() else { return };
+        kernel.set(RuleConfig {
+            effect: 5,
+            ..always()
+        });
+        kernel.repeat(10_000);
+        let mut events = Vec::new();
+        while let Some(item) = kernel.events.next() {
+            assert_eq!(item.len(), size_of::<Event>());
+            // SAFETY: long enough, and every pattern of bits is an Event.
+            events.push(unsafe { item.as_ptr().cast::<Event>().read_unaligned() });
+        }
+        let sampled = events.len() as u64;
+        assert!(
+            (SAMPLES_PER_SECOND..2 * SAMPLES_PER_SECOND).contains(&sampled),
+            "{sampled}"
+        );
+        for (ordinal, event) in (1..=SAMPLES_PER_SECOND).zip(&events) {
+            assert_eq!(
+                (
+                    event.version,
+                    event.len,
+                    event.rule,
+                    event.ordinal,
+                    event.effect
+                ),
+                (Event::VERSION, Event::LEN, RULE, ordinal, 5)
+            );
+        }
+        assert!(events.is_sorted_by_key(|event| event.time_ns));
     }
 
     #[test]

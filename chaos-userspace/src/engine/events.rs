@@ -98,7 +98,11 @@ mod tests {
         let mut more = bytes(&longer);
         assert_eq!(decode(&more), None, "it says that it is longer than it is");
         more.extend([0; 8]);
-        assert_eq!(decode(&more), Some(longer), "a later version has more fields");
+        assert_eq!(
+            decode(&more),
+            Some(longer),
+            "a later version has more fields"
+        );
         let older = Event {
             version: 0,
             ..event

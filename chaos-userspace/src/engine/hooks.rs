@@ -67,11 +67,7 @@ impl Hooks {
     ///
     /// # Errors
     /// Everything that is missing here for this mechanism.
-    pub fn load(
-        plane: &Plane,
-        object: Object,
-        mechanism: Mechanism,
-    ) -> Result<Self, EngineError> {
+    pub fn load(plane: &Plane, object: Object, mechanism: Mechanism) -> Result<Self, EngineError> {
         let mut code = Code::prepare(object, mechanism, &plane.maps)?;
         let attach_all = |programs: &[Global]| {
             programs

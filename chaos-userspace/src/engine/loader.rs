@@ -76,7 +76,10 @@ impl Code {
             aya_obj::Object::parse(object.bytes()?).map_err(|error| refused(chain(&error)))?;
         if object.reads_kernel() {
             let offsets = &Kernel::get()?.offsets;
-            let bytes: Vec<[u8; 4]> = offsets.iter().map(|(_, value)| value.to_ne_bytes()).collect();
+            let bytes: Vec<[u8; 4]> = offsets
+                .iter()
+                .map(|(_, value)| value.to_ne_bytes())
+                .collect();
             let globals = offsets
                 .iter()
                 .zip(&bytes)
@@ -184,13 +187,12 @@ impl Code {
     /// Loads a program and attaches it to the function that it is for.
     pub(super) fn attach(&self, name: &'static str, place: Place) -> Result<Link, EngineError> {
         let program = self.load(name, place)?;
-        let link = sys::attach_to_function(program.0.as_fd()).map_err(|error| {
-            EngineError::Refused {
+        let link =
+            sys::attach_to_function(program.0.as_fd()).map_err(|error| EngineError::Refused {
                 mechanism: self.mechanism,
                 program: name,
                 reason: format!("attach: {error}"),
-            }
-        })?;
+            })?;
         Ok(Link { _fd: link })
     }
 }
@@ -222,7 +224,8 @@ fn make(object: Object, name: &str, definition: &aya_obj::Map) -> Result<MapData
 
 /// How many instructions the verifier has followed, which it bounds; Linux 5.16 tells.
 fn verified(program: BorrowedFd<'_>) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd())).ok()?;
+    let text =
+        std::fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd())).ok()?;
     let line = text
         .lines()
         .find_map(|line| line.strip_prefix("verified_insns:"))?;

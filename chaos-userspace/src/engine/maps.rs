@@ -187,7 +187,9 @@ impl Maps {
             .filter_map(|(_, fd)| {
                 let path = format!("/proc/self/fdinfo/{}", fd.as_raw_fd());
                 let text = std::fs::read_to_string(path).ok()?;
-                let line = text.lines().find_map(|line| line.strip_prefix("memlock:"))?;
+                let line = text
+                    .lines()
+                    .find_map(|line| line.strip_prefix("memlock:"))?;
                 line.trim().parse::<u64>().ok()
             })
             .sum()

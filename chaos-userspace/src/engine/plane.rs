@@ -6,7 +6,9 @@ use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues};
 use chaos_common::{
     Counters as KernelCounters, Event, ExcludeKey, Gate, Hook, NO_DEPTH, NO_SLOT, Narrowing,
     PathFilter, ReplayKey, RuleConfig, RuleList, RuleState, TargetKey, ThreadKey, flags,
-    limits::{EXCLUDE_DEPTHS, RECORD_ORDINALS, RECORDS, RULES_MAX, RULES_PER_TARGET, TARGET_LEVELS},
+    limits::{
+        EXCLUDE_DEPTHS, RECORD_ORDINALS, RECORDS, RULES_MAX, RULES_PER_TARGET, TARGET_LEVELS,
+    },
 };
 
 use super::{
@@ -418,7 +420,9 @@ impl Plane {
         }
         let placed = || {
             let lists = self.lists.iter().filter(|((_, of), _)| *of == hook);
-            lists.flat_map(|(_, rules)| rules).filter_map(|rule| self.rules.get(rule))
+            lists
+                .flat_map(|(_, rules)| rules)
+                .filter_map(|rule| self.rules.get(rule))
         };
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         gate.paths = number(placed().filter(|rule| rule.path.is_some()).count());

@@ -41,6 +41,9 @@ mod tests {
         );
         pool.give_back(2);
         pool.give_back(0);
-        assert_eq!([pool.take(), pool.take(), pool.take()], [Some(0), Some(2), None]);
+        assert_eq!(
+            [pool.take(), pool.take(), pool.take()],
+            [Some(0), Some(2), None]
+        );
     }
 }

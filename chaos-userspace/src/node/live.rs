@@ -319,7 +319,10 @@ fn timing(now_ns: u64, fault: &Fault, experiment: &Experiment) -> Option<Timing>
 
 fn lapsed(plane: &Plane, slot: u32) -> Option<String> {
     plane.lapsed(slot).then(|| {
-        format!("kchaos did not run for longer than its lease of {} s", LEASE.as_secs())
+        format!(
+            "kchaos did not run for longer than its lease of {} s",
+            LEASE.as_secs()
+        )
     })
 }
 

@@ -55,18 +55,14 @@ pub fn look(object: Object, mechanism: Mechanism) -> Result<(), Missing> {
 ///
 /// # Errors
 /// Why it can't be had.
-pub fn probe(
-    plane: &mut Plane,
-    object: Object,
-    mechanism: Mechanism,
-) -> Result<Hooks, Missing> {
+pub fn probe(plane: &mut Plane, object: Object, mechanism: Mechanism) -> Result<Hooks, Missing> {
     let refuse = |reason: String| Missing {
         reason,
         capabilities: Vec::new(),
     };
     let tree = CgroupTree::find().map_err(|error| refuse(error.to_string()))?;
-    let mut hooks =
-        Hooks::load(plane, object, mechanism).map_err(|error| refuse(explain(mechanism, &error)))?;
+    let mut hooks = Hooks::load(plane, object, mechanism)
+        .map_err(|error| refuse(explain(mechanism, &error)))?;
     self_test::run(plane, &mut hooks, object, mechanism, &tree).map_err(refuse)?;
     Ok(hooks)
 }

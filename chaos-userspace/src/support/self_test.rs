@@ -56,7 +56,12 @@ pub(super) fn run(
         level: cgroup.level(),
     };
     let result = hooks
-        .add(plane, RULE, &[(place, Some(cgroup.as_fd()))], rule(hooks, object))
+        .add(
+            plane,
+            RULE,
+            &[(place, Some(cgroup.as_fd()))],
+            rule(hooks, object),
+        )
         .map_err(|error| error.to_string())
         .and_then(|()| match object {
             Object::FileError => file_error(plane, mechanism, &scratch),
@@ -92,11 +97,7 @@ fn arm(plane: &Plane) -> Result<(), String> {
     plane.arm(PLAN, LEASE).map_err(|error| error.to_string())
 }
 
-fn file_error(
-    plane: &Plane,
-    mechanism: Mechanism,
-    scratch: &ScratchCgroup,
-) -> Result<(), String> {
+fn file_error(plane: &Plane, mechanism: Mechanism, scratch: &ScratchCgroup) -> Result<(), String> {
     arm(plane)?;
     let neighbour = std::fs::File::open("/dev/null");
     let report = in_child(scratch, || match (open(WANTED), open(UNWANTED)) {
