@@ -64,6 +64,16 @@ impl Mounted {
         }
     }
 
+    /// Shows a directory of the machine at the same place in here, with links to some of its own
+    /// directories beside it, as merged-usr systems have them. Goes with this file system.
+    pub fn bind(&self, directory: &str, links: &[&str]) {
+        let name = directory.trim_start_matches('/');
+        mount(&["--bind", directory], &self.folder.join(name));
+        for link in links {
+            std::os::unix::fs::symlink(format!("{name}/{link}"), self.folder.join(link)).unwrap();
+        }
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.folder

@@ -222,14 +222,12 @@ mod tests {
             return;
         }
         let root = Mounted::tmpfs();
-        for folder in ["etc", "bin"] {
-            fs::create_dir(root.path().join(folder)).unwrap();
-        }
+        root.bind("/usr", &["bin", "lib", "lib64"]);
+        fs::create_dir(root.path().join("etc")).unwrap();
         fs::write(root.path().join("etc/secret"), "inside\n").unwrap();
-        fs::copy("/bin/busybox", root.path().join("bin/busybox")).unwrap();
         let root = root.path().display();
         let fault = "file.error:open=EIO,path=/etc/secret";
-        let script = format!("chroot {root} /bin/busybox cat /etc/secret; cat {root}/etc/secret");
+        let script = format!("chroot {root} cat /etc/secret; cat {root}/etc/secret");
         let (said, account) = run_script(&[fault], &script);
         assert_eq!(said.out, "inside\n", "{said:?}");
         assert_eq!(counter(&account, 0, "injected"), 1, "{account}");
