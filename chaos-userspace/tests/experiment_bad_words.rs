@@ -151,12 +151,56 @@ duration: '5' has no unit; say which, such as 5s or 5m
     }
 
     #[test]
+    fn rates_and_tasks() {
+        let after = "file.error:open=EIO,";
+        for (word, message) in [
+            (
+                "maxRate=10",
+                "maxRate: '10' is not a rate; say how many in how long, such as 10/s or 3/1m",
+            ),
+            (
+                "maxRate=0/s",
+                "maxRate: '0/s' lets nothing through; say at least 1, as in 1/s",
+            ),
+            (
+                "scope=process",
+                "scope: 'process' is not a scope; say rule or thread",
+            ),
+            (
+                "uid=root",
+                "uid: 'root' is not a whole number; say a number from 0 to 18446744073709551615",
+            ),
+            (
+                "uid=4294967295",
+                "uid: '4294967295' is not the id of a user; say a number from 0 to 4294967294",
+            ),
+            (
+                "comm=a-name-of-16-byt",
+                "comm: 'a-name-of-16-byt' is longer than the 15 bytes that Linux keeps; say the first 15 of them, as /proc/PID/comm has it",
+            ),
+            (
+                "thread=",
+                "thread: is empty; say a name as /proc/PID/comm has it",
+            ),
+        ] {
+            let said = refused(&format!("{after}{word}"));
+            assert_eq!(said.lines().last(), Some(message), "{said}");
+        }
+        for key in ["scope=thread", "comm=x", "uid=1", "thread=x"] {
+            let said = refused(&format!("net.loss=10%,direction=ingress,{key}"));
+            assert!(
+                said.contains("net.loss has none: packets belong to no task"),
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
     fn keys() {
         let place = format!("{:20}", "");
-        let has =
-            "path, includeExec, when, times, seed, shadow, mechanism, after, duration and pulse";
+        let has = "path, includeExec, when, scope, times, maxRate, comm, uid, thread, seed, shadow, mechanism, after, duration and pulse";
         for (keys, message) in [
-            ("scope=thread", format!("^^^^^\nscope: this key is not in this version; file.error has {has}")),
+            ("glob=/a/*", format!("^^^^\nglob: this key is not in this version; file.error has {has}")),
             ("colour=red", format!("^^^^^^\ncolour: file.error has no such key; it has {has}")),
             ("errno=EIO", "^^^^^\nerrno: is not a key; write it in front, as in file.error:open=EIO".to_owned()),
             ("probability=5%", "^^^^^^^^^^^\nprobability: is not a key; write it in front, as in @PROBABILITY".to_owned()),
@@ -173,7 +217,7 @@ duration: '5' has no unit; say which, such as 5s or 5m
         assert_eq!(
             refused("net.loss=5%,direction=ingress,path=/a"),
             format!(
-                "{:30}^^^^\npath: net.loss has no such key; it has direction, when, times, seed, \
+                "{:30}^^^^\npath: net.loss has no such key; it has direction, when, scope, times, maxRate, comm, uid, thread, seed, \
                  shadow, mechanism, after, duration and pulse",
                 ""
             )

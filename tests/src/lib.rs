@@ -13,6 +13,7 @@
     reason = "a test that can't be set up fails"
 )]
 
+pub mod agent;
 pub mod bpf;
 pub mod cgroup;
 pub mod mounts;

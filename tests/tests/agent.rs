@@ -2,68 +2,12 @@
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        fs,
-        path::Path,
-        process::{Child, Command, Stdio},
-        time::Duration,
-    };
+    use std::{fs, path::Path, process::Stdio};
 
     use kchaos_tests::{
-        Said, bpf::Loaded, cgroup::Cgroup, cgroup::of_kchaos, eventually, has_file_error,
+        agent::Agent, bpf::Loaded, cgroup::Cgroup, cgroup::of_kchaos, has_file_error,
     };
     use serde_json::Value;
-
-    const PATIENCE: Duration = Duration::from_mins(1);
-
-    struct Agent {
-        child: Child,
-        folder: tempfile::TempDir,
-    }
-
-    impl Agent {
-        fn start() -> Self {
-            let folder = tempfile::tempdir().unwrap();
-            let child = Command::new("kchaos-agent")
-                .arg("--socket")
-                .arg(folder.path().join("socket"))
-                .stdin(Stdio::null())
-                .spawn()
-                .unwrap();
-            let agent = Self { child, folder };
-            eventually("the agent listens", PATIENCE, || agent.socket().exists());
-            agent
-        }
-
-        fn socket(&self) -> std::path::PathBuf {
-            self.folder.path().join("socket")
-        }
-
-        fn ask(&self, arguments: &[&str]) -> Said {
-            Command::new("kchaos")
-                .args(arguments)
-                .env(
-                    "KCHAOS_SOCKET",
-                    format!("unix://{}", self.socket().display()),
-                )
-                .output()
-                .unwrap()
-                .into()
-        }
-
-        fn file(&self, text: &str) -> String {
-            let path = self.folder.path().join("experiment.yaml");
-            fs::write(&path, text).unwrap();
-            path.display().to_string()
-        }
-    }
-
-    impl Drop for Agent {
-        fn drop(&mut self) {
-            self.child.kill().ok();
-            self.child.wait().ok();
-        }
-    }
 
     fn experiment(cgroup: &str, duration: &str) -> String {
         format!(
@@ -130,8 +74,7 @@ spec:
         let file = agent.file(&experiment(&target.path(), "1s"));
         let waited = agent.ask(&["apply", "--wait", &file]);
         assert_eq!(waited.status, 4, "nothing was hit: {waited:?}");
-        // SAFETY: takes two integers.
-        unsafe { libc::kill(agent.child.id().cast_signed(), libc::SIGTERM) };
+        agent.signal(libc::SIGTERM);
         assert!(agent.child.wait().unwrap().success());
         assert_eq!(before.left_since(), Loaded::default());
         assert!(!agent.socket().exists() && of_kchaos().is_empty());

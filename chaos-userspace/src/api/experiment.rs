@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::proto;
 use crate::experiment::{
-    Common, Complete, Direction, Errno, Experiment, Fault, FaultKind, FileError, FileOp, Mechanism,
-    NetLoss, PathFilter, Pulse, Share, Target, Violation, Violations, When, number_default_ids,
+    Comm, Common, Complete, Direction, Errno, Experiment, Fault, FaultKind, FileError, FileOp,
+    Mechanism, NetLoss, PathFilter, Pulse, Rate, Scope, Share, Target, Violation, Violations, When,
+    number_default_ids,
 };
 
 impl TryFrom<proto::Experiment> for Experiment {
@@ -187,6 +188,16 @@ impl Reader {
         })
     }
 
+    /// Empty is no filter.
+    fn comm(&mut self, field: &str, name: &str) -> Option<Comm> {
+        if name.is_empty() {
+            return None;
+        }
+        name.parse()
+            .map_err(|bad| self.found.push(Violation::of(field, bad)))
+            .ok()
+    }
+
     /// `inside` is the path of the fault's kind, which is where a file has most of these keys.
     fn common(&mut self, field: &str, inside: &str, wire: &proto::Common) -> Common {
         let mechanism = proto::Mechanism::try_from(wire.mechanism).unwrap_or_else(|_unknown| {
@@ -212,7 +223,25 @@ impl Reader {
                 last: when.last,
                 step: when.step.max(1),
             }),
+            scope: match proto::Scope::try_from(wire.scope) {
+                Ok(proto::Scope::Thread) => Scope::Thread,
+                Ok(proto::Scope::Unspecified | proto::Scope::Rule) => Scope::Rule,
+                Err(_) => {
+                    let problem = format!("{} is not a scope", wire.scope);
+                    self.bad(&format!("{inside}.scope"), problem);
+                    Scope::Rule
+                }
+            },
             times: wire.times,
+            max_rate: wire.max_rate.as_ref().map(|rate| Rate {
+                count: rate.count,
+                per: self
+                    .duration(&format!("{inside}.maxRate"), rate.per)
+                    .unwrap_or_default(),
+            }),
+            comm: self.comm(&format!("{inside}.comm"), &wire.comm),
+            uid: wire.uid,
+            thread: self.comm(&format!("{inside}.thread"), &wire.thread),
             seed: wire.seed,
             duration: self.duration(&format!("{field}.duration"), wire.duration),
             after: self.duration(&format!("{field}.after"), wire.after),
@@ -343,7 +372,27 @@ impl From<&Common> for proto::Common {
                 last: when.last,
                 step: when.step,
             }),
+            scope: match common.scope {
+                Scope::Rule => proto::Scope::Rule,
+                Scope::Thread => proto::Scope::Thread,
+            }
+            .into(),
             times: common.times,
+            max_rate: common.max_rate.map(|rate| proto::Rate {
+                count: rate.count,
+                per: Some(wire_duration(rate.per)),
+            }),
+            comm: common
+                .comm
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            uid: common.uid,
+            thread: common
+                .thread
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             seed: common.seed,
             duration: common.duration.map(wire_duration),
             after: common.after.map(wire_duration),

@@ -39,28 +39,22 @@ pub(super) const ON_FAULT: [Key; 3] = [
 ];
 
 /// Keys that every kind has in its block.
-pub(super) const IN_BLOCK: [Key; 6] = [
+pub(super) const IN_BLOCK: [Key; 11] = [
     key("probability", Type::Text, "5%"),
     key("when", Type::CountOrText, "3+"),
+    key("scope", Type::Text, "thread"),
     key("times", Type::Count, "10"),
+    key("maxRate", Type::Text, "10/s"),
+    key("comm", Type::Text, "nginx"),
+    key("uid", Type::Count, "33"),
+    key("thread", Type::Text, "worker-"),
     key("seed", Type::Count, "42"),
     key("shadow", Type::Flag, "true"),
     key("mechanism", Type::Text, "lsm"),
 ];
 
 /// Keys of the design that no kind has yet.
-pub(super) const PLANNED_KEYS: [&str; 10] = [
-    "scope",
-    "maxRate",
-    "comm",
-    "uid",
-    "thread",
-    "glob",
-    "peer",
-    "peerPort",
-    "localPort",
-    "proto",
-];
+pub(super) const PLANNED_KEYS: [&str; 5] = ["glob", "peer", "peerPort", "localPort", "proto"];
 
 /// What both forms have to know of a kind.
 #[derive(Debug)]

@@ -10,12 +10,14 @@ mod keys;
 mod names;
 mod paths;
 mod quantity;
+mod rate;
 #[cfg(test)]
 mod round_trip_tests;
 mod schedule;
 mod set;
 #[cfg(test)]
 pub(crate) mod strategies;
+mod task;
 mod validate;
 mod violation;
 pub mod word;
@@ -24,6 +26,8 @@ pub mod yaml;
 
 pub use errno::Errno;
 pub use quantity::{MAX_DURATION, Share, format_duration, parse_duration};
+pub use rate::Rate;
+pub use task::{Comm, Scope};
 pub use validate::{Complete, number_default_ids};
 pub use violation::{BadValue, Violation, Violations};
 
@@ -133,8 +137,18 @@ pub struct Common {
     pub probability: Option<Share>,
     /// Which of the matching events are hit, in strace's grammar.
     pub when: Option<When>,
+    /// What `when` counts over. Refused for packets, which have no thread.
+    pub scope: Scope,
     /// At most so many injections.
     pub times: Option<u64>,
+    /// At most so many injections in a while.
+    pub max_rate: Option<Rate>,
+    /// Only processes of this name. Refused for packets, like the next two.
+    pub comm: Option<Comm>,
+    /// Only this real user, by its id in the first user namespace.
+    pub uid: Option<u32>,
+    /// Only threads whose name begins like this.
+    pub thread: Option<Comm>,
     /// Instead of the experiment's seed.
     pub seed: Option<u64>,
     /// Instead of the experiment's duration.

@@ -39,7 +39,12 @@ impl Fault {
                 common.probability = Some(text.parse()?);
             }
             ("when", _) => common.when = Some(text.parse()?),
+            ("scope", _) => common.scope = text.parse()?,
             ("times", _) => common.times = Some(parse_count(text)?),
+            ("maxRate", _) => common.max_rate = Some(text.parse()?),
+            ("comm", _) => common.comm = Some(text.parse()?),
+            ("uid", _) => common.uid = Some(parse_uid(text)?),
+            ("thread", _) => common.thread = Some(text.parse()?),
             ("seed", _) => common.seed = Some(parse_count(text)?),
             ("shadow", _) => common.shadow = parse_flag(text)?,
             ("mechanism", _) => common.mechanism = Some(text.parse()?),
@@ -71,4 +76,17 @@ pub(super) fn parse_count(text: &str) -> Result<u64, BadValue> {
             format!("say a number from 0 to {}", u64::MAX),
         )
     })
+}
+
+/// The id of a user: the highest number is nobody's.
+fn parse_uid(text: &str) -> Result<u32, BadValue> {
+    u32::try_from(parse_count(text)?)
+        .ok()
+        .filter(|uid| *uid != u32::MAX)
+        .ok_or_else(|| {
+            BadValue::new(
+                format!("{} is not the id of a user", quoted(text)),
+                format!("say a number from 0 to {}", u32::MAX - 1),
+            )
+        })
 }

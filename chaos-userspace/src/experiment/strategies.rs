@@ -7,8 +7,8 @@ use std::time::Duration;
 use proptest::{collection::vec, option, prelude::*};
 
 use super::{
-    Common, Direction, Errno, Experiment, Fault, FaultKind, FileError, FileOp, MAX_DURATION,
-    NetLoss, PathFilter, Pulse, Share, Target, When, number_default_ids,
+    Comm, Common, Direction, Errno, Experiment, Fault, FaultKind, FileError, FileOp, MAX_DURATION,
+    NetLoss, PathFilter, Pulse, Rate, Scope, Share, Target, When, number_default_ids,
 };
 
 const MAX_NANOS: u64 = 30 * 24 * 60 * 60 * 1_000_000_000;
@@ -52,6 +52,27 @@ fn when() -> BoxedStrategy<When> {
         .boxed()
 }
 
+/// Keys that only events of tasks have.
+fn of_task() -> BoxedStrategy<(Scope, Option<Comm>, Option<u32>, Option<Comm>)> {
+    let comm = || "[a-zA-Z0-9_:/ ,=.äé-]{1,7}".prop_map(|name| name.parse().unwrap());
+    (
+        prop_oneof![Just(Scope::Rule), Just(Scope::Thread)],
+        option::of(comm()),
+        option::of(0..u32::MAX),
+        option::of(comm()),
+    )
+        .boxed()
+}
+
+fn rate() -> BoxedStrategy<Rate> {
+    (1..1000_u64, lifetime())
+        .prop_map(|(count, per)| Rate { count, per })
+        .prop_filter("not more than one in a nanosecond", |rate| {
+            rate.interval_ns() != 0
+        })
+        .boxed()
+}
+
 fn pulse() -> BoxedStrategy<Pulse> {
     (lifetime(), lifetime())
         .prop_filter("a pulse is on and off", |(a, b)| a != b)
@@ -87,6 +108,11 @@ fn common(
     kind: FaultKind,
 ) -> impl Strategy<Value = Fault> {
     let mechanisms = kind.mechanisms();
+    let of_task = if matches!(kind, FaultKind::NetLoss(_)) {
+        Just((Scope::Rule, None, None, None)).boxed()
+    } else {
+        of_task()
+    };
     (
         probability,
         option::of(when()),
@@ -97,9 +123,21 @@ fn common(
         option::of(pulse()),
         any::<bool>(),
         option::of(proptest::sample::select(mechanisms)),
+        (option::of(rate()), of_task),
     )
         .prop_map(
-            move |(probability, when, times, seed, duration, after, pulse, shadow, mechanism)| {
+            move |(
+                probability,
+                when,
+                times,
+                seed,
+                duration,
+                after,
+                pulse,
+                shadow,
+                mechanism,
+                (max_rate, (scope, comm, uid, thread)),
+            )| {
                 Fault {
                     id: kind.name().to_owned(),
                     target: None,
@@ -114,6 +152,11 @@ fn common(
                         pulse,
                         shadow,
                         mechanism,
+                        max_rate,
+                        scope,
+                        comm,
+                        uid,
+                        thread,
                     },
                 }
             },

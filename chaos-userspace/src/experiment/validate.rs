@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    Direction, Experiment, Fault, FaultKind, Target,
+    Direction, Experiment, Fault, FaultKind, Scope, Target,
     keys::{Kind, ON_FAULT},
     names::{MAX_PID, bad_pid, check_label, check_unit},
     paths::check_cgroup,
@@ -198,6 +198,11 @@ impl Target {
 }
 
 impl FaultKind {
+    /// Whether its events are a task's.
+    const fn has_tasks(&self) -> bool {
+        !matches!(self, Self::NetLoss(_))
+    }
+
     fn check_target(&self, target: &Target) -> Result<(), BadValue> {
         match (self, target) {
             (Self::NetLoss(_), Target::Pid(_)) => Err(BadValue::new(
@@ -242,6 +247,24 @@ impl Fault {
             }
         }
         let common = &self.common;
+        if !self.kind.has_tasks() {
+            for (key, given) in [
+                ("scope", common.scope != Scope::default()),
+                ("comm", common.comm.is_some()),
+                ("uid", common.uid.is_some()),
+                ("thread", common.thread.is_some()),
+            ] {
+                let packets = BadValue::new(
+                    format!("{} has none: packets belong to no task", self.kind.name()),
+                    "leave it out, or make the processes in question a target of their own",
+                );
+                check(key, if given { Err(packets) } else { Ok(()) });
+            }
+        }
+        check(
+            "maxRate",
+            common.max_rate.map_or(Ok(()), |rate| rate.check()),
+        );
         check("when", common.when.map_or(Ok(()), |when| when.check()));
         check(
             "times",

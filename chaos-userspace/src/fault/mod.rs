@@ -5,11 +5,11 @@ mod net_loss;
 
 use std::time::Duration;
 
-use chaos_common::{Hook, PathFilter, RuleConfig, flags};
+use chaos_common::{CommFilter, Hook, Narrowing, PathFilter, RuleConfig, flags};
 
 use crate::{
     engine::{Object, RuleSpec},
-    experiment::{Common, Fault, FaultKind, Mechanism, Share},
+    experiment::{Comm, Common, Fault, FaultKind, Mechanism, Scope, Share},
 };
 
 /// What a kind adds to what every rule has.
@@ -70,6 +70,8 @@ pub fn compile(fault: &Fault, hook: Hook, index: u32, plan: u32, timing: &Timing
         after,
         pulse,
         shadow,
+        scope,
+        max_rate,
         ..
     } = &fault.common;
     let start_ns = timing.now_ns.saturating_add(after.map_or(0, nanoseconds));
@@ -77,6 +79,10 @@ pub fn compile(fault: &Fault, hook: Hook, index: u32, plan: u32, timing: &Timing
     if *shadow {
         flags |= flags::SHADOW;
     }
+    if *scope == Scope::Thread {
+        flags |= flags::SCOPE_THREAD;
+    }
+    let interval = max_rate.map_or(0, |rate| rate.interval_ns());
     RuleSpec {
         hook,
         config: RuleConfig {
@@ -90,6 +96,11 @@ pub fn compile(fault: &Fault, hook: Hook, index: u32, plan: u32, timing: &Timing
             when_last: when.map_or(u64::MAX, |when| when.last.unwrap_or(u64::MAX)),
             when_step: when.map_or(1, |when| when.step),
             times: times.unwrap_or(u64::MAX),
+            rate_interval_ns: interval,
+            // As many at once as in one period.
+            rate_tolerance_ns: max_rate.map_or(0, |rate| {
+                interval.saturating_mul(rate.count.saturating_sub(1))
+            }),
             identity: index,
             plan,
             flags,
@@ -97,10 +108,31 @@ pub fn compile(fault: &Fault, hook: Hook, index: u32, plan: u32, timing: &Timing
             ..RuleConfig::ALWAYS
         },
         path: effect.path,
-        narrowing: None,
+        narrowing: narrowing(&fault.common),
         exclude: Vec::new(),
         replay: None,
     }
+}
+
+/// Which tasks inside the target. Names were bounded when they were parsed.
+fn narrowing(common: &Common) -> Option<Narrowing> {
+    let Common {
+        comm, uid, thread, ..
+    } = common;
+    if comm.is_none() && uid.is_none() && thread.is_none() {
+        return None;
+    }
+    let filter = |name: &Option<Comm>, make: fn(&[u8]) -> Option<CommFilter>| {
+        name.as_ref()
+            .and_then(|name| make(name.as_str().as_bytes()))
+            .unwrap_or_default()
+    };
+    Some(Narrowing {
+        comm: filter(comm, CommFilter::exactly),
+        thread: filter(thread, CommFilter::prefix),
+        uid: uid.unwrap_or_default(),
+        has_uid: uid.is_some().into(),
+    })
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

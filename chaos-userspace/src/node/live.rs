@@ -39,6 +39,8 @@ pub struct Node {
 #[derive(Debug)]
 struct Live {
     slot: u32,
+    /// Its lease was missed.
+    lapsed: bool,
     faults: Vec<LiveFault>,
 }
 
@@ -218,7 +220,7 @@ impl Node {
                     mechanism: fault.way.1,
                     not_covered: fault.not_covered.clone(),
                     remaining: Duration::from_nanos(fault.deadline_ns.saturating_sub(now_ns)),
-                    ended: fault.target.gone().or_else(|| lapsed(plane, live.slot)),
+                    ended: fault.target.gone().or_else(|| lapsed(plane, live)),
                     counters: plane.counters(fault.rule)?,
                 })
             })
@@ -269,6 +271,7 @@ impl NodeControl for Node {
             .map_err(|violations| bad("spec".to_owned(), &violations.to_string()))?;
         let mut live = Live {
             slot: self.free_slot()?,
+            lapsed: false,
             faults: Vec::new(),
         };
         let armed = self
@@ -298,10 +301,14 @@ impl NodeControl for Node {
     }
 
     fn stop(&mut self, id: &str) -> Result<PlanStatus, NodeError> {
-        let live = self
+        let mut live = self
             .plans
             .remove(id)
             .ok_or_else(|| NodeError::UnknownPlan(id.to_owned()))?;
+        live.lapsed = self
+            .plane
+            .as_ref()
+            .is_some_and(|plane| plane.lapsed(live.slot));
         let disarmed = self.disarm(&live);
         let last = self.statuses(id, &live);
         self.remove(&live);
@@ -317,8 +324,8 @@ fn timing(now_ns: u64, fault: &Fault, experiment: &Experiment) -> Option<Timing>
     })
 }
 
-fn lapsed(plane: &Plane, slot: u32) -> Option<String> {
-    plane.lapsed(slot).then(|| {
+fn lapsed(plane: &Plane, live: &Live) -> Option<String> {
+    (live.lapsed || plane.lapsed(live.slot)).then(|| {
         format!(
             "kchaos did not run for longer than its lease of {} s",
             LEASE.as_secs()

@@ -2,7 +2,9 @@
 
 use std::fmt::{Display, Write as _};
 
-use crate::experiment::{Fault, FaultKind, quantity::format_duration, violation::Violations};
+use crate::experiment::{
+    Fault, FaultKind, quantity::format_duration, task::changed, violation::Violations,
+};
 
 /// The fault as a word that [`parse`](super::parse) reads back as the same, except for its id and its target,
 /// which no word has.
@@ -29,7 +31,12 @@ pub fn format(fault: &Fault) -> String {
         FaultKind::NetLoss(net) => out.key("direction", Some(net.direction)),
     }
     out.key("when", common.when);
+    out.key("scope", changed(common.scope));
     out.key("times", common.times);
+    out.key("maxRate", common.max_rate);
+    out.key("comm", common.comm.as_ref());
+    out.key("uid", common.uid);
+    out.key("thread", common.thread.as_ref());
     out.key("seed", common.seed);
     out.key("after", common.after.map(format_duration));
     out.key("duration", common.duration.map(format_duration));

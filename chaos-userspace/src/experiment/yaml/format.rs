@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{API_VERSION, KIND};
 use crate::experiment::{
-    Experiment, Fault, FaultKind, Target, keys::Kind, quantity::format_duration,
+    Experiment, Fault, FaultKind, Target, keys::Kind, quantity::format_duration, task::changed,
 };
 
 /// The experiment as a file that [`parse`](super::parse) reads back as the same.
@@ -70,7 +70,25 @@ pub fn format_fault(fault: &Fault) -> String {
     out.option(4, "probability", common.probability);
     // Quoted always, so that the type does not change from one `when` to the next.
     out.option(4, "when", common.when.map(|when| quoted(&when.to_string())));
+    out.option(4, "scope", changed(common.scope));
     out.option(4, "times", common.times);
+    // Quoted, because YAML 1.1 reads some of these texts as something else.
+    out.option(
+        4,
+        "maxRate",
+        common.max_rate.map(|rate| quoted(&rate.to_string())),
+    );
+    out.option(
+        4,
+        "comm",
+        common.comm.as_ref().map(|comm| scalar(comm.as_str())),
+    );
+    out.option(4, "uid", common.uid);
+    out.option(
+        4,
+        "thread",
+        common.thread.as_ref().map(|name| scalar(name.as_str())),
+    );
     out.option(4, "seed", common.seed);
     out.option(4, "shadow", common.shadow.then_some(true));
     out.option(4, "mechanism", common.mechanism);
