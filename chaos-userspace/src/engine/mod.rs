@@ -6,6 +6,7 @@
 
 mod btf;
 mod events;
+mod gate;
 mod hooks;
 mod kernel;
 mod lease;

@@ -14,6 +14,7 @@ use chaos_common::{
 use super::{
     EngineError,
     events::Events,
+    gate::GateUse,
     lease::Leases,
     maps::{Maps, counter_slots, failed},
     pool::Pool,
@@ -74,9 +75,6 @@ pub struct Record {
     pub truncated: bool,
 }
 
-/// No level in this slot of a gate.
-const NO_LEVEL: u32 = u32::MAX;
-
 /// One set of maps, for all objects of a node.
 pub struct Plane {
     pub(super) maps: Maps,
@@ -99,6 +97,7 @@ pub struct Plane {
     /// What the maps hold: the rules, and the lists by place and hook.
     rules: Table<RuleNumber, RuleSpec>,
     lists: Table<(RulePlace, Hook), Vec<RuleNumber>>,
+    gate_uses: Table<Hook, GateUse>,
     limit: u32,
 }
 
@@ -141,6 +140,7 @@ impl Plane {
             records: Pool::new(RECORDS),
             rules: Table::new(),
             lists: Table::new(),
+            gate_uses: Table::new(),
             limit,
             maps,
         })
@@ -339,7 +339,11 @@ impl Plane {
 
     /// Makes a written rule the last one of a place. Rules of hooks that hang on a cgroup are handed
     /// to their attachment by the caller.
-    pub(super) fn place(
+    ///
+    /// # Errors
+    /// [`EngineError::Full`] when the place has all the rules that it can have, or the hook has
+    /// targets at all the depths that it can have.
+    pub fn place(
         &mut self,
         number: RuleNumber,
         place: RulePlace,
@@ -350,6 +354,9 @@ impl Plane {
             return Err(EngineError::Full(format!(
                 "a target can have {RULES_PER_TARGET} faults on one hook at a time"
             )));
+        }
+        if let Some(rule) = self.rules.get(&number) {
+            self.gate_uses.entry(hook).or_default().enter(place, rule)?;
         }
         list.push(number);
         self.publish(place, hook)
@@ -372,6 +379,9 @@ impl Plane {
         }
         if list.is_empty() {
             self.lists.remove(&(place, hook));
+        }
+        if let (Some(rule), Some(gate)) = (self.rules.get(&number), self.gate_uses.get_mut(&hook)) {
+            gate.leave(place, rule);
         }
         self.publish(place, hook)
     }
@@ -404,63 +414,9 @@ impl Plane {
     }
 
     fn open_gate(&mut self, hook: Hook) -> Result<(), EngineError> {
-        let index = hook as u32;
-        let mut gate = self
-            .gates
-            .get(&index, 0)
-            .map_err(|error| failed("GATES", &error))?;
-        let mut levels: Vec<u32> = Vec::new();
-        gate.processes = 0;
-        for (place, of) in self.lists.keys() {
-            match place {
-                RulePlace::Cgroup { level, .. } if *of == hook => levels.push(*level),
-                RulePlace::Process(_) if *of == hook => gate.processes += 1,
-                _ => {}
-            }
-        }
-        let placed = || {
-            let lists = self.lists.iter().filter(|((_, of), _)| *of == hook);
-            lists
-                .flat_map(|(_, rules)| rules)
-                .filter_map(|rule| self.rules.get(rule))
-        };
-        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        gate.paths = number(placed().filter(|rule| rule.path.is_some()).count());
-        gate.narrowings = number(placed().filter(|rule| rule.narrowing.is_some()).count());
-        // A level keeps its slot while it is in use, so that a program that reads the gate while it
-        // is written sees every other target's level where it was.
-        let used = gate.levels_len as usize;
-        for slot in gate.levels.iter_mut().take(used) {
-            if !levels.contains(slot) {
-                *slot = NO_LEVEL;
-            }
-        }
-        for level in levels {
-            if gate.levels[..gate.levels_len as usize].contains(&level) {
-                continue;
-            }
-            let free = gate.levels[..gate.levels_len as usize]
-                .iter()
-                .position(|slot| *slot == NO_LEVEL)
-                .unwrap_or(gate.levels_len as usize);
-            let Some(slot) = gate.levels.get_mut(free) else {
-                return Err(EngineError::Full(format!(
-                    "targets can lie at {TARGET_LEVELS} different depths of the cgroup tree at a time"
-                )));
-            };
-            *slot = level;
-            gate.levels_len = gate.levels_len.max(u32::try_from(free).unwrap_or(0) + 1);
-        }
-        if gate
-            .levels
-            .iter()
-            .take(gate.levels_len as usize)
-            .all(|slot| *slot == NO_LEVEL)
-        {
-            gate.levels_len = 0;
-        }
+        let gate = self.gate_uses.entry(hook).or_default().value();
         self.gates
-            .set(index, gate, 0)
+            .set(hook as u32, gate, 0)
             .map_err(|error| failed("GATES", &error))
     }
 

@@ -1,0 +1,78 @@
+//! How many rules a plane holds, and what they cost the kernel. Attaches nothing.
+//!
+//! Needs root; says so and passes where it lacks, and fails in CI.
+
+#[cfg(test)]
+mod tests {
+    use chaos_common::{Hook, RuleConfig, limits::RULES_MAX};
+    use chaos_userspace::engine::{EngineError, Plane, RulePlace, RuleSpec};
+
+    /// What 100,000 rules may take on a machine with 64 CPUs. What is kept per CPU is bounded over
+    /// all CPUs together, so the figure of this machine holds for that one.
+    const BOUND: u64 = 64 << 20;
+
+    fn rule() -> RuleSpec {
+        RuleSpec {
+            hook: Hook::FileOpenLsm,
+            config: RuleConfig::ALWAYS,
+            path: None,
+            narrowing: None,
+            exclude: Vec::new(),
+            replay: None,
+        }
+    }
+
+    fn plane(rules: u32) -> Option<Plane> {
+        // SAFETY: takes nothing.
+        if unsafe { libc::geteuid() } != 0 {
+            println!("skipped: needs root");
+            return None;
+        }
+        Some(Plane::create(rules).unwrap())
+    }
+
+    #[test]
+    fn memory_follows_the_rules_and_is_bounded() {
+        for rules in [10, 1000, RULES_MAX] {
+            let Some(mut plane) = plane(RULES_MAX) else {
+                return;
+            };
+            let empty = plane.memory();
+            for number in 1..=rules {
+                plane.write(number, rule()).unwrap();
+                let place = RulePlace::Cgroup {
+                    id: number.into(),
+                    level: 1,
+                };
+                plane.place(number, place, Hook::FileOpenLsm).unwrap();
+            }
+            let full = plane.memory();
+            println!(
+                "{rules} rules: {:.1} MB, of which {:.1} MB without any",
+                megabytes(full),
+                megabytes(empty)
+            );
+            assert!(full <= BOUND, "{full}");
+        }
+    }
+
+    #[test]
+    fn one_rule_too_many_is_refused_and_changes_nothing() {
+        let Some(mut plane) = plane(3) else { return };
+        for number in 1..=3 {
+            plane.write(number, rule()).unwrap();
+        }
+        let refused = plane.write(4, rule()).unwrap_err();
+        assert!(matches!(refused, EngineError::Full(_)), "{refused}");
+        assert!(refused.to_string().contains("3 rules"), "{refused}");
+        assert!(plane.counters(4).is_err());
+        plane.erase(2);
+        plane.write(4, rule()).unwrap();
+    }
+
+    fn megabytes(bytes: u64) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+        let bytes = bytes as f64;
+        bytes / f64::from(1 << 20)
+    }
+}
