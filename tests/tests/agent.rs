@@ -9,9 +9,7 @@ mod tests {
         time::Duration,
     };
 
-    use kchaos_tests::{
-        Said, bpf::Loaded, cgroup::Cgroup, cgroup::of_kchaos, eventually, has_file_error,
-    };
+    use kchaos_tests::{Said, bpf::Loaded, cgroup::Cgroup, cgroup::of_kchaos, eventually, require};
     use serde_json::Value;
 
     const PATIENCE: Duration = Duration::from_mins(1);
@@ -92,9 +90,7 @@ spec:
 
     #[test]
     fn an_experiment_lives_and_ends() {
-        if !has_file_error() {
-            return;
-        }
+        require!("file.error");
         let before = Loaded::now();
         let (target, neighbour) = (Cgroup::new("target"), Cgroup::new("neighbour"));
         let mut agent = Agent::start();
@@ -139,9 +135,7 @@ spec:
 
     #[test]
     fn kill_9_of_the_agent_ends_the_faults_at_once() {
-        if !has_file_error() {
-            return;
-        }
+        require!("file.error");
         let before = Loaded::now();
         let target = Cgroup::new("target");
         let mut agent = Agent::start();
@@ -161,9 +155,7 @@ spec:
 
     #[test]
     fn what_must_not_be_hit_is_refused_and_changes_nothing() {
-        if !has_file_error() {
-            return;
-        }
+        require!("file.error");
         let agent = Agent::start();
         let before = Loaded::now();
         let own = fs::read_to_string(format!("/proc/{}/cgroup", agent.child.id())).unwrap();
