@@ -37,6 +37,7 @@ use self::{
     store::Stored,
 };
 pub(crate) use self::{
+    archive::{mirror, reach},
     cli::{Arguments, LAB_FAILED, main, report},
     kernels::{KERNELS, Kernel, Spec},
     options::missing_from as options_missing_from,

@@ -44,6 +44,8 @@ pub(crate) enum Need {
     StaticLibc,
     /// What a kernel is built with.
     KernelTools,
+    /// What makes a fresh machine.
+    Debootstrap,
     /// A kernel in the cache.
     Kernel(&'static Kernel),
     /// A program that is hit by tests.
@@ -93,6 +95,7 @@ impl Need {
             Self::Unpackers => "xz and zstd".to_owned(),
             Self::StaticLibc => "static libc".to_owned(),
             Self::KernelTools => "kernel build tools".to_owned(),
+            Self::Debootstrap => "debootstrap".to_owned(),
             Self::Kernel(kernel) => format!("kernel {}", kernel.name),
             Self::Victim(victim) => victim.program.to_owned(),
         }
@@ -107,6 +110,7 @@ impl Need {
             Self::Unpackers => "unpack the lab's kernels and modules",
             Self::StaticLibc => "the init of the lab's guests is linked with it",
             Self::KernelTools => "build a kernel from its sources",
+            Self::Debootstrap => "makes the fresh machine of `test --long`",
             Self::Kernel(_) => "a kernel of the lab",
             Self::Victim(victim) => victim.why,
         }
@@ -123,6 +127,7 @@ impl Need {
                 .all(|name| project::find_program(name).is_some()),
             Self::StaticLibc => has_static_libc(),
             Self::KernelTools => has_kernel_tools(),
+            Self::Debootstrap => project::find_program("debootstrap").is_some(),
             Self::Kernel(kernel) => lab::is_present(kernel).unwrap_or(false),
             Self::Victim(victim) => project::find_program(victim.program).is_some(),
         }
@@ -153,6 +158,7 @@ impl Need {
                 "tar",
                 "xz-utils",
             ],
+            Self::Debootstrap => &["debootstrap"],
             Self::Kernel(_) => &[],
             Self::Victim(victim) => std::slice::from_ref(&victim.package),
         }
