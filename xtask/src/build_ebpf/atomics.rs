@@ -164,11 +164,7 @@ fn is_taken_for_fetched(mut code: &[u8], register: u8) -> bool {
             }
             (CLASS_JUMP, ALWAYS | EXIT) => return false,
             (CLASS_JUMP, CALL) => held &= !CLOBBERED,
-            (CLASS_ALU | CLASS_ALU64 | CLASS_JUMP | CLASS_JUMP32, _) => {
-                if reads {
-                    return true;
-                }
-            }
+            (CLASS_ALU | CLASS_ALU64 | CLASS_JUMP | CLASS_JUMP32, _) if reads => return true,
             (CLASS_LOAD, _) => held &= !bit(destination),
             _ if opcode == LOAD_WIDE => held &= !bit(destination),
             // The fetched value replaces the operand.
