@@ -17,6 +17,7 @@ pub mod agent;
 pub mod bpf;
 pub mod cgroup;
 pub mod mounts;
+pub mod needs;
 
 use std::{
     process::{Command, Output, Stdio},
@@ -33,17 +34,6 @@ pub fn lab() -> String {
 /// Whether the machine was booted with this profile.
 pub fn profile(name: &str) -> bool {
     lab().split('+').skip(1).any(|profile| profile == name)
-}
-
-/// Whether `file.error` can be done where the test runs: not under a lockdown that keeps programs
-/// from reading kernel memory, and not without a cgroup v2 tree.
-pub fn has_file_error() -> bool {
-    !profile("lockdown") && !profile("cgroup1")
-}
-
-/// Whether `net.loss` can be done where the test runs.
-pub fn has_net_loss() -> bool {
-    !profile("cgroup1")
 }
 
 /// Whether there is time for the long form.

@@ -4,9 +4,7 @@
 mod tests {
     use std::{fs, path::Path, process::Stdio};
 
-    use kchaos_tests::{
-        agent::Agent, bpf::Loaded, cgroup::Cgroup, cgroup::of_kchaos, has_file_error,
-    };
+    use kchaos_tests::{agent::Agent, bpf::Loaded, cgroup::Cgroup, cgroup::of_kchaos, require};
     use serde_json::Value;
 
     fn experiment(cgroup: &str, duration: &str) -> String {
@@ -36,9 +34,7 @@ spec:
 
     #[test]
     fn an_experiment_lives_and_ends() {
-        if !has_file_error() {
-            return;
-        }
+        require!("file.error");
         let before = Loaded::now();
         let (target, neighbour) = (Cgroup::new("target"), Cgroup::new("neighbour"));
         let mut agent = Agent::start();
@@ -82,9 +78,7 @@ spec:
 
     #[test]
     fn kill_9_of_the_agent_ends_the_faults_at_once() {
-        if !has_file_error() {
-            return;
-        }
+        require!("file.error");
         let before = Loaded::now();
         let target = Cgroup::new("target");
         let mut agent = Agent::start();
@@ -104,9 +98,7 @@ spec:
 
     #[test]
     fn what_must_not_be_hit_is_refused_and_changes_nothing() {
-        if !has_file_error() {
-            return;
-        }
+        require!("file.error");
         let agent = Agent::start();
         let before = Loaded::now();
         let own = fs::read_to_string(format!("/proc/{}/cgroup", agent.child.id())).unwrap();

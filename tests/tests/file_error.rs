@@ -5,15 +5,15 @@ mod tests {
     use std::{fmt::Write as _, fs, path::Path, process::Stdio, time::Duration};
 
     use kchaos_tests::{
-        bpf::Loaded, cgroup::Cgroup, counter, eventually, has_file_error, kchaos, mounts::Mounted,
-        run_script,
+        bpf::Loaded, cgroup::Cgroup, counter, eventually, kchaos, mounts::Mounted, needs::can,
+        require, run_script,
     };
 
     const HOSTNAME: &str = "file.error:open=EIO,path=/etc/hostname";
 
     #[test]
     fn the_command_is_hit_and_the_same_command_beside_it_is_not() {
-        if !has_file_error() {
+        if !can("file.error") {
             let said = kchaos(&["run", "--fault", HOSTNAME, "--", "cat", "/etc/hostname"]);
             assert_eq!(said.status, 125, "{said:?}");
             assert!(
@@ -57,9 +57,7 @@ mod tests {
 
     #[test]
     fn one_operation_counts_once_on_every_file_system() {
-        if !has_file_error() {
-            return;
-        }
+        require!("file.error");
         let lower: Vec<String> = (0..10).map(|number| format!("old{number}")).collect();
         let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
         let file_systems = [Mounted::ext4(), Mounted::tmpfs(), Mounted::overlay(&lower)];
@@ -97,9 +95,7 @@ mod tests {
 
     #[test]
     fn a_create_that_fails_leaves_no_file() {
-        if !has_file_error() {
-            return;
-        }
+        require!("file.error");
         let file_systems = [Mounted::ext4(), Mounted::tmpfs(), Mounted::overlay(&[])];
         let mut faults = Vec::new();
         let mut script = String::new();
@@ -135,9 +131,7 @@ mod tests {
 
     #[test]
     fn when_times_and_duration_are_kept_by_each_of_many_rules() {
-        if !has_file_error() {
-            return;
-        }
+        require!("file.error");
         let cases = [
             ("when=3", "12456789"),
             ("when=3+", "12"),
@@ -175,9 +169,7 @@ mod tests {
 
     #[test]
     fn chance_is_repeatable_and_near_its_share() {
-        if !has_file_error() {
-            return;
-        }
+        require!("file.error");
         let reads = "for ((i = 0; i < 500; i++)); do
                        read x </etc/hostname && echo -n 1 || echo -n 0; done";
         let fault = "file.error:open=EIO@20%,path=/etc/hostname,seed=7";
@@ -192,9 +184,7 @@ mod tests {
 
     #[test]
     fn the_exec_of_programs_is_exempt_unless_asked_for() {
-        if !has_file_error() {
-            return;
-        }
+        require!("file.error");
         let fault = "file.error:open=EACCES,path=/usr/bin/";
         let exempt = kchaos(&[
             "run",
@@ -218,9 +208,7 @@ mod tests {
 
     #[test]
     fn paths_are_as_the_target_sees_them() {
-        if !has_file_error() {
-            return;
-        }
+        require!("file.error");
         let root = Mounted::tmpfs();
         root.bind("/usr", &["bin", "lib", "lib64"]);
         fs::create_dir(root.path().join("etc")).unwrap();
@@ -241,9 +229,7 @@ mod tests {
 
     #[test]
     fn nested_targets_decide_once_each() {
-        if !has_file_error() {
-            return;
-        }
+        require!("file.error");
         let outer = Cgroup::new("outer");
         let middle = outer.child("middle");
         let inner = middle.child("inner");
@@ -288,9 +274,7 @@ mod tests {
 
     #[test]
     fn a_pid_is_hit_without_its_children_and_its_cgroup() {
-        if !has_file_error() {
-            return;
-        }
+        require!("file.error");
         let script = "while sleep 0.05; do read x </etc/hostname && echo own-ok || echo own-hit;
                       cat /etc/hostname >/dev/null && echo child-ok || echo child-hit; done 2>/dev/null";
         let cgroup = Cgroup::new("pid");

@@ -8,7 +8,7 @@ mod tests {
         process::{Child, Stdio},
     };
 
-    use kchaos_tests::{bpf::Loaded, cgroup::Cgroup, counter, has_net_loss, kchaos};
+    use kchaos_tests::{bpf::Loaded, cgroup::Cgroup, counter, kchaos, require};
     use serde_json::Value;
 
     const PACKETS: u64 = 2000;
@@ -79,9 +79,7 @@ print(n, flush=True)
 
     #[test]
     fn what_is_injected_is_what_is_missing_and_the_neighbour_gets_all() {
-        if !has_net_loss() {
-            return;
-        }
+        require!("net.loss");
         let before = Loaded::now();
         let cgroup = Cgroup::new("net");
         let inner = cgroup.child("inner");
@@ -143,9 +141,7 @@ print(n, flush=True)
 
     #[test]
     fn a_unit_is_found_by_its_cgroup() {
-        if !has_net_loss() {
-            return;
-        }
+        require!("net.loss");
         let inject = |unit: &str| {
             let target = format!("unit={unit}");
             let fault = "net.loss=10%,direction=ingress";

@@ -10,8 +10,7 @@ mod tests {
     };
 
     use kchaos_tests::{
-        agent::Agent, bpf::Loaded, cgroup::Cgroup, counter, eventually, has_file_error, long,
-        run_script,
+        agent::Agent, bpf::Loaded, cgroup::Cgroup, counter, eventually, long, require, run_script,
     };
     use serde_json::Value;
 
@@ -119,9 +118,7 @@ spec:
 
     #[test]
     fn nested_targets_of_one_node_decide_once_each_to_depth_8() {
-        if !has_file_error() {
-            return;
-        }
+        require!("file.error");
         let mut nest = vec![Cgroup::new("nest")];
         for depth in 2..=8 {
             let inner = nest.last().unwrap().child(&format!("d{depth}"));
@@ -159,9 +156,7 @@ spec:
 
     #[test]
     fn eight_rules_of_a_target_are_asked_in_order_and_a_ninth_is_refused() {
-        if !has_file_error() {
-            return;
-        }
+        require!("file.error");
         let target = Cgroup::new("eight");
         let mut agent = Agent::start();
         let rules = |count: usize| -> String {
@@ -191,9 +186,7 @@ spec:
 
     #[test]
     fn a_target_is_narrowed_by_names_and_users() {
-        if !has_file_error() {
-            return;
-        }
+        require!("file.error");
         let folder = tempfile::tempdir().unwrap();
         let worker = folder.path().join("worker-1");
         fs::copy("/usr/bin/cat", &worker).unwrap();
@@ -233,9 +226,7 @@ spec:
 
     #[test]
     fn when_counts_per_thread_if_asked_and_a_rate_is_kept() {
-        if !has_file_error() {
-            return;
-        }
+        require!("file.error");
         let thrice =
             "for i in 1 2 3; do (exec 9</etc/hostname) 2>/dev/null && echo ok || echo hit; done";
         let own = "read a </etc/hostname && read b </etc/hostname && read c </etc/hostname";
@@ -258,9 +249,7 @@ spec:
 
     #[test]
     fn a_stopped_agent_ends_its_faults_within_the_lease_and_they_stay_ended() {
-        if !has_file_error() {
-            return;
-        }
+        require!("file.error");
         let target = Cgroup::new("lease");
         let agent = Agent::start();
         let mut opener = Opener::start(&target);
@@ -293,9 +282,7 @@ spec:
 
     #[test]
     fn rules_that_come_and_go_never_touch_another() {
-        if !has_file_error() {
-            return;
-        }
+        require!("file.error");
         let before = Loaded::now();
         let target = Cgroup::new("churn");
         let mut agent = Agent::start();

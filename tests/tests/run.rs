@@ -12,8 +12,7 @@ mod tests {
     };
 
     use kchaos_tests::{
-        bpf::Loaded, cgroup::of_kchaos, eventually, has_file_error, has_net_loss, kchaos, long,
-        run_script,
+        bpf::Loaded, cgroup::of_kchaos, eventually, kchaos, long, needs::can, require, run_script,
     };
 
     const QUIET: Duration = Duration::from_secs(20);
@@ -31,7 +30,7 @@ mod tests {
 
     #[test]
     fn exit_statuses_are_as_the_help_says() {
-        if !has_net_loss() {
+        if !can("net.loss") {
             assert_eq!(run(&[], &["true"]).status, 125);
             return;
         }
@@ -92,9 +91,7 @@ mod tests {
 
     #[test]
     fn the_first_own_event_is_the_dynamic_loaders() {
-        if !has_file_error() {
-            return;
-        }
+        require!("file.error");
         // glibc's loader goes on without its cache, so the command still succeeds.
         let (said, account) = run_script(&["file.error:open=ENOENT,when=1"], "exit 0");
         assert_eq!(said.status, 0, "{said:?}");
@@ -112,9 +109,7 @@ mod tests {
 
     #[test]
     fn what_the_command_leaves_running_runs_on() {
-        if !has_net_loss() {
-            return;
-        }
+        require!("net.loss");
         let pid_file = tempfile::NamedTempFile::new().unwrap();
         let script = format!(
             "mkdir /sys/fs/cgroup$(cut -d: -f3 </proc/self/cgroup)/made-by-command
@@ -157,9 +152,7 @@ mod tests {
 
     #[test]
     fn ctrl_c_at_any_moment_leaves_nothing() {
-        if !has_net_loss() {
-            return;
-        }
+        require!("net.loss");
         let before = Loaded::now();
         let rounds = if long() { 50 } else { 12 };
         for round in 0..rounds {
@@ -198,9 +191,7 @@ mod tests {
 
     #[test]
     fn sigkill_of_kchaos_ends_faults_and_command_and_spares_what_detached() {
-        if !has_net_loss() {
-            return;
-        }
+        require!("net.loss");
         let before = Loaded::now();
         let mut child = Command::new("kchaos")
             .args(["run", "--fault", FAULT, "--", "bash", "-c"])
@@ -228,9 +219,7 @@ mod tests {
 
     #[test]
     fn when_the_guard_is_killed_as_well_heal_cleans_up() {
-        if !has_net_loss() {
-            return;
-        }
+        require!("net.loss");
         let before = Loaded::now();
         let mut child = Command::new("kchaos")
             .args([

@@ -1,6 +1,8 @@
 //! `cargo xtask build-ebpf`: the only thing that builds BPF objects. User space's build script
 //! copies what it finds in `target/bpf/objects` and never runs cargo.
 
+mod atomics;
+
 use std::{
     collections::BTreeMap,
     env,
@@ -166,6 +168,9 @@ fn collect() -> Result<BTreeMap<String, Object>> {
     for name in names()? {
         let built = build_dir().join(TARGET).join("bpf").join(&name);
         let bytes = fs::read(&built).with_context(|| format!("read {}", built.display()))?;
+        let source = sources().join(&name).with_extension("rs");
+        let text = fs::read_to_string(&source).with_context(|| source.display().to_string())?;
+        atomics::check(&bytes, &text).with_context(|| format!("check the object {name}"))?;
         write_if_changed(&directory.join(&name), &bytes)?;
         let sha256 = format!("{:x}", Sha256::digest(&bytes));
         objects.insert(
@@ -179,9 +184,13 @@ fn collect() -> Result<BTreeMap<String, Object>> {
     Ok(objects)
 }
 
+fn sources() -> PathBuf {
+    project::root().join("chaos-ebpf/src/bin")
+}
+
 /// One object per file in `chaos-ebpf/src/bin`.
 fn names() -> Result<Vec<String>> {
-    let sources = project::root().join("chaos-ebpf/src/bin");
+    let sources = sources();
     let mut names = Vec::new();
     for entry in fs::read_dir(&sources).with_context(|| sources.display().to_string())? {
         let path = entry?.path();

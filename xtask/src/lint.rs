@@ -1,5 +1,8 @@
 //! `cargo xtask lint`: everything that can be told about the sources without running them.
 
+mod offsets;
+mod places;
+
 use std::{
     fs,
     path::PathBuf,
@@ -47,12 +50,14 @@ enum Verdict {
 
 /// Runs the subcommand: all checks, whatever became of the ones before.
 pub(crate) fn main(arguments: Arguments) -> Result<ExitCode> {
-    let checks: [(&str, Check); 6] = [
+    let checks: [(&str, Check); 8] = [
         ("format", format),
         ("clippy, host", clippy_host),
         ("clippy, BPF", clippy_bpf),
         ("lint settings", lint_settings),
         ("foreign names", foreign_names),
+        ("kernel offsets", kernel_offsets),
+        ("places of kinds", places_of_kinds),
         ("dependencies", dependencies),
     ];
     let mut failed = Vec::new();
@@ -193,8 +198,8 @@ fn takes_workspace_lints(manifest: &str) -> bool {
         .any(|line| line.replace(' ', "") == "workspace=true")
 }
 
-/// The project must stand alone.
-fn foreign_names(_: Arguments) -> Result<Verdict> {
+/// The project's files, tracked or to be.
+fn files() -> Result<Vec<String>> {
     let list = process::output(
         Command::new("git")
             .args([
@@ -206,11 +211,53 @@ fn foreign_names(_: Arguments) -> Result<Verdict> {
             ])
             .current_dir(project::root()),
     )?;
-    let mut found = Vec::new();
-    for file in list
+    Ok(list
         .split('\0')
-        .filter(|file| !file.is_empty() && *file != LOCK_FILE)
-    {
+        .filter(|file| !file.is_empty())
+        .map(str::to_owned)
+        .collect())
+}
+
+/// Offsets come from the running kernel, never from a source.
+fn kernel_offsets(_: Arguments) -> Result<Verdict> {
+    let mut found = Vec::new();
+    for file in files()? {
+        if file.starts_with("chaos-ebpf/src/")
+            && let Ok(source) = fs::read_to_string(project::root().join(&file))
+        {
+            let lines = offsets::suspicious(&file, &source);
+            found.extend(lines.iter().map(|line| format!("{file}:{line}")));
+        }
+    }
+    Ok(if found.is_empty() {
+        Verdict::Passed
+    } else {
+        Verdict::Failed(format!(
+            "these lines look as if they had a kernel offset in them; name it in \
+             chaos-ebpf/src/kernel.rs instead:\n{}",
+            found.join("\n")
+        ))
+    })
+}
+
+/// What is forgotten when a kind is added, and nothing else would notice.
+fn places_of_kinds(_: Arguments) -> Result<Verdict> {
+    let read = |path: &str| fs::read_to_string(project::root().join(path)).ok();
+    let forgotten: Vec<String> = places::kinds(&read)?
+        .iter()
+        .flat_map(|kind| kind.forgotten(&read))
+        .collect();
+    Ok(if forgotten.is_empty() {
+        Verdict::Passed
+    } else {
+        Verdict::Failed(forgotten.join("\n"))
+    })
+}
+
+/// The project must stand alone.
+fn foreign_names(_: Arguments) -> Result<Verdict> {
+    let mut found = Vec::new();
+    for file in files()?.iter().filter(|file| *file != LOCK_FILE) {
         // Files that are deleted but not yet committed, and directories of other repositories.
         let Ok(bytes) = fs::read(project::root().join(file)) else {
             continue;

@@ -38,7 +38,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Command::parse() {
-        Command::Setup(arguments) => setup::main(arguments),
+        Command::Setup(arguments) => setup::main(&arguments),
         Command::BuildEbpf => done(build_ebpf::main()),
         Command::Lint(arguments) => lint::main(arguments),
         Command::RunInGuest(arguments) => run::guest_main(arguments),

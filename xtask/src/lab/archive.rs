@@ -109,8 +109,17 @@ fn newer(a: &str, b: &str) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// The suites that hold the lab's kernels, on the mirror that the machine's own apt uses.
-fn sources() -> Result<String> {
+/// The mirror that the machine's own apt uses.
+#[derive(Debug)]
+pub(crate) struct Mirror {
+    /// Where Debian's releases are.
+    pub(crate) main: String,
+    /// Where their security suites are, if that is known.
+    pub(crate) security: Option<String>,
+}
+
+/// Asks the machine's apt for its mirror.
+pub(crate) fn mirror() -> Result<Mirror> {
     let table = process::output(Command::new("apt-get").env("LC_ALL", "C").args([
         "indextargets",
         "--format",
@@ -133,7 +142,9 @@ fn sources() -> Result<String> {
         }
     }
     let Some(mirror) = mirror else {
-        bail!("this machine's apt sources name no Debian mirror, so kernels cannot be fetched");
+        bail!(
+            "this machine's apt sources name no Debian mirror, so nothing can be fetched from it"
+        );
     };
     // Mirrors keep the two archives beside each other.
     let beside = mirror
@@ -141,6 +152,18 @@ fn sources() -> Result<String> {
         .strip_suffix("debian")
         .map(str::to_owned);
     let security = security.or_else(|| Some(beside? + "debian-security"));
+    Ok(Mirror {
+        main: mirror,
+        security,
+    })
+}
+
+/// The suites that hold the lab's kernels.
+fn sources() -> Result<String> {
+    let Mirror {
+        main: mirror,
+        security,
+    } = mirror()?;
     let options = if Path::new(KEYRING).exists() {
         format!("[signed-by={KEYRING}] ")
     } else {
@@ -167,7 +190,14 @@ fn configuration(directory: &Path) -> Result<String> {
     writeln!(text, "Acquire::Languages \"none\";")?;
     // The sandbox user could not write to a cache below a home directory.
     writeln!(text, "APT::Sandbox::User \"root\";")?;
-    // How the machine reaches its mirror is none of our business, but we need it as well.
+    text.push_str(&reach()?);
+    Ok(text)
+}
+
+/// How the machine's apt reaches its mirror, as lines of its configuration: none of our business,
+/// but we need it as well.
+pub(crate) fn reach() -> Result<String> {
+    let mut text = String::new();
     let machine = process::output(Command::new("apt-config").arg("dump"))?;
     for line in machine.lines().filter(|line| line.starts_with("Acquire::")) {
         if ["Proxy", "CaInfo", "Verify-", "SslCert", "SslKey"]

@@ -12,7 +12,7 @@ const TIMED_OUT: u8 = 124;
 /// The lab itself failed.
 pub(crate) const LAB_FAILED: u8 = 125;
 
-/// Runs a command as root in a stock kernel, with this machine's files under a writable overlay
+/// Runs a command as root in a Debian kernel, with this machine's files under a writable overlay
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit status: the command's own (128+N for signal N; 126 and 127 as the \
@@ -55,10 +55,10 @@ pub(crate) fn main(arguments: &Arguments) -> ExitCode {
 
 fn list() -> Result<u8> {
     for kernel in &KERNELS {
-        let state = if store::is_present(kernel)? {
-            ""
-        } else {
-            " (to be fetched)"
+        let state = match (store::is_present(kernel)?, kernel.is_built_here()) {
+            (true, _) => "",
+            (false, true) => " (built on first use, ~30 CPU minutes)",
+            (false, false) => " (to be fetched)",
         };
         println!("{:<12} {}{state}", kernel.name, kernel.about);
     }

@@ -11,24 +11,54 @@ pub(crate) struct Kernel {
     pub(crate) about: &'static str,
     /// How its upstream version begins.
     pub(crate) prefix: &'static str,
+    /// How it is built, if it is not one of Debian's.
+    pub(super) recipe: Option<Recipe>,
 }
 
-/// All kernels, oldest first.
-pub(crate) const KERNELS: [Kernel; 3] = [
+/// How the lab builds a kernel of its own.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) struct Recipe {
+    /// Debian's package of the sources, and the directory in its archive.
+    pub(super) source: &'static str,
+    /// All options that are not off.
+    pub(super) config: &'static str,
+}
+
+impl Kernel {
+    /// Whether it takes half an hour to get, so that only who names it shall have it.
+    pub(crate) fn is_built_here(&self) -> bool {
+        self.recipe.is_some()
+    }
+}
+
+/// All kernels, oldest first, those that are built here at the end.
+pub(crate) const KERNELS: [Kernel; 4] = [
     Kernel {
         name: "debian-6.1",
         about: "Debian bookworm's own",
         prefix: "6.1.",
+        recipe: None,
     },
     Kernel {
         name: "debian-6.12",
         about: "bookworm-backports",
         prefix: "6.12.",
+        recipe: None,
     },
     Kernel {
         name: "debian-7",
         about: "newest 7.x of trixie-backports",
         prefix: "7.",
+        recipe: None,
+    },
+    Kernel {
+        name: "fault-6.12",
+        about: "Debian's 6.12 with fault injection",
+        prefix: "6.12.",
+        recipe: Some(Recipe {
+            source: "linux-source-6.12",
+            config: include_str!("fault-6.12.config"),
+        }),
     },
 ];
 
@@ -122,6 +152,7 @@ mod tests {
             "debian-6.1",
             "debian-6.12+nolsm",
             "debian-7+nolsm+lockdown+cgroup1",
+            "fault-6.12",
         ] {
             assert_eq!(text.parse::<Spec>().unwrap().to_string(), text);
         }

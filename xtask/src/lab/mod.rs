@@ -1,14 +1,16 @@
-//! The kernel lab: boots a stock kernel with the machine's own files and runs one command in it.
+//! The kernel lab: boots a kernel with the machine's own files and runs one command in it.
 
 mod accel;
 mod archive;
 mod cli;
+mod compile;
 mod console;
 mod image;
 mod init;
 mod initramfs;
 mod kernels;
 mod modules;
+mod options;
 mod qemu;
 mod request;
 mod session;
@@ -35,11 +37,13 @@ use self::{
     store::Stored,
 };
 pub(crate) use self::{
+    archive::{mirror, reach},
     cli::{Arguments, LAB_FAILED, main, report},
     kernels::{KERNELS, Kernel, Spec},
+    options::missing_from as options_missing_from,
     qemu::PROGRAM as QEMU,
     session::{End, Failure, Illness, Sink, Timing},
-    store::{fetch, is_present},
+    store::{config, fetch, is_present},
 };
 use crate::{cache, project};
 

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::{archive::Archive, image, kernels::Kernel, modules};
+use super::{archive::Archive, compile, image, kernels::Kernel, modules};
 use crate::{cache, process};
 
 /// A kernel that is ready to boot.
@@ -52,13 +52,15 @@ fn directory(version: &str) -> Result<PathBuf> {
 
 /// Whether the kernel can be booted without the network.
 pub(crate) fn is_present(kernel: &Kernel) -> Result<bool> {
-    Ok(match resolved(kernel)? {
-        Some(version) => directory(&version)?.join("vmlinuz").exists(),
-        None => false,
+    Ok(match (resolved(kernel)?, &kernel.recipe) {
+        (None, _) => false,
+        (Some(key), Some(recipe)) if !compile::is_of(recipe, &key) => false,
+        (Some(version), _) => directory(&version)?.join("vmlinuz").exists(),
     })
 }
 
-/// Fetches the kernel unless it is there; `refresh` asks the archive for a newer version first.
+/// Fetches or builds the kernel unless it is there; `refresh` asks the archive for a newer version
+/// first.
 pub(crate) fn fetch(kernel: &Kernel, refresh: bool) -> Result<()> {
     if !refresh && is_present(kernel)? {
         return Ok(());
@@ -69,11 +71,27 @@ pub(crate) fn fetch(kernel: &Kernel, refresh: bool) -> Result<()> {
     }
     let start = Instant::now();
     let archive = Archive::open()?;
-    let version = archive.newest("linux-image-amd64", kernel.prefix)?;
+    let package = kernel
+        .recipe
+        .as_ref()
+        .map_or("linux-image-amd64", |recipe| recipe.source);
+    let newest = archive.newest(package, kernel.prefix)?;
+    let version = kernel
+        .recipe
+        .as_ref()
+        .map_or_else(|| newest.clone(), |recipe| compile::key(recipe, &newest));
     let target = directory(&version)?;
     if !target.join("vmlinuz").exists() {
-        eprintln!("xtask: fetching kernel {} ({version})", kernel.name);
-        unpack(&archive, &version, &target)?;
+        if let Some(recipe) = &kernel.recipe {
+            eprintln!(
+                "xtask: building kernel {} ({newest}), which takes about 30 CPU minutes",
+                kernel.name
+            );
+            compile::build(&archive, recipe, &newest, &target)?;
+        } else {
+            eprintln!("xtask: fetching kernel {} ({version})", kernel.name);
+            unpack(&archive, &version, &target)?;
+        }
         eprintln!(
             "xtask: kernel {} is there after {:.0?}",
             kernel.name,
@@ -157,11 +175,18 @@ fn only_entry(directory: &Path) -> Result<String> {
     Ok(entry?.file_name().to_string_lossy().into_owned())
 }
 
+/// The configuration that a kernel of the cache was built with.
+pub(crate) fn config(kernel: &Kernel) -> Result<String> {
+    let version = resolved(kernel)?.context("the kernel is not in the cache")?;
+    let path = directory(&version)?.join("config");
+    fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+}
+
 /// The kernel from the cache, its modules made ready on first use.
 pub(crate) fn open(kernel: &Kernel) -> Result<Stored> {
     let version = resolved(kernel)?.context("the kernel is not in the cache")?;
     let directory = directory(&version)?;
-    let config = fs::read_to_string(directory.join("config"))?;
+    let config = config(kernel)?;
     let lsm = config
         .lines()
         .find_map(|line| line.strip_prefix("CONFIG_LSM=\"")?.strip_suffix('"'))

@@ -164,7 +164,7 @@ fn carry_out(arguments: &Arguments, experiment: &Experiment, start: Instant) -> 
 
 /// Gets and builds everything that the guest needs.
 fn prepare(kernel: &Spec) -> Result<()> {
-    let mut needs: Vec<Need> = Need::lab(kernel.kernel).into();
+    let mut needs = Need::lab(kernel.kernel);
     needs.extend(VICTIMS.iter().map(Need::Victim));
     setup::ensure(&needs)?;
     build_ebpf::build()?;

@@ -9,19 +9,33 @@ use std::{process::Command, process::ExitCode, time::Instant};
 use anyhow::{Context as _, Result, bail};
 
 pub(crate) use self::needs::{Need, VICTIMS};
-use crate::{lab, process, project, toolchain};
+use crate::{
+    lab::{self, Spec},
+    process, project, toolchain,
+};
 
 /// Finds what is missing on this machine and installs it
-#[derive(Clone, Copy, Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Arguments {
+    /// Also this kernel, if it is none of those that everybody gets: fault-6.12
+    #[arg(long = "kernel", value_name = "NAME")]
+    kernels: Vec<Spec>,
     /// Only report; exit status 1 if something is missing
     #[arg(long)]
     check: bool,
 }
 
 /// Runs the subcommand.
-pub(crate) fn main(arguments: Arguments) -> Result<ExitCode> {
-    let needs = Need::all();
+pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
+    let mut needs = Need::all();
+    for spec in &arguments.kernels {
+        let wanted = Need::kernel(spec.kernel).into_iter();
+        needs.extend(
+            wanted
+                .filter(|need| !needs.contains(need))
+                .collect::<Vec<_>>(),
+        );
+    }
     let missing = needs.iter().filter(|need| !need.is_met()).count();
     if arguments.check {
         for need in &needs {
@@ -36,7 +50,11 @@ pub(crate) fn main(arguments: Arguments) -> Result<ExitCode> {
     }
     let start = Instant::now();
     ensure(&needs)?;
-    for kernel in &lab::KERNELS {
+    let kernels = needs.iter().filter_map(|need| match need {
+        Need::Kernel(kernel) => Some(kernel),
+        _ => None,
+    });
+    for kernel in kernels {
         // The archive may have a newer one by now. An offline machine keeps what it has.
         if let Err(error) = lab::fetch(kernel, true) {
             eprintln!("setup: keeping the present {}: {error:#}", kernel.name);

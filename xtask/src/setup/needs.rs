@@ -42,6 +42,10 @@ pub(crate) enum Need {
     Unpackers,
     /// What the lab's init is linked with.
     StaticLibc,
+    /// What a kernel is built with.
+    KernelTools,
+    /// What makes a fresh machine.
+    Debootstrap,
     /// A kernel in the cache.
     Kernel(&'static Kernel),
     /// A program that is hit by tests.
@@ -58,19 +62,28 @@ impl Need {
             Self::Unpackers,
             Self::StaticLibc,
         ];
-        needs.extend(KERNELS.iter().map(Self::Kernel));
+        // The others only for those who name them.
+        let fetched = KERNELS.iter().filter(|kernel| !kernel.is_built_here());
+        needs.extend(fetched.map(Self::Kernel));
         needs.extend(VICTIMS.iter().map(Self::Victim));
         needs
     }
 
     /// What a boot of the lab needs.
-    pub(crate) fn lab(kernel: &'static Kernel) -> [Self; 4] {
-        [
-            Self::Qemu,
-            Self::Unpackers,
-            Self::StaticLibc,
-            Self::Kernel(kernel),
-        ]
+    pub(crate) fn lab(kernel: &'static Kernel) -> Vec<Self> {
+        let mut needs = vec![Self::Qemu, Self::Unpackers, Self::StaticLibc];
+        needs.extend(Self::kernel(kernel));
+        needs
+    }
+
+    /// The kernel, and what it takes to get it.
+    pub(crate) fn kernel(kernel: &'static Kernel) -> Vec<Self> {
+        let need = Self::Kernel(kernel);
+        if kernel.is_built_here() && !need.is_met() {
+            vec![Self::KernelTools, need]
+        } else {
+            vec![need]
+        }
     }
 
     /// What people call it.
@@ -81,6 +94,8 @@ impl Need {
             Self::Qemu => "QEMU".to_owned(),
             Self::Unpackers => "xz and zstd".to_owned(),
             Self::StaticLibc => "static libc".to_owned(),
+            Self::KernelTools => "kernel build tools".to_owned(),
+            Self::Debootstrap => "debootstrap".to_owned(),
             Self::Kernel(kernel) => format!("kernel {}", kernel.name),
             Self::Victim(victim) => victim.program.to_owned(),
         }
@@ -94,6 +109,8 @@ impl Need {
             Self::Qemu => "boots the kernel lab",
             Self::Unpackers => "unpack the lab's kernels and modules",
             Self::StaticLibc => "the init of the lab's guests is linked with it",
+            Self::KernelTools => "build a kernel from its sources",
+            Self::Debootstrap => "makes the fresh machine of `test --long`",
             Self::Kernel(_) => "a kernel of the lab",
             Self::Victim(victim) => victim.why,
         }
@@ -109,6 +126,8 @@ impl Need {
                 .iter()
                 .all(|name| project::find_program(name).is_some()),
             Self::StaticLibc => has_static_libc(),
+            Self::KernelTools => has_kernel_tools(),
+            Self::Debootstrap => project::find_program("debootstrap").is_some(),
             Self::Kernel(kernel) => lab::is_present(kernel).unwrap_or(false),
             Self::Victim(victim) => project::find_program(victim.program).is_some(),
         }
@@ -122,6 +141,24 @@ impl Need {
             Self::Qemu => &["qemu-system-x86"],
             Self::Unpackers => &["xz-utils", "zstd"],
             Self::StaticLibc => &["libc6-dev"],
+            Self::KernelTools => &[
+                "bc",
+                "binutils",
+                "bison",
+                "cpio",
+                "dwarves",
+                "flex",
+                "gcc",
+                "kmod",
+                "libc6-dev",
+                "libelf-dev",
+                "libssl-dev",
+                "make",
+                "rsync",
+                "tar",
+                "xz-utils",
+            ],
+            Self::Debootstrap => &["debootstrap"],
             Self::Kernel(_) => &[],
             Self::Victim(victim) => std::slice::from_ref(&victim.package),
         }
@@ -132,4 +169,20 @@ impl Need {
 fn has_static_libc() -> bool {
     process::output(Command::new("cc").arg("-print-file-name=libc.a"))
         .is_ok_and(|path| Path::new(path.trim()).is_absolute())
+}
+
+/// Programs, and the two libraries that the kernel's own tools are linked with.
+fn has_kernel_tools() -> bool {
+    let programs = [
+        "bc", "bison", "cpio", "flex", "gcc", "kmod", "make", "objcopy", "pahole", "rsync", "tar",
+        "xz",
+    ];
+    let libraries = ["libelf.so", "libcrypto.so"];
+    programs
+        .iter()
+        .all(|name| project::find_program(name).is_some())
+        && libraries.iter().all(|name| {
+            process::output(Command::new("cc").arg(format!("-print-file-name={name}")))
+                .is_ok_and(|path| Path::new(path.trim()).is_absolute())
+        })
 }

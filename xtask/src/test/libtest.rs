@@ -5,6 +5,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+/// How a test says that it is skipped, and why: see `needs.rs` of the lab tests.
+const SKIPPED: &str = "SKIPPED: ";
+
 /// What the tests of one or more test binaries came to.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Counts {
@@ -41,6 +44,10 @@ pub(crate) struct Tee<W> {
 struct State {
     line: Vec<u8>,
     in_failures: bool,
+    /// The test that runs has said that it is skipped.
+    says_skipped: bool,
+    /// Tests since the last summary, which counts them as passed, that were skipped.
+    skipped: usize,
     counts: Counts,
 }
 
@@ -101,6 +108,15 @@ impl State {
     }
 
     fn line_ended(&mut self, line: &str) {
+        // libtest does not know of tests that find out for themselves that they are skipped. The
+        // word follows the test's name on its line, and a verdict of libtest must follow it.
+        if self.says_skipped && line == "ok" {
+            self.skipped += 1;
+        }
+        self.says_skipped = line
+            .strip_prefix("test ")
+            .and_then(|rest| rest.split_once(" ... "))
+            .is_some_and(|(_, said)| said.starts_with(SKIPPED));
         // The list of names comes under the second such line; the first is followed by a blank one.
         if line == "failures:" {
             self.in_failures = true;
@@ -120,7 +136,11 @@ impl State {
                 continue;
             };
             match what {
-                "passed" => self.counts.passed += number,
+                "passed" => {
+                    let skipped = std::mem::take(&mut self.skipped);
+                    self.counts.passed += number.saturating_sub(skipped);
+                    self.counts.skipped += skipped;
+                }
                 "failed" => self.counts.failed += number,
                 "ignored" => self.counts.skipped += number,
                 _ => (),
@@ -174,5 +194,30 @@ test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; fini
         };
         assert_eq!(reader.counts(), expected);
         assert_eq!(output, OUTPUT.as_bytes());
+    }
+
+    #[test]
+    fn a_test_that_says_so_is_skipped_and_not_passed() {
+        let output = "\
+test a ... SKIPPED: net.loss can't be done on debian-6.1+cgroup1
+ok
+test b ... SKIPPED: but it fails nevertheless
+FAILED
+test c ... ok
+SKIPPED: said by something else
+test d ... ok
+
+failures:
+    b
+
+test result: FAILED. 3 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out
+test e ... ok
+test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out
+";
+        let (mut tee, reader) = Tee::new(Vec::new());
+        tee.write_all(output.as_bytes()).unwrap();
+        let counts = reader.counts();
+        assert_eq!((counts.passed, counts.failed, counts.skipped), (3, 1, 1));
+        assert_eq!(counts.failures, ["b"]);
     }
 }

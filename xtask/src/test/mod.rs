@@ -2,6 +2,7 @@
 //! per kernel and profile.
 
 mod demonstration;
+mod fresh;
 mod guest;
 mod host;
 mod libtest;
@@ -38,7 +39,8 @@ pub(crate) struct Arguments {
     /// Only the host; with --kernel the host as well
     #[arg(long)]
     host: bool,
-    /// Also the tests that take long
+    /// Also the tests that take long, and the README's commands on a fresh machine (`--long fresh`:
+    /// nothing but that)
     #[arg(long)]
     long: bool,
     /// Only tests whose name contains this
@@ -58,6 +60,12 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
     let host = arguments.host || arguments.kernels.is_empty();
     let filter = arguments.filter.as_deref();
 
+    if filter == Some(fresh::NAME) && arguments.long {
+        // It builds everything for itself, and no other test has that name.
+        return Ok(part::account(&[timed("fresh machine", || {
+            fresh::run(filter)
+        })]));
+    }
     let mut parts = Vec::new();
     let mut binaries = Vec::new();
     parts.push(timed("build", || {
@@ -82,6 +90,10 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
         parts.push(timed(&spec.to_string(), || {
             guest::run(spec, &binaries, filter, arguments.long)
         }));
+    }
+    // It takes most of an hour, and runs all of the above once more.
+    if arguments.long {
+        parts.push(timed("fresh machine", || fresh::run(filter)));
     }
     Ok(part::account(&parts))
 }

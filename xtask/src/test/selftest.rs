@@ -12,7 +12,7 @@ use anyhow::Result;
 
 use super::libtest::Counts;
 use crate::{
-    lab::{End, Failure, Illness, Lab, Outcome, Spec},
+    lab::{self, End, Failure, Illness, Lab, Outcome, Spec},
     project,
     setup::{self, Need},
 };
@@ -70,6 +70,18 @@ pub(super) fn run(kernels: &[Spec], filter: Option<&str>) -> Result<(Counts, Opt
         }
         if index == 0 {
             checks.extend([killed(), timeout()]);
+        }
+        let name = format!("lab::options::{spec}");
+        if spec.profiles.is_empty() && filter.is_none_or(|filter| name.contains(filter)) {
+            let missing = lab::options_missing_from(spec.kernel, &lab::config(spec.kernel)?);
+            if !missing.is_empty() {
+                eprintln!("{} has none of: {}", spec.kernel.name, missing.join(", "));
+            }
+            println!(
+                "test {name} ... {}",
+                if missing.is_empty() { "ok" } else { "FAILED" }
+            );
+            counts.add(&name, missing.is_empty());
         }
         for check in checks {
             let name = format!("lab::{}::{spec}", check.name);

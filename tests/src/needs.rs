@@ -1,0 +1,76 @@
+//! What cannot be done where in the lab, in one place, and how a test says that it is skipped.
+//!
+//! Tests ask this list, never the kernel: a kind that stops working must fail its tests instead of
+//! skipping them. That the list is true, in both directions, is what `doctor.rs` tests.
+
+use std::io::Write as _;
+
+use crate::lab;
+
+/// Stands for every kind.
+const ANY: &str = "*";
+
+/// A kernel or profile, the kind that cannot be done there, and the only mechanism that cannot do
+/// it, if the others can.
+const MISSING: [(&str, &str, Option<&str>); 3] = [
+    // Targets are cgroups of version 2.
+    ("cgroup1", ANY, None),
+    ("nolsm", ANY, Some("lsm")),
+    // Programs must not read kernel memory.
+    ("lockdown", "file.error", None),
+];
+
+/// Whether some mechanism can do the kind where the test runs.
+pub fn can(kind: &str) -> bool {
+    !is_missing(&lab(), kind, None)
+}
+
+/// Whether this mechanism can do the kind where the test runs.
+pub fn can_by(kind: &str, mechanism: &str) -> bool {
+    !is_missing(&lab(), kind, Some(mechanism))
+}
+
+fn is_missing(lab: &str, kind: &str, mechanism: Option<&str>) -> bool {
+    MISSING.iter().any(|(place, what, by)| {
+        lab.split('+').any(|word| word == *place)
+            && (*what == ANY || *what == kind)
+            && (by.is_none() || *by == mechanism)
+    })
+}
+
+/// Tells `cargo xtask test` that the test which runs is skipped. Use [`crate::require`], which also
+/// ends it.
+pub fn skip(reason: &str) {
+    // Not println, which is kept back until a test fails.
+    writeln!(std::io::stdout(), "SKIPPED: {reason}").expect("the harness reads");
+}
+
+/// Ends the test as skipped unless all of the kinds can be done where it runs.
+#[macro_export]
+macro_rules! require {
+    ($($kind:literal),+) => {
+        $(if !$crate::needs::can($kind) {
+            return $crate::needs::skip(&format!("{} can't be done on {}", $kind, $crate::lab()));
+        })+
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_read_by_place_kind_and_mechanism() {
+        for (lab, kind, mechanism, missing) in [
+            ("debian-6.1", "file.error", None, false),
+            ("debian-6.1+cgroup1", "net.loss", Some("cgroup-skb"), true),
+            ("debian-7+lockdown", "file.error", Some("fmod-ret"), true),
+            ("debian-7+lockdown", "net.loss", None, false),
+            ("debian-6.12+nolsm", "file.error", None, false),
+            ("debian-6.12+nolsm", "file.error", Some("lsm"), true),
+            ("debian-6.12+nolsm", "file.error", Some("fmod-ret"), false),
+        ] {
+            assert_eq!(is_missing(lab, kind, mechanism), missing, "{lab} {kind}");
+        }
+    }
+}
