@@ -13,6 +13,7 @@
     reason = "a test that can't be set up fails"
 )]
 
+pub mod agent;
 pub mod bpf;
 pub mod cgroup;
 pub mod mounts;
@@ -42,6 +43,11 @@ pub fn has_file_error() -> bool {
 
 /// Whether `net.loss` can be done where the test runs.
 pub fn has_net_loss() -> bool {
+    !profile("cgroup1")
+}
+
+/// Whether `pressure.cpu` can be done where the test runs.
+pub fn has_pressure_cpu() -> bool {
     !profile("cgroup1")
 }
 
@@ -106,6 +112,27 @@ pub fn counter(account: &Value, fault: usize, name: &str) -> u64 {
     account["faults"][fault]["counters"][name]
         .as_u64()
         .unwrap_or_else(|| panic!("no counter {name} of fault {fault} in {account}"))
+}
+
+/// Sends a signal to a process that the test knows to be its own.
+pub fn signal(pid: u32, signal: i32) {
+    // SAFETY: takes two integers.
+    unsafe { libc::kill(pid.cast_signed(), signal) };
+}
+
+/// Processes that are registered in `/run/kchaos` as this.
+pub fn registered(role: &str) -> Vec<u32> {
+    let Ok(entries) = std::fs::read_dir("/run/kchaos") else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let (found, rest) = name.split_once('-')?;
+            (found == role).then(|| rest.split('-').next()?.parse().ok())?
+        })
+        .collect()
 }
 
 /// Waits until something holds.

@@ -15,6 +15,9 @@ static FILE_ERROR: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), 
 static NET_LOSS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/net_loss.o"));
 
 impl Object {
+    /// Every object.
+    pub const ALL: [Self; 2] = [Self::FileError, Self::NetLoss];
+
     /// The name of its source in chaos-ebpf/src/bin.
     pub const fn name(self) -> &'static str {
         match self {

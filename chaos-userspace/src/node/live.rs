@@ -7,13 +7,14 @@ use std::{
 };
 
 use chaos_common::limits::PLANS;
-use nix::time::{ClockId, clock_gettime};
 
-use super::{FaultStatus, NodeControl, NodeError, Plan, PlanStatus};
+use super::{FaultStatus, NodeControl, NodeError, Plan, PlanStatus, Settings, boot_time_ns};
 use crate::{
     engine::{EngineError, Hooks, Object, RuleNumber},
     experiment::{Complete, Experiment, Fault, Mechanism, word},
     fault::{self, Timing},
+    knob::{KnobError, KnobStatus, Knobs},
+    state::StateDir,
     support,
     target::{CgroupTree, Resolved, TargetError},
 };
@@ -28,6 +29,9 @@ pub struct Node {
     hooks: HashMap<Way, Hooks>,
     /// Ways that have passed their self-test, and why others have not.
     probed: HashMap<Way, Result<(), String>>,
+    /// What is done without BPF, and would not end with this process.
+    knobs: Knobs,
+    state: StateDir,
     plans: HashMap<String, Live>,
     next_rule: RuleNumber,
 }
@@ -43,10 +47,33 @@ struct LiveFault {
     id: String,
     word: String,
     target: Resolved,
-    way: Way,
+    work: Work,
     not_covered: Vec<String>,
-    rule: RuleNumber,
     deadline_ns: u64,
+}
+
+/// How a fault is done.
+#[derive(Clone, Copy, Debug)]
+enum Work {
+    Rule {
+        way: Way,
+        rule: RuleNumber,
+    },
+    /// The change's id, once it is made or waits for its time.
+    Knob(Option<u64>),
+}
+
+impl LiveFault {
+    fn way(&self) -> Option<Way> {
+        match self.work {
+            Work::Rule { way, .. } => Some(way),
+            Work::Knob(_) => None,
+        }
+    }
+
+    fn mechanism(&self) -> Mechanism {
+        self.way().map_or(Mechanism::CgroupKnob, |way| way.1)
+    }
 }
 
 impl Node {
@@ -54,9 +81,12 @@ impl Node {
     ///
     /// # Errors
     /// [`NodeError::Unsupported`] when no cgroup v2 tree is mounted.
-    pub fn new() -> Result<Self, NodeError> {
+    pub fn new(settings: Settings) -> Result<Self, NodeError> {
+        let tree = CgroupTree::find()?;
         Ok(Self {
-            tree: CgroupTree::find()?,
+            state: settings.state.clone(),
+            knobs: Knobs::new(tree.clone(), settings),
+            tree,
             hooks: HashMap::new(),
             probed: HashMap::new(),
             plans: HashMap::new(),
@@ -80,46 +110,90 @@ impl Node {
                     NodeError::Unsupported(format!("{named}: {reason}"))
                 }
             })?;
-            let way = self.way(fault)?;
-            let rule = self.next_rule;
-            // The last number belongs to the self-test.
-            self.next_rule = if rule >= RuleNumber::MAX - 1 {
-                1
-            } else {
-                rule + 1
+            let work = match fault::object(&fault.kind) {
+                Some(object) => Work::Rule {
+                    way: self.way(fault, object)?,
+                    rule: self.draw_rule(),
+                },
+                None => Work::Knob(None),
             };
-            rules.push((index, fault, way, rule));
+            rules.push((index, fault));
             live.faults.push(LiveFault {
                 id: fault.id.clone(),
                 word: word::format(fault),
                 not_covered: fault::not_covered(&fault.kind),
                 target: resolved,
-                way,
-                rule,
+                work,
                 deadline_ns: 0,
             });
         }
         // Everything slow lies behind: durations count from here.
-        let now_ns = boot_time_ns()?;
-        for ((index, fault, way, rule), held) in rules.into_iter().zip(&mut live.faults) {
+        let now_ns = boot_time_ns();
+        for ((index, fault), held) in rules.into_iter().zip(&mut live.faults) {
             let timing = timing(now_ns, fault, experiment)
                 .ok_or_else(|| bad(format!("spec.faults[{index}].duration"), "missing"))?;
-            let index = u32::try_from(index).unwrap_or(u32::MAX);
-            let spec = fault::compile(fault, index, live.slot, &timing);
-            held.deadline_ns = spec.config.deadline_ns;
-            let cgroup: Option<BorrowedFd<'_>> = match &held.target {
-                Resolved::Cgroup(cgroup) => Some(cgroup.as_fd()),
-                Resolved::Process(_) => None,
-            };
-            let hooks = self.hooks.get_mut(&way).ok_or_else(|| lost(way))?;
-            hooks.add(rule, held.target.place(), cgroup, spec)?;
+            held.deadline_ns = fault::lifetime(fault, &timing).1;
+            match held.work {
+                Work::Rule { way, rule } => {
+                    let index = u32::try_from(index).unwrap_or(u32::MAX);
+                    let Some(spec) = fault::compile(fault, index, live.slot, &timing) else {
+                        return Err(lost(way));
+                    };
+                    let cgroup: Option<BorrowedFd<'_>> = match &held.target {
+                        Resolved::Cgroup(cgroup) => Some(cgroup.as_fd()),
+                        Resolved::Process(_) => None,
+                    };
+                    let hooks = self.hooks.get_mut(&way).ok_or_else(|| lost(way))?;
+                    hooks.add(rule, held.target.place(), cgroup, spec)?;
+                }
+                Work::Knob(_) => {
+                    held.work = Work::Knob(self.turn(fault, &held.target, &timing)?);
+                }
+            }
         }
         self.arm(live, true)
     }
 
+    /// Turns the knob of a fault that is done by one, now or when it is due.
+    fn turn(
+        &mut self,
+        fault: &Fault,
+        target: &Resolved,
+        timing: &Timing,
+    ) -> Result<Option<u64>, NodeError> {
+        // Validation lets no such fault have another target.
+        let (Some(limit), Resolved::Cgroup(cgroup)) = (fault::knob(&fault.kind), target) else {
+            return Ok(None);
+        };
+        let (start_ns, deadline_ns) = fault::lifetime(fault, timing);
+        let id = self
+            .knobs
+            .add(cgroup, limit, start_ns, deadline_ns)
+            .map_err(|error| match error {
+                KnobError::Unsupported(reason) => NodeError::Unsupported(format!(
+                    "fault {}: this node can't do {}:\n  {}: {reason}",
+                    fault.id,
+                    fault.kind.name(),
+                    Mechanism::CgroupKnob
+                )),
+                other => NodeError::from(other),
+            })?;
+        Ok(Some(id))
+    }
+
+    fn draw_rule(&mut self) -> RuleNumber {
+        let rule = self.next_rule;
+        // The last number belongs to the self-test.
+        self.next_rule = if rule >= RuleNumber::MAX - 1 {
+            1
+        } else {
+            rule + 1
+        };
+        rule
+    }
+
     /// The first mechanism of the fault's ladder that works here, loaded.
-    fn way(&mut self, fault: &Fault) -> Result<Way, NodeError> {
-        let object = fault::object(&fault.kind);
+    fn way(&mut self, fault: &Fault, object: Object) -> Result<Way, NodeError> {
         let ladder = fault::ladder(&fault.kind);
         let asked = fault.common.mechanism;
         let mut reasons = Vec::new();
@@ -181,7 +255,7 @@ impl Node {
     }
 
     fn arm(&mut self, live: &Live, armed: bool) -> Result<(), NodeError> {
-        let mut ways: Vec<Way> = live.faults.iter().map(|fault| fault.way).collect();
+        let mut ways: Vec<Way> = live.faults.iter().filter_map(LiveFault::way).collect();
         ways.dedup();
         for way in ways {
             if let Some(hooks) = self.hooks.get_mut(&way) {
@@ -192,21 +266,21 @@ impl Node {
     }
 
     fn statuses(&self, id: &str, live: &Live) -> Result<PlanStatus, NodeError> {
-        let now_ns = boot_time_ns()?;
+        let now_ns = boot_time_ns();
         let faults = live
             .faults
             .iter()
             .map(|fault| {
-                let hooks = self.hooks.get(&fault.way).ok_or_else(|| lost(fault.way))?;
+                let KnobStatus { counters, ended } = self.evidence(fault.work)?;
                 Ok(FaultStatus {
                     fault: fault.id.clone(),
                     word: fault.word.clone(),
                     target: fault.target.to_string(),
-                    mechanism: fault.way.1,
+                    mechanism: fault.mechanism(),
                     not_covered: fault.not_covered.clone(),
                     remaining: Duration::from_nanos(fault.deadline_ns.saturating_sub(now_ns)),
-                    ended: fault.target.gone(),
-                    counters: hooks.counters(fault.rule)?,
+                    ended: fault.target.gone().or(ended),
+                    counters,
                 })
             })
             .collect::<Result<Vec<_>, NodeError>>()?;
@@ -214,6 +288,19 @@ impl Node {
             id: id.to_owned(),
             faults,
         })
+    }
+
+    fn evidence(&self, work: Work) -> Result<KnobStatus, NodeError> {
+        match work {
+            Work::Rule { way, rule } => {
+                let hooks = self.hooks.get(&way).ok_or_else(|| lost(way))?;
+                Ok(KnobStatus {
+                    counters: hooks.counters(rule)?,
+                    ended: None,
+                })
+            }
+            Work::Knob(id) => Ok(id.map(|id| self.knobs.status(id)).unwrap_or_default()),
+        }
     }
 
     fn free_slot(&self) -> Result<u32, NodeError> {
@@ -227,8 +314,18 @@ impl Node {
     /// Takes the rules of a plan out of the kernel, and whatever only they needed.
     fn remove(&mut self, live: &Live) {
         for fault in &live.faults {
-            if let Some(hooks) = self.hooks.get_mut(&fault.way) {
-                hooks.remove(fault.rule);
+            match fault.work {
+                Work::Rule { way, rule } => {
+                    if let Some(hooks) = self.hooks.get_mut(&way) {
+                        hooks.remove(rule);
+                    }
+                }
+                Work::Knob(None) => {}
+                Work::Knob(Some(id)) => {
+                    if let Err(error) = self.knobs.remove(id) {
+                        tracing::error!(fault = fault.id, %error, "left to the guard");
+                    }
+                }
             }
         }
         self.drop_idle();
@@ -246,6 +343,12 @@ impl NodeControl for Node {
                 "id".to_owned(),
                 "a plan of this identity lives here already",
             ));
+        }
+        if let Some(file) = self.state.disabled() {
+            return Err(NodeError::Unsupported(format!(
+                "{} forbids faults on this machine: remove it to allow them",
+                file.display()
+            )));
         }
         plan.experiment
             .validate(Complete::Run)
@@ -300,12 +403,6 @@ fn timing(now_ns: u64, fault: &Fault, experiment: &Experiment) -> Option<Timing>
     })
 }
 
-fn boot_time_ns() -> Result<u64, NodeError> {
-    let now = clock_gettime(ClockId::CLOCK_BOOTTIME)
-        .map_err(|error| NodeError::Kernel(format!("CLOCK_BOOTTIME: {error}")))?;
-    Ok(u64::try_from(Duration::from(now).as_nanos()).unwrap_or(u64::MAX))
-}
-
 fn bad(field: String, problem: &str) -> NodeError {
     NodeError::BadPlan {
         field,
@@ -321,6 +418,15 @@ impl From<EngineError> for NodeError {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::Full(text) => Self::Unsupported(text),
+            other => Self::Kernel(other.to_string()),
+        }
+    }
+}
+
+impl From<KnobError> for NodeError {
+    fn from(error: KnobError) -> Self {
+        match error {
+            KnobError::Unsupported(reason) => Self::Unsupported(reason),
             other => Self::Kernel(other.to_string()),
         }
     }

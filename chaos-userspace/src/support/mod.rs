@@ -2,6 +2,7 @@
 //! version or a configuration.
 
 mod capability;
+mod knob;
 mod self_test;
 
 pub(crate) use capability::privileged_for_bpf;
@@ -10,7 +11,8 @@ pub(crate) use self_test::PLAN as SELF_TEST_PLAN;
 
 use crate::{
     engine::{EngineError, Hooks, Object},
-    experiment::Mechanism,
+    experiment::{FaultKind, Mechanism},
+    fault,
     target::CgroupTree,
 };
 
@@ -44,6 +46,17 @@ pub fn probe(object: Object, mechanism: Mechanism) -> Result<Hooks, Missing> {
         Hooks::load(object, mechanism).map_err(|error| refuse(explain(mechanism, &error)))?;
     self_test::run(&mut hooks, object, mechanism, &tree).map_err(refuse)?;
     Ok(hooks)
+}
+
+/// Tries one rung of a kind's ladder out, and leaves nothing of it behind.
+///
+/// # Errors
+/// Why it can't be had.
+pub fn try_out(kind: &FaultKind, mechanism: Mechanism) -> Result<(), Missing> {
+    match fault::object(kind) {
+        Some(object) => probe(object, mechanism).map(drop),
+        None => knob::probe(),
+    }
 }
 
 fn lacking(capabilities: &[Capability]) -> String {
