@@ -5,7 +5,8 @@ mod tests {
     use std::process::Command;
 
     use kchaos_tests::{
-        Said, bpf::Loaded, cgroup::of_kchaos, has_file_error, has_net_loss, kchaos, profile,
+        Said, bpf::Loaded, cgroup::of_kchaos, has_file_error, has_net_loss, has_pressure_cpu,
+        kchaos, profile,
     };
     use serde_json::Value;
 
@@ -36,6 +37,11 @@ mod tests {
         assert_eq!(
             supported(&report, "net.loss", "cgroup-skb"),
             has_net_loss(),
+            "{report}"
+        );
+        assert_eq!(
+            supported(&report, "pressure.cpu", "cgroup-knob"),
+            has_pressure_cpu(),
             "{report}"
         );
         assert_eq!(said.status, if has_net_loss() { 0 } else { 3 });
@@ -77,7 +83,7 @@ mod tests {
                 .output()
                 .unwrap(),
         );
-        assert_eq!(said.out.matches("not probed: needs").count(), 3, "{said:?}");
+        assert_eq!(said.out.matches("not probed: needs").count(), 4, "{said:?}");
         assert!(said.out.contains("CAP_BPF and CAP_PERFMON"), "{said:?}");
         assert!(!said.out.contains(" yes"), "{said:?}");
         assert_eq!(said.status, 3);

@@ -143,7 +143,6 @@ spec:
         agent.child.kill().unwrap();
         agent.child.wait().unwrap();
         freed(&target, "the new guard undoes it", SLACK);
-        kchaos(&["heal"]);
         nothing_is_left(&before);
     }
 

@@ -15,6 +15,7 @@ use std::{
 use super::{CPU_MAX, KnobError, Limit, PATIENCE, Undone, begin, check, undo};
 use crate::{
     guard::Guard,
+    heal,
     journal::{self, Change},
     node::{Counters, Settings, boot_time_ns},
     scheduler::draw,
@@ -226,11 +227,16 @@ impl Shared {
         if guard.as_mut().is_some_and(Guard::beat) {
             return Ok(());
         }
-        if let Some(lost) = guard.take() {
+        let lost = guard.take();
+        if let Some(lost) = lost {
             tracing::warn!("the guard is gone or held: starting another");
             lost.kill();
+            *guard = Some(Guard::start(&self.settings)?);
+            // What was the lost one's: its cgroup, its file.
+            heal::sweep(&self.tree, &self.settings.state);
+        } else {
+            *guard = Some(Guard::start(&self.settings)?);
         }
-        *guard = Some(Guard::start(&self.settings)?);
         Ok(())
     }
 
