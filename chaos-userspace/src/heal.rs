@@ -6,6 +6,8 @@
 
 use std::{fs, io};
 
+use nix::unistd::geteuid;
+
 use crate::{
     knob::{self, Undone},
     residue::{self, Item, LookError, Thing},
@@ -29,14 +31,22 @@ pub struct Healed {
 /// When it can't be told what there is.
 pub fn heal(tree: &CgroupTree, state: &StateDir) -> Result<Vec<Healed>, LookError> {
     let left = residue::without_bpf(tree, state)?;
-    Ok(left
+    let healed = left
         .into_iter()
         .filter(|item| !item.live)
         .map(|Item { thing, .. }| Healed {
             result: undo(tree, state, &thing),
             thing,
         })
-        .collect())
+        .collect();
+    // One that tells of another boot, or of nothing, goes when its lock is given back.
+    let journal = state.journal();
+    if journal.path().exists()
+        && let Err(error) = journal.lock(knob::PATIENCE)
+    {
+        tracing::debug!(%error, "the journal is not cleaned");
+    }
+    Ok(healed)
 }
 
 fn undo(tree: &CgroupTree, state: &StateDir, thing: &Thing) -> Result<Option<String>, String> {
@@ -77,7 +87,8 @@ fn remove(path: &std::path::Path) -> io::Result<()> {
     }
 }
 
-/// Heals quietly, for whoever is about to hold faults itself.
+/// Heals quietly, for whoever is about to hold faults itself. Who may not write what others left is
+/// not told about it.
 pub fn sweep(tree: &CgroupTree, state: &StateDir) {
     match heal(tree, state) {
         Ok(healed) => {
@@ -85,10 +96,16 @@ pub fn sweep(tree: &CgroupTree, state: &StateDir) {
                 let (what, name) = (thing.kind(), thing.to_string());
                 match result {
                     Ok(note) => tracing::info!(what, name, note, "removed a leftover"),
-                    Err(reason) => tracing::warn!(what, name, reason, "a leftover stays"),
+                    Err(reason) if geteuid().is_root() => {
+                        tracing::warn!(what, name, reason, "a leftover stays");
+                    }
+                    Err(reason) => tracing::debug!(what, name, reason, "a leftover stays"),
                 }
             }
         }
-        Err(error) => tracing::warn!(%error, "leftovers can't be looked for"),
+        Err(error) if geteuid().is_root() => {
+            tracing::warn!(%error, "leftovers can't be looked for");
+        }
+        Err(error) => tracing::debug!(%error, "leftovers can't be looked for"),
     }
 }

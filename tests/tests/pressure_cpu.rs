@@ -17,6 +17,21 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(20);
     const FREE: &str = "max 100000";
 
+    /// One fault on one cgroup.
+    fn experiment(cgroup: &str, duration: &str) -> String {
+        format!(
+            "apiVersion: kchaos.dev/v1alpha1
+kind: FaultExperiment
+metadata: {{name: slow}}
+spec:
+  target: {{cgroup: {cgroup}}}
+  duration: {duration}
+  faults:
+  - pressureCpu: {{quota: 20%}}
+"
+        )
+    }
+
     /// Something that takes all the time that it gets; gone with its cgroup.
     fn busy(cgroup: &Cgroup) -> Child {
         cgroup.script("while :; do :; done").spawn().unwrap()
@@ -51,7 +66,7 @@ mod tests {
     fn share(cgroup: &Cgroup) -> f64 {
         let (used, start) = (cgroup.cpu_time(), Instant::now());
         thread::sleep(Duration::from_secs(3));
-        (cgroup.cpu_time() - used).as_secs_f64() / start.elapsed().as_secs_f64()
+        cgroup.cpu_time().saturating_sub(used).as_secs_f64() / start.elapsed().as_secs_f64()
     }
 
     fn nothing_is_left() {
@@ -220,7 +235,7 @@ mod tests {
         let target = Cgroup::new("target");
         let worker = busy(&target);
         let mut agent = Agent::start(&[]);
-        agent.apply(&super::experiment(&target.path(), "3s"));
+        agent.apply(&experiment(&target.path(), "3s"));
         assert_eq!(target.read("cpu.max"), "20000 100000");
         eventually("the deadline ends it", PATIENCE, || {
             agent.ask(&["ls"]).out.contains("passed")
@@ -235,20 +250,4 @@ mod tests {
         assert!(agent.child.wait().unwrap().success());
         nothing_is_left();
     }
-}
-
-/// One fault on one cgroup.
-#[cfg(test)]
-fn experiment(cgroup: &str, duration: &str) -> String {
-    format!(
-        "apiVersion: kchaos.dev/v1alpha1
-kind: FaultExperiment
-metadata: {{name: slow}}
-spec:
-  target: {{cgroup: {cgroup}}}
-  duration: {duration}
-  faults:
-  - pressureCpu: {{quota: 20%}}
-"
-    )
 }

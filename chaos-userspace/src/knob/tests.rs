@@ -4,13 +4,13 @@ use super::*;
 use crate::{journal, state::Owner};
 
 /// A folder that looks like a tree of cgroups.
-struct Tree {
+struct Machine {
     folder: tempfile::TempDir,
     tree: CgroupTree,
     journal: Journal,
 }
 
-impl Tree {
+impl Machine {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mount = folder.path().join("cgroup");
@@ -67,58 +67,58 @@ const HALF: &str = "50000 100000";
 #[test]
 fn the_smaller_wins_and_ending_one_leaves_the_other() {
     for (first, second) in [(1, 2), (2, 1)] {
-        let tree = Tree::new();
-        tree.begin(1, QUARTER).unwrap();
-        assert_eq!(tree.holds(), limit(QUARTER));
-        tree.begin(2, HALF).unwrap();
-        assert_eq!(tree.holds(), limit(QUARTER));
-        assert!(matches!(tree.undo(first), Undone::Restored(_)));
+        let machine = Machine::new();
+        machine.begin(1, QUARTER).unwrap();
+        assert_eq!(machine.holds(), limit(QUARTER));
+        machine.begin(2, HALF).unwrap();
+        assert_eq!(machine.holds(), limit(QUARTER));
+        assert!(matches!(machine.undo(first), Undone::Restored(_)));
         let stays = if first == 1 { HALF } else { QUARTER };
-        assert_eq!(tree.holds(), limit(stays));
-        assert_eq!(tree.undo(first), Undone::Already);
-        assert_eq!(tree.holds(), limit(stays));
-        assert_eq!(tree.undo(second), Undone::Restored("max 100000".to_owned()));
-        assert_eq!(tree.holds(), limit("max 100000"));
-        assert!(!tree.journal.path().exists());
+        assert_eq!(machine.holds(), limit(stays));
+        assert_eq!(machine.undo(first), Undone::Already);
+        assert_eq!(machine.holds(), limit(stays));
+        assert_eq!(machine.undo(second), Undone::Restored("max 100000".to_owned()));
+        assert_eq!(machine.holds(), limit("max 100000"));
+        assert!(!machine.journal.path().exists());
     }
 }
 
 #[test]
 fn what_somebody_else_has_written_is_left() {
-    let tree = Tree::new();
-    tree.begin(1, QUARTER).unwrap();
-    fs::write(tree.file(), "70000 100000\n").unwrap();
-    let refused = tree.begin(2, HALF).unwrap_err().to_string();
+    let machine = Machine::new();
+    machine.begin(1, QUARTER).unwrap();
+    fs::write(machine.file(), "70000 100000\n").unwrap();
+    let refused = machine.begin(2, HALF).unwrap_err().to_string();
     assert!(refused.contains("'70000 100000'"), "{refused}");
-    assert_eq!(tree.undo(1), Undone::Foreign("70000 100000".to_owned()));
-    assert_eq!(tree.holds(), limit("70000 100000"));
-    assert!(!tree.journal.path().exists());
+    assert_eq!(machine.undo(1), Undone::Foreign("70000 100000".to_owned()));
+    assert_eq!(machine.holds(), limit("70000 100000"));
+    assert!(!machine.journal.path().exists());
 }
 
 #[test]
 fn a_change_that_was_written_down_and_not_made_is_undone_too() {
-    let tree = Tree::new();
-    let mut change = tree.change(1, QUARTER);
+    let machine = Machine::new();
+    let mut change = machine.change(1, QUARTER);
     change.original = "max 100000".to_owned();
-    tree.journal.lock(PATIENCE).unwrap().begin(change).unwrap();
-    assert_eq!(tree.undo(1), Undone::Restored("max 100000".to_owned()));
-    assert_eq!(tree.holds(), limit("max 100000"));
+    machine.journal.lock(PATIENCE).unwrap().begin(change).unwrap();
+    assert_eq!(machine.undo(1), Undone::Restored("max 100000".to_owned()));
+    assert_eq!(machine.holds(), limit("max 100000"));
 }
 
 #[test]
 fn another_cgroup_of_the_same_name_is_not_touched() {
-    let tree = Tree::new();
-    tree.begin(1, QUARTER).unwrap();
-    let folder = tree.folder.path().join("cgroup/a");
+    let machine = Machine::new();
+    machine.begin(1, QUARTER).unwrap();
+    let folder = machine.folder.path().join("cgroup/a");
     fs::rename(&folder, folder.with_file_name("old")).unwrap();
-    assert_eq!(tree.undo(1), Undone::Gone);
+    assert_eq!(machine.undo(1), Undone::Gone);
     tree_again(&folder);
-    assert_eq!(tree.holds(), limit(HALF));
-    tree.begin(2, QUARTER).unwrap();
+    assert_eq!(machine.holds(), limit(HALF));
+    machine.begin(2, QUARTER).unwrap();
     fs::rename(&folder, folder.with_file_name("older")).unwrap();
     tree_again(&folder);
-    assert_eq!(tree.undo(2), Undone::Gone);
-    assert_eq!(tree.holds(), limit(HALF));
+    assert_eq!(machine.undo(2), Undone::Gone);
+    assert_eq!(machine.holds(), limit(HALF));
 }
 
 fn tree_again(folder: &Path) {
@@ -129,20 +129,20 @@ fn tree_again(folder: &Path) {
 
 #[test]
 fn a_limit_that_is_as_tight_and_a_missing_controller_are_refused() {
-    let tree = Tree::new();
-    fs::write(tree.file(), "10000 100000\n").unwrap();
-    let refused = tree.begin(1, QUARTER).unwrap_err().to_string();
+    let machine = Machine::new();
+    fs::write(machine.file(), "10000 100000\n").unwrap();
+    let refused = machine.begin(1, QUARTER).unwrap_err().to_string();
     assert!(refused.contains("say a smaller quota"), "{refused}");
-    assert!(!tree.journal.path().exists());
-    fs::remove_file(tree.file()).unwrap();
-    let cgroup = tree.tree.open("/a").unwrap();
-    let refused = check(&tree.tree, &cgroup).unwrap_err().to_string();
+    assert!(!machine.journal.path().exists());
+    fs::remove_file(machine.file()).unwrap();
+    let cgroup = machine.tree.open("/a").unwrap();
+    let refused = check(&machine.tree, &cgroup).unwrap_err().to_string();
     assert!(refused.contains("cpu controller is not in"), "{refused}");
     fs::write(
-        tree.folder.path().join("cgroup/cgroup.controllers"),
+        machine.folder.path().join("cgroup/cgroup.controllers"),
         "io cpu\n",
     )
     .unwrap();
-    let refused = check(&tree.tree, &cgroup).unwrap_err().to_string();
+    let refused = check(&machine.tree, &cgroup).unwrap_err().to_string();
     assert!(refused.contains("echo +cpu >"), "{refused}");
 }

@@ -7,6 +7,9 @@ use super::account::{Account, Fault, Phase, Side, Traffic};
 /// Standard deviations that a share may be off. Rarer than one run in a million.
 const SIGMAS: f64 = 5.0;
 
+/// The mechanism that has no BPF object.
+const KNOB: &str = "cgroup-knob";
+
 /// One thing that must hold.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Check {
@@ -176,6 +179,10 @@ fn share_is_kept(fault: &Fault) -> Option<Check> {
 
 /// The share of a fault that has one and the same for the whole of its life.
 fn steady_share(fault: &Fault) -> Option<f64> {
+    if fault.mechanism == KNOB {
+        // A quota is no share of its periods.
+        return None;
+    }
     let mut parts = fault.word.split(',');
     let head = parts.next()?;
     let uneven = ["when=", "times=", "after=", "pulse=", "shadow"];
@@ -237,8 +244,7 @@ fn stopped(account: &Account) -> Check {
 
 /// Seen while it was armed: otherwise nobody knows whether something that is left would be seen.
 fn census_sees(account: &Account) -> Option<Check> {
-    // A control file of a cgroup is no BPF object.
-    let bpf = |fault: &Fault| fault.mechanism != "cgroup-knob";
+    let bpf = |fault: &Fault| fault.mechanism != KNOB;
     if !account.experiment.status.faults().any(bpf) {
         return None;
     }
