@@ -77,7 +77,10 @@ fn the_smaller_wins_and_ending_one_leaves_the_other() {
         assert_eq!(machine.holds(), limit(stays));
         assert_eq!(machine.undo(first), Undone::Already);
         assert_eq!(machine.holds(), limit(stays));
-        assert_eq!(machine.undo(second), Undone::Restored("max 100000".to_owned()));
+        assert_eq!(
+            machine.undo(second),
+            Undone::Restored("max 100000".to_owned())
+        );
         assert_eq!(machine.holds(), limit("max 100000"));
         assert!(!machine.journal.path().exists());
     }
@@ -100,7 +103,12 @@ fn a_change_that_was_written_down_and_not_made_is_undone_too() {
     let machine = Machine::new();
     let mut change = machine.change(1, QUARTER);
     change.original = "max 100000".to_owned();
-    machine.journal.lock(PATIENCE).unwrap().begin(change).unwrap();
+    machine
+        .journal
+        .lock(PATIENCE)
+        .unwrap()
+        .begin(change)
+        .unwrap();
     assert_eq!(machine.undo(1), Undone::Restored("max 100000".to_owned()));
     assert_eq!(machine.holds(), limit("max 100000"));
 }
