@@ -175,14 +175,14 @@ say direction: ingress (egress comes with the other network faults: today the se
 error, which is not a loss)
 spec.faults[1].netLoss.probability: net.loss has none: its effect is the share; leave it out and \
 say the share alone
-spec.faults[2].syscallError: 'syscallError' is not in this version; there are fileError and netLoss
+spec.faults[2].syscallError: 'syscallError' is not in this version; there are fileError, netLoss and pressureCpu
 spec.faults[3]: is the number 7 instead of a mapping; \
-its fields: id, target, after, duration, pulse, fileError, netLoss
+its fields: id, target, after, duration, pulse, fileError, netLoss, pressureCpu
 spec.faults[4]: is of 2 kinds: fileError and netLoss; make it one fault for each
 spec.faults[4].fileError.errno: is missing; say errno: EIO
 spec.faults[4].fileError.ops: is the text 'open' instead of a list; such as ops: [open]
 spec.faults[4].after: is empty; such as after: 10s
-spec.faults[5]: says no kind of fault; there are fileError and netLoss";
+spec.faults[5]: says no kind of fault; there are fileError, netLoss and pressureCpu";
         assert_eq!(refused(file), expected);
     }
 

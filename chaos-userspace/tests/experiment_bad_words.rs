@@ -60,12 +60,12 @@ duration: '5' has no unit; say which, such as 5s or 5m
             (
                 "syscall.error:fsync=EIO",
                 "^^^^^^^^^^^^^\nkind: 'syscall.error' is not in this version; \
-                 there are file.error and net.loss",
+                 there are file.error, net.loss and pressure.cpu",
             ),
             (
                 "earthquake=9",
                 "^^^^^^^^^^\nkind: 'earthquake' is not a kind of fault; \
-                 there are file.error and net.loss",
+                 there are file.error, net.loss and pressure.cpu",
             ),
             (
                 "file.eror:open=EIO,path=x",

@@ -1,4 +1,4 @@
-//! An agent of the test's own, and the commands that ask it.
+//! An agent of a test's own.
 
 use std::{
     fs,
@@ -9,24 +9,25 @@ use std::{
 
 use crate::{Said, eventually};
 
-/// How long an agent may take to listen.
+/// Until an agent listens, on a busy machine under emulation.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running agent; killed when it is dropped.
 #[derive(Debug)]
 pub struct Agent {
-    /// The process.
+    /// Its process.
     pub child: Child,
     folder: tempfile::TempDir,
 }
 
 impl Agent {
-    /// Starts one and waits until it listens.
-    pub fn start() -> Self {
+    /// Starts one with these options and waits until it listens.
+    pub fn start(options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let child = Command::new("kchaos-agent")
             .arg("--socket")
             .arg(folder.path().join("socket"))
+            .args(options)
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
@@ -40,7 +41,7 @@ impl Agent {
         self.folder.path().join("socket")
     }
 
-    /// Runs `kchaos` against it.
+    /// Runs `kchaos` so that it asks this agent.
     pub fn ask(&self, arguments: &[&str]) -> Said {
         Command::new("kchaos")
             .args(arguments)
@@ -53,23 +54,22 @@ impl Agent {
             .into()
     }
 
-    /// Applies an experiment, which must be accepted.
-    pub fn apply(&self, text: &str) {
-        let said = self.ask(&["apply", &self.file(text)]);
+    /// Applies an experiment, which must be armed.
+    pub fn apply(&self, experiment: &str) {
+        let said = self.ask(&["apply", &self.file(experiment)]);
         assert_eq!(said.status, 0, "{said:?}");
     }
 
     /// Writes an experiment for `apply`.
-    pub fn file(&self, text: &str) -> String {
+    pub fn file(&self, experiment: &str) -> String {
         let path = self.folder.path().join("experiment.yaml");
-        fs::write(&path, text).unwrap();
+        fs::write(&path, experiment).unwrap();
         path.display().to_string()
     }
 
-    /// Sends the process a signal.
+    /// Sends it a signal.
     pub fn signal(&self, signal: i32) {
-        // SAFETY: takes two integers.
-        unsafe { libc::kill(self.child.id().cast_signed(), signal) };
+        crate::signal(self.child.id(), signal);
     }
 }
 

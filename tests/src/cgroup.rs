@@ -44,6 +44,26 @@ impl Cgroup {
         format!("cgroup={}", self.path())
     }
 
+    /// What one of its control files holds.
+    pub fn read(&self, file: &str) -> String {
+        let text = fs::read_to_string(self.0.join(file)).unwrap();
+        text.trim().to_owned()
+    }
+
+    /// Writes one of its control files.
+    pub fn write(&self, file: &str, text: &str) {
+        fs::write(self.0.join(file), text).unwrap();
+    }
+
+    /// Processor time that it has used so far.
+    pub fn cpu_time(&self) -> std::time::Duration {
+        let stat = self.read("cpu.stat");
+        let used = stat
+            .lines()
+            .find_map(|line| line.strip_prefix("usage_usec "));
+        std::time::Duration::from_micros(used.unwrap().parse().unwrap())
+    }
+
     /// A program that starts in it.
     pub fn command(&self, program: &str) -> Command {
         let processes = self.0.join("cgroup.procs");

@@ -99,6 +99,27 @@ pub fn counter(account: &Value, fault: usize, name: &str) -> u64 {
         .unwrap_or_else(|| panic!("no counter {name} of fault {fault} in {account}"))
 }
 
+/// Sends a signal to a process that the test knows to be its own.
+pub fn signal(pid: u32, signal: i32) {
+    // SAFETY: takes two integers.
+    unsafe { libc::kill(pid.cast_signed(), signal) };
+}
+
+/// Processes that are registered in `/run/kchaos` as this.
+pub fn registered(role: &str) -> Vec<u32> {
+    let Ok(entries) = std::fs::read_dir("/run/kchaos") else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let (found, rest) = name.split_once('-')?;
+            (found == role).then(|| rest.split('-').next()?.parse().ok())?
+        })
+        .collect()
+}
+
 /// Waits until something holds.
 pub fn eventually(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();

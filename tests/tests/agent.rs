@@ -37,7 +37,7 @@ spec:
         require!("file.error");
         let before = Loaded::now();
         let (target, neighbour) = (Cgroup::new("target"), Cgroup::new("neighbour"));
-        let mut agent = Agent::start();
+        let mut agent = Agent::start(&[]);
         let file = agent.file(&experiment(&target.path(), "1m"));
         let said = agent.ask(&["apply", &file]);
         assert_eq!(said.status, 0, "{said:?}");
@@ -81,7 +81,7 @@ spec:
         require!("file.error");
         let before = Loaded::now();
         let target = Cgroup::new("target");
-        let mut agent = Agent::start();
+        let mut agent = Agent::start(&[]);
         let text = experiment(&target.path(), "10m")
             + "  - id: packets\n    netLoss: {share: 100%, direction: ingress}\n";
         let said = agent.ask(&["apply", &agent.file(&text)]);
@@ -99,7 +99,7 @@ spec:
     #[test]
     fn what_must_not_be_hit_is_refused_and_changes_nothing() {
         require!("file.error");
-        let agent = Agent::start();
+        let agent = Agent::start(&[]);
         let before = Loaded::now();
         let own = fs::read_to_string(format!("/proc/{}/cgroup", agent.child.id())).unwrap();
         let own = own.trim().trim_start_matches("0::");

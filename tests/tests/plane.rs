@@ -132,7 +132,7 @@ spec:
                 fault(&format!("d{}", index + 1), Some(&cgroup.path()), fields)
             })
             .collect();
-        let agent = Agent::start();
+        let agent = Agent::start(&[]);
         let mut opener = Opener::start(nest.last().unwrap());
         let mut middle = Opener::start(&nest[3]);
         assert_eq!(opener.open("/etc/hostname", 1), 0);
@@ -158,7 +158,7 @@ spec:
     fn eight_rules_of_a_target_are_asked_in_order_and_a_ninth_is_refused() {
         require!("file.error");
         let target = Cgroup::new("eight");
-        let mut agent = Agent::start();
+        let mut agent = Agent::start(&[]);
         let rules = |count: usize| -> String {
             (1..=count)
                 .map(|n| fault(&format!("f{n}"), None, "path: /etc/hostname, times: 2"))
@@ -251,7 +251,7 @@ spec:
     fn a_stopped_agent_ends_its_faults_within_the_lease_and_they_stay_ended() {
         require!("file.error");
         let target = Cgroup::new("lease");
-        let agent = Agent::start();
+        let agent = Agent::start(&[]);
         let mut opener = Opener::start(&target);
         let rules = fault("all", None, "path: /etc/hostname");
         agent.apply(&experiment("lease", &target.path(), &rules));
@@ -285,7 +285,7 @@ spec:
         require!("file.error");
         let before = Loaded::now();
         let target = Cgroup::new("churn");
-        let mut agent = Agent::start();
+        let mut agent = Agent::start(&[]);
         let mut opener = Opener::start(&target);
         let stays = fault("stays", None, "path: /etc/hostname");
         agent.apply(&experiment("stays", &target.path(), &stays));

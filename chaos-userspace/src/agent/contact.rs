@@ -72,7 +72,7 @@ impl Contact {
     ///
     /// Returns once `stopping` is true and everything has ended.
     pub async fn hold(self, node: SharedNode, config: Config, stopping: watch::Receiver<bool>) {
-        let worker = worker::spawn(node, config.report_every);
+        let worker = worker::spawn(node, config.report_every, config.state.clone());
         let session = Session {
             instance: format!("{:016x}", draw()),
             contact: self,

@@ -19,8 +19,8 @@ pub fn serve_local(
 ) -> Result<impl Future<Output = ()> + Send + use<>, Error> {
     let instance = format!("{:016x}", draw());
     let link = scheduler.attach(&config.hello(&instance, Vec::new()))?;
-    let every = config.report_every;
-    Ok(async move { serve(link, worker::spawn(node, every)).await })
+    let (every, state) = (config.report_every, config.state.clone());
+    Ok(async move { serve(link, worker::spawn(node, every, state)).await })
 }
 
 async fn serve(mut link: Link, worker: Worker) {

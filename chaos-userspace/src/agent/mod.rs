@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::{journal, state::StateDir};
+
 mod contact;
 mod local;
 mod shared;
@@ -29,6 +31,8 @@ pub struct Config {
     pub min_backoff: Duration,
     /// The longest pause between two attempts to reach the scheduler.
     pub max_backoff: Duration,
+    /// Where the switch is that forbids faults on this machine.
+    pub state: StateDir,
     /// What ends when the agent stops may take so long.
     pub stop_timeout: Duration,
 }
@@ -43,6 +47,7 @@ impl Config {
             heartbeat: Duration::from_secs(5),
             min_backoff: Duration::from_millis(500),
             max_backoff: Duration::from_secs(10),
+            state: StateDir::default(),
             stop_timeout: Duration::from_secs(5),
         }
     }
@@ -52,16 +57,9 @@ impl Config {
         crate::scheduler::Hello {
             node: self.node.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            boot_id: boot_id(),
+            boot_id: journal::boot_id(),
             instance: instance.to_owned(),
             live_plans,
         }
     }
-}
-
-/// Empty where the kernel does not tell.
-fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .map(|id| id.trim().to_owned())
-        .unwrap_or_default()
 }

@@ -12,7 +12,11 @@ use super::SharedNode;
 use crate::{
     node::{NodeError, Plan},
     scheduler::{FromNode, ToNode},
+    state::StateDir,
 };
+
+/// How often it is looked whether faults are still allowed.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// What a worker is asked for.
 #[derive(Debug)]
@@ -35,11 +39,12 @@ pub(super) struct Worker {
 }
 
 /// Starts a worker that reports each live plan `every` so often, and each change at once.
-pub(super) fn spawn(node: SharedNode, every: Duration) -> Worker {
+pub(super) fn spawn(node: SharedNode, every: Duration, state: StateDir) -> Worker {
     let (orders, orders_in) = unbounded_channel();
     let (events_out, events) = unbounded_channel();
     let plans = Plans {
         node,
+        state,
         live: BTreeSet::new(),
         events: events_out,
     };
@@ -52,6 +57,7 @@ pub(super) fn spawn(node: SharedNode, every: Duration) -> Worker {
 
 struct Plans {
     node: SharedNode,
+    state: StateDir,
     live: BTreeSet<String>,
     events: UnboundedSender<FromNode>,
 }
@@ -60,6 +66,8 @@ impl Plans {
     async fn work(mut self, mut orders: UnboundedReceiver<Order>, every: Duration) {
         let mut reports = interval(every);
         reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
@@ -69,6 +77,7 @@ impl Plans {
                     None => return self.end_all("its agent has stopped").await,
                 },
                 _ = reports.tick(), if !self.live.is_empty() => self.report().await,
+                _ = looks.tick(), if !self.live.is_empty() => self.obey_switch().await,
             }
         }
     }
@@ -125,6 +134,14 @@ impl Plans {
     async fn end_all(&mut self, reason: &str) {
         while let Some(plan) = self.live.first().cloned() {
             self.stop(plan, Some(reason.to_owned())).await;
+        }
+    }
+
+    /// Ends everything while faults are forbidden on this machine.
+    async fn obey_switch(&mut self) {
+        if let Some(file) = self.state.disabled() {
+            let reason = format!("{} forbids faults on this machine", file.display());
+            self.end_all(&reason).await;
         }
     }
 

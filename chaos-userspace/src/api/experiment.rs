@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::proto;
 use crate::experiment::{
-    Comm, Common, Complete, Direction, Errno, Experiment, Fault, FaultKind, FileError, FileOp,
-    Mechanism, NetLoss, PathFilter, Pulse, Rate, Scope, Share, Target, Violation, Violations, When,
-    number_default_ids,
+    Comm, Common, Complete, CpuQuota, Direction, Errno, Experiment, Fault, FaultKind, FileError,
+    FileOp, Mechanism, NetLoss, PathFilter, PressureCpu, Pulse, Rate, Scope, Share, Target,
+    Violation, Violations, When, number_default_ids,
 };
 
 impl TryFrom<proto::Experiment> for Experiment {
@@ -111,8 +111,16 @@ impl Reader {
                 let kind = FaultKind::NetLoss(self.net_loss(&inside, &wire));
                 (kind, self.common(field, &inside, &common))
             }
+            Some(Wire::PressureCpu(wire)) => {
+                let inside = format!("{field}.pressureCpu");
+                let kind = FaultKind::PressureCpu(self.pressure_cpu(&inside, wire));
+                (kind, self.common(field, &inside, &common))
+            }
             None => {
-                self.bad(field, "has no kind; say one of fileError, netLoss");
+                self.bad(
+                    field,
+                    "has no kind; say one of fileError, netLoss, pressureCpu",
+                );
                 let harmless = FileError {
                     ops: vec![FileOp::Open],
                     errno: Errno::EIO,
@@ -176,6 +184,22 @@ impl Reader {
             }
         };
         NetLoss { share, direction }
+    }
+
+    fn pressure_cpu(&mut self, field: &str, wire: proto::PressureCpu) -> PressureCpu {
+        let quota = CpuQuota::from_millipercent(wire.quota_millipercent).unwrap_or_else(|| {
+            self.bad(
+                &format!("{field}.quota"),
+                format!(
+                    "{} thousandths of a percent is not from {} to {}",
+                    wire.quota_millipercent,
+                    CpuQuota::MIN,
+                    CpuQuota::MAX
+                ),
+            );
+            CpuQuota::ONE
+        });
+        PressureCpu { quota }
     }
 
     fn share(&mut self, field: &str, wire: proto::Share) -> Share {
@@ -259,6 +283,7 @@ pub(super) fn mechanism_of(wire: proto::Mechanism) -> Option<Mechanism> {
         proto::Mechanism::Lsm => Some(Mechanism::Lsm),
         proto::Mechanism::FmodRet => Some(Mechanism::FmodRet),
         proto::Mechanism::CgroupSkb => Some(Mechanism::CgroupSkb),
+        proto::Mechanism::CgroupKnob => Some(Mechanism::CgroupKnob),
     }
 }
 
@@ -268,6 +293,7 @@ impl From<Mechanism> for proto::Mechanism {
             Mechanism::Lsm => Self::Lsm,
             Mechanism::FmodRet => Self::FmodRet,
             Mechanism::CgroupSkb => Self::CgroupSkb,
+            Mechanism::CgroupKnob => Self::CgroupKnob,
         }
     }
 }
@@ -316,6 +342,7 @@ impl From<&Fault> for proto::Fault {
             kind: Some(match &fault.kind {
                 FaultKind::FileError(kind) => Wire::FileError(kind.into()),
                 FaultKind::NetLoss(kind) => Wire::NetLoss(kind.into()),
+                FaultKind::PressureCpu(kind) => Wire::PressureCpu(kind.into()),
             }),
         }
     }
@@ -351,6 +378,14 @@ impl From<&NetLoss> for proto::NetLoss {
                 Direction::Both => proto::Direction::Both,
             }
             .into(),
+        }
+    }
+}
+
+impl From<&PressureCpu> for proto::PressureCpu {
+    fn from(kind: &PressureCpu) -> Self {
+        Self {
+            quota_millipercent: kind.quota.millipercent(),
         }
     }
 }

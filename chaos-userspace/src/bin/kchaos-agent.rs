@@ -2,17 +2,22 @@
 
 use std::{
     fs,
-    io::{self, IsTerminal as _},
+    io::{self, IsTerminal as _, Write as _},
     path::PathBuf,
+    process::ExitCode,
     time::Duration,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use chaos_userspace::{
     agent::{self, Contact, SharedNode},
     api::{Experiments, listen},
-    node::Node,
+    experiment::{format_duration, parse_duration},
+    guard, heal,
+    node::{MIN_LEASE, Node, Settings},
     scheduler::{Config, Scheduler, SystemClock},
+    state::Role,
+    target::CgroupTree,
 };
 use clap::Parser;
 use tokio::{
@@ -45,12 +50,29 @@ struct Args {
                 or unix:///PATH"
     )]
     scheduler: Option<Contact>,
+    /// End what the kernel does not end by itself when the agent hangs for so long; at least 1s
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = lease)]
+    lease: Duration,
     /// This node's name [default: the hostname]
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    if let Some(guarded) = guard::main_if_asked() {
+        return guarded;
+    }
+    match agent() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nowhere to complain to when this fails.
+            drop(writeln!(io::stderr(), "kchaos-agent: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn agent() -> anyhow::Result<()> {
     let args = Args::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
@@ -62,12 +84,28 @@ fn main() -> anyhow::Result<()> {
         Some(name) => name.clone(),
         None => hostname()?,
     };
-    let node = SharedNode::new(Node::new()?);
+    let settings = Settings {
+        lease: args.lease,
+        ..Settings::default()
+    };
+    let _registered = settings.state.register(Role::Agent)?;
+    heal::sweep(&CgroupTree::find()?, &settings.state);
+    let node = SharedNode::new(Node::new(settings)?);
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?
         .block_on(run(args, agent::Config::new(name), node))
+}
+
+fn lease(text: &str) -> anyhow::Result<Duration> {
+    let lease = parse_duration(text)?;
+    ensure!(
+        lease >= MIN_LEASE,
+        "say at least {}: a busy machine may keep the agent waiting that long",
+        format_duration(MIN_LEASE)
+    );
+    Ok(lease)
 }
 
 fn hostname() -> anyhow::Result<String> {

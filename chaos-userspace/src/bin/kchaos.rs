@@ -1,5 +1,5 @@
 //! The command line.
 
 fn main() -> std::process::ExitCode {
-    chaos_userspace::cli::main()
+    chaos_userspace::guard::main_if_asked().unwrap_or_else(chaos_userspace::cli::main)
 }

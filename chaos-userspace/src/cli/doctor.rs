@@ -25,7 +25,7 @@ pub(super) struct DoctorArgs {
 }
 
 /// One kind by an example that shows it, and a command that it hits.
-const EXAMPLES: [(&str, &str); 2] = [
+const EXAMPLES: [(&str, &str); 3] = [
     (
         "file.error:open=EIO,path=/etc/hostname",
         "cat /etc/hostname",
@@ -35,6 +35,7 @@ const EXAMPLES: [(&str, &str); 2] = [
         "net.loss=100%,direction=ingress",
         "timeout 3 bash -c ': </dev/tcp/127.0.0.1/9'",
     ),
+    ("pressure.cpu=25%", "timeout 3 sh -c 'while :; do :; done'"),
 ];
 
 struct Rung {
@@ -138,7 +139,7 @@ fn rungs(fault: &Fault) -> Vec<Rung> {
         .iter()
         .map(|mechanism| Rung {
             mechanism: *mechanism,
-            result: support::look(fault::object(&fault.kind), *mechanism),
+            result: support::try_out(&fault.kind, *mechanism),
         })
         .collect()
 }

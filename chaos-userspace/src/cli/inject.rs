@@ -17,8 +17,11 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use super::{account, client::CliError, words};
 use crate::{
     experiment::{Complete, Experiment, Target, parse_duration, yaml},
-    node::{Node, NodeControl as _, NodeError, Plan, PlanStatus},
+    heal,
+    node::{Node, NodeControl as _, NodeError, Plan, PlanStatus, Settings},
     scheduler::ExitClass,
+    state::{Role, StateDir},
+    target::CgroupTree,
 };
 
 /// How often the end is looked for.
@@ -85,7 +88,13 @@ pub(super) fn inject(args: &InjectArgs, out: &mut impl Write) -> Result<u8, CliE
     for signal in [SIGHUP, SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
     }
-    let mut node = Node::new().map_err(|error| refused(&error))?;
+    let settings = Settings::default();
+    let state = settings.state.clone();
+    let _registered = state.register(Role::Inject)?;
+    if let Ok(tree) = CgroupTree::find() {
+        heal::sweep(&tree, &state);
+    }
+    let mut node = Node::new(settings).map_err(|error| refused(&error))?;
     let plan = Plan {
         id: "inject".to_owned(),
         experiment,
@@ -94,7 +103,7 @@ pub(super) fn inject(args: &InjectArgs, out: &mut impl Write) -> Result<u8, CliE
     if !args.json {
         write_armed(&armed, out)?;
     }
-    let followed = follow(args, &mut node, &plan.id, &interrupted, out);
+    let followed = follow(args, &mut node, &plan.id, &interrupted, &state, out);
     // Whatever went wrong with printing, the faults end here.
     let last = node.stop(&plan.id).map_err(|error| refused(&error))?;
     let ended = followed?;
@@ -130,6 +139,7 @@ fn follow(
     node: &mut Node,
     id: &str,
     interrupted: &AtomicBool,
+    state: &StateDir,
     out: &mut impl Write,
 ) -> Result<End, CliError> {
     let start = Instant::now();
@@ -138,6 +148,9 @@ fn follow(
         let status = node.status(id).map_err(|error| refused(&error))?;
         if interrupted.load(Ordering::Relaxed) {
             return Ok(End::Early("interrupted"));
+        }
+        if state.disabled().is_some() {
+            return Ok(End::Early("faults are forbidden on this machine now"));
         }
         if status.faults.iter().all(|fault| fault.remaining.is_zero()) {
             return Ok(End::OnTime);

@@ -17,11 +17,10 @@ mod plane;
 mod pool;
 mod sys;
 
-use std::{io, time::Duration};
+use std::io;
 
 pub use hooks::Hooks;
 pub use maps::NAME_PREFIX;
-use nix::time::{ClockId, clock_gettime};
 pub use object::Object;
 pub use plane::{Excluded, Plane, Record, RuleNumber, RulePlace, RuleSpec};
 
@@ -70,18 +69,6 @@ pub enum EngineError {
         /// What the kernel said.
         source: io::Error,
     },
-}
-
-/// Boot time in nanoseconds, as programs see it.
-///
-/// # Errors
-/// When the kernel has no such clock.
-pub(crate) fn boot_time_ns() -> Result<u64, EngineError> {
-    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map_err(|error| EngineError::Io {
-        what: "read CLOCK_BOOTTIME".to_owned(),
-        source: error.into(),
-    })?;
-    Ok(u64::try_from(Duration::from(now).as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// The whole chain of an error, because aya's outer messages say little.

@@ -1,7 +1,8 @@
 //! The keys of a fault: which kind has which, and where each stands in a file.
 
 use super::{
-    Common, Direction, Errno, Fault, FaultKind, FileError, Mechanism, NetLoss, Share,
+    Common, CpuQuota, Direction, Errno, Fault, FaultKind, FileError, Mechanism, NetLoss,
+    PressureCpu, Share,
     violation::BadValue,
     wording::{all_of, nearest, quoted},
 };
@@ -79,7 +80,7 @@ pub(super) struct Kind {
     pub(super) blank: fn() -> FaultKind,
 }
 
-pub(super) static KINDS: [Kind; 2] = [
+pub(super) static KINDS: [Kind; 3] = [
     Kind {
         name: "file.error",
         block: "fileError",
@@ -120,10 +121,25 @@ pub(super) static KINDS: [Kind; 2] = [
             })
         },
     },
+    Kind {
+        name: "pressure.cpu",
+        block: "pressureCpu",
+        what: None,
+        effect: "quota",
+        own: &[],
+        required: &[key("quota", Type::Text, "25%")],
+        example: "pressure.cpu=25%",
+        mechanisms: &[Mechanism::CgroupKnob],
+        blank: || {
+            FaultKind::PressureCpu(PressureCpu {
+                quota: CpuQuota::ONE,
+            })
+        },
+    },
 ];
 
 /// Kinds of the design that are not built yet.
-const PLANNED_KINDS: [&str; 31] = [
+const PLANNED_KINDS: [&str; 30] = [
     "clock.freeze",
     "clock.offset",
     "clock.speed",
@@ -150,7 +166,6 @@ const PLANNED_KINDS: [&str; 31] = [
     "net.rate",
     "net.reorder",
     "net.reset",
-    "pressure.cpu",
     "pressure.memory",
     "syscall.delay",
     "syscall.error",
@@ -164,6 +179,7 @@ impl Kind {
         match kind {
             FaultKind::FileError(_) => &KINDS[0],
             FaultKind::NetLoss(_) => &KINDS[1],
+            FaultKind::PressureCpu(_) => &KINDS[2],
         }
     }
 
@@ -340,11 +356,11 @@ mod tests {
     fn kinds_that_are_not_there() {
         assert_eq!(
             no_such_kind("syscall.error", false).to_string(),
-            "'syscall.error' is not in this version; there are file.error and net.loss"
+            "'syscall.error' is not in this version; there are file.error, net.loss and pressure.cpu"
         );
         assert_eq!(
             no_such_kind("clockOffset", true).to_string(),
-            "'clockOffset' is not in this version; there are fileError and netLoss"
+            "'clockOffset' is not in this version; there are fileError, netLoss and pressureCpu"
         );
         assert_eq!(
             no_such_kind("file.eror", false).to_string(),
@@ -352,7 +368,7 @@ mod tests {
         );
         assert_eq!(
             no_such_kind("earthquake", false).to_string(),
-            "'earthquake' is not a kind of fault; there are file.error and net.loss"
+            "'earthquake' is not a kind of fault; there are file.error, net.loss and pressure.cpu"
         );
     }
 }

@@ -25,7 +25,7 @@ mod wording;
 pub mod yaml;
 
 pub use errno::Errno;
-pub use quantity::{MAX_DURATION, Share, format_duration, parse_duration};
+pub use quantity::{CpuQuota, MAX_DURATION, Share, format_duration, parse_duration};
 pub use rate::Rate;
 pub use task::{Comm, Scope};
 pub use validate::{Complete, number_default_ids};
@@ -79,6 +79,8 @@ pub enum FaultKind {
     FileError(FileError),
     /// `net.loss`: packets are lost.
     NetLoss(NetLoss),
+    /// `pressure.cpu`: the target gets less time on the processors.
+    PressureCpu(PressureCpu),
 }
 
 /// `file.error`
@@ -117,6 +119,13 @@ pub struct NetLoss {
     pub share: Share,
     /// Seen from the target.
     pub direction: Direction,
+}
+
+/// `pressure.cpu`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PressureCpu {
+    /// What the target keeps, all its processes together.
+    pub quota: CpuQuota,
 }
 
 /// Direction of packets, seen from the target.
@@ -192,11 +201,13 @@ pub enum Mechanism {
     FmodRet,
     /// A `cgroup_skb` program on the target's cgroup.
     CgroupSkb,
+    /// A control file of the target's cgroup, such as `cpu.max`.
+    CgroupKnob,
 }
 
 impl Mechanism {
     /// Every mechanism, in no order of rank.
-    pub const ALL: [Self; 3] = [Self::Lsm, Self::FmodRet, Self::CgroupSkb];
+    pub const ALL: [Self; 4] = [Self::Lsm, Self::FmodRet, Self::CgroupSkb, Self::CgroupKnob];
 
     /// The word for it in files, fault words and reports.
     pub const fn name(self) -> &'static str {
@@ -204,6 +215,7 @@ impl Mechanism {
             Self::Lsm => "lsm",
             Self::FmodRet => "fmod-ret",
             Self::CgroupSkb => "cgroup-skb",
+            Self::CgroupKnob => "cgroup-knob",
         }
     }
 }
@@ -220,6 +232,7 @@ impl FaultKind {
         match self {
             Self::FileError(_) => "file.error",
             Self::NetLoss(_) => "net.loss",
+            Self::PressureCpu(_) => "pressure.cpu",
         }
     }
 }

@@ -30,6 +30,7 @@ impl Fault {
             ("path", FaultKind::FileError(fault)) => fault.path = Some(text.parse()?),
             ("includeExec", FaultKind::FileError(fault)) => fault.include_exec = parse_flag(text)?,
             ("share", FaultKind::NetLoss(fault)) => fault.share = text.parse()?,
+            ("quota", FaultKind::PressureCpu(fault)) => fault.quota = text.parse()?,
             ("direction", FaultKind::NetLoss(fault)) => {
                 fault.direction = Direction::Ingress;
                 fault.direction = text.parse()?;

@@ -7,8 +7,9 @@ use std::time::Duration;
 use proptest::{collection::vec, option, prelude::*};
 
 use super::{
-    Comm, Common, Direction, Errno, Experiment, Fault, FaultKind, FileError, FileOp, MAX_DURATION,
-    NetLoss, PathFilter, Pulse, Rate, Scope, Share, Target, When, number_default_ids,
+    Comm, Common, CpuQuota, Direction, Errno, Experiment, Fault, FaultKind, FileError, FileOp,
+    MAX_DURATION, NetLoss, PathFilter, PressureCpu, Pulse, Rate, Scope, Share, Target, When,
+    number_default_ids,
 };
 
 const MAX_NANOS: u64 = 30 * 24 * 60 * 60 * 1_000_000_000;
@@ -38,6 +39,13 @@ pub(crate) fn share() -> BoxedStrategy<Share> {
     ];
     billionths
         .prop_map(|billionths| Share::from_billionths(billionths).unwrap())
+        .boxed()
+}
+
+fn cpu_quota() -> BoxedStrategy<CpuQuota> {
+    let quotas = CpuQuota::MIN.millipercent()..=CpuQuota::MAX.millipercent();
+    prop_oneof![quotas, (1..=200_u32).prop_map(|percent| percent * 1000)]
+        .prop_map(|quota| CpuQuota::from_millipercent(quota).unwrap())
         .boxed()
 }
 
@@ -185,7 +193,19 @@ pub(crate) fn fault() -> BoxedStrategy<Fault> {
             })
         })
         .prop_flat_map(|kind| common(Just(None).boxed(), kind));
-    prop_oneof![file.boxed(), net.boxed()].boxed()
+    let cpu = cpu_quota()
+        .prop_map(|quota| FaultKind::PressureCpu(PressureCpu { quota }))
+        .prop_flat_map(|kind| common(Just(None).boxed(), kind))
+        .prop_map(|fault| Fault {
+            common: Common {
+                duration: fault.common.duration,
+                after: fault.common.after,
+                mechanism: fault.common.mechanism,
+                ..Common::default()
+            },
+            ..fault
+        });
+    prop_oneof![file.boxed(), net.boxed(), cpu.boxed()].boxed()
 }
 
 fn target(pid: bool) -> BoxedStrategy<Target> {
@@ -218,8 +238,8 @@ pub(crate) fn experiment() -> BoxedStrategy<Experiment> {
                 .into_iter()
                 .map(|(mut fault, id, own)| {
                     fault.id = id.unwrap_or(fault.id);
-                    let is_net = matches!(fault.kind, FaultKind::NetLoss(_));
-                    fault.target = own.filter(|own| !(is_net && matches!(own, Target::Pid(_))));
+                    let takes_pid = matches!(fault.kind, FaultKind::FileError(_));
+                    fault.target = own.filter(|own| takes_pid || !matches!(own, Target::Pid(_)));
                     if target.is_none() && fault.target.is_none() {
                         fault.target = Some(Target::Unit("some.service".to_owned()));
                     }

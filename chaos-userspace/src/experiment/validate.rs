@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    Direction, Experiment, Fault, FaultKind, Scope, Target,
+    Common, Direction, Experiment, Fault, FaultKind, Scope, Target,
     keys::{Kind, ON_FAULT},
     names::{MAX_PID, bad_pid, check_label, check_unit},
     paths::check_cgroup,
@@ -209,6 +209,10 @@ impl FaultKind {
                 "net.loss can't hit a pid: packets have none",
                 "name a cgroup or a unit",
             )),
+            (Self::PressureCpu(_), Target::Pid(_)) => Err(BadValue::new(
+                "pressure.cpu can't hit a pid: the limit is a cgroup's",
+                "name a cgroup or a unit",
+            )),
             _ => Ok(()),
         }
     }
@@ -244,6 +248,17 @@ impl Fault {
                     None => Ok(()),
                 };
                 check("probability", probability);
+            }
+            FaultKind::PressureCpu(_) => {
+                for key in self.common.per_event() {
+                    check(
+                        key,
+                        Err(BadValue::new(
+                            "pressure.cpu has none: it limits time, and decides about no event",
+                            "leave it out",
+                        )),
+                    );
+                }
             }
         }
         let common = &self.common;
@@ -292,6 +307,22 @@ impl Fault {
             );
         }
         broken
+    }
+}
+
+impl Common {
+    /// The keys that are set and mean something for single events only.
+    fn per_event(&self) -> impl Iterator<Item = &'static str> + use<> {
+        [
+            ("probability", self.probability.is_some()),
+            ("when", self.when.is_some()),
+            ("times", self.times.is_some()),
+            ("seed", self.seed.is_some()),
+            ("pulse", self.pulse.is_some()),
+            ("shadow", self.shadow),
+        ]
+        .into_iter()
+        .filter_map(|(key, is_set)| is_set.then_some(key))
     }
 }
 

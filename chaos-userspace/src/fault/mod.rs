@@ -2,6 +2,7 @@
 
 mod file_error;
 mod net_loss;
+mod pressure_cpu;
 
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use chaos_common::{CommFilter, Hook, Narrowing, PathFilter, RuleConfig, flags};
 use crate::{
     engine::{Object, RuleSpec},
     experiment::{Comm, Common, Fault, FaultKind, Mechanism, Scope, Share},
+    knob::Limit,
 };
 
 /// What a kind adds to what every rule has.
@@ -37,14 +39,24 @@ pub const fn ladder(kind: &FaultKind) -> &'static [Mechanism] {
     match kind {
         FaultKind::FileError(_) => file_error::LADDER,
         FaultKind::NetLoss(_) => net_loss::LADDER,
+        FaultKind::PressureCpu(_) => pressure_cpu::LADDER,
     }
 }
 
-/// The BPF object of a kind.
-pub const fn object(kind: &FaultKind) -> Object {
+/// The BPF object of a kind; `None` for a kind that is done without BPF.
+pub const fn object(kind: &FaultKind) -> Option<Object> {
     match kind {
-        FaultKind::FileError(_) => Object::FileError,
-        FaultKind::NetLoss(_) => Object::NetLoss,
+        FaultKind::FileError(_) => Some(Object::FileError),
+        FaultKind::NetLoss(_) => Some(Object::NetLoss),
+        FaultKind::PressureCpu(_) => None,
+    }
+}
+
+/// What a kind that is done by a control file of the target's cgroup wants in it.
+pub(crate) fn knob(kind: &FaultKind) -> Option<Limit> {
+    match kind {
+        FaultKind::PressureCpu(kind) => Some(kind.quota.into()),
+        FaultKind::FileError(_) | FaultKind::NetLoss(_) => None,
     }
 }
 
@@ -53,28 +65,44 @@ pub fn not_covered(kind: &FaultKind) -> Vec<String> {
     let rows = match kind {
         FaultKind::FileError(_) => file_error::NOT_COVERED,
         FaultKind::NetLoss(_) => net_loss::NOT_COVERED,
+        FaultKind::PressureCpu(_) => pressure_cpu::NOT_COVERED,
     };
     rows.iter().map(|row| (*row).to_owned()).collect()
 }
 
-/// Compiles a fault into its rule. `hook` is where its mechanism asks, `index` the fault's place in
-/// its experiment, and `plan` the slot of its plan.
-pub fn compile(fault: &Fault, hook: Hook, index: u32, plan: u32, timing: &Timing) -> RuleSpec {
+/// From when to when a fault lives, in boot time.
+pub fn lifetime(fault: &Fault, timing: &Timing) -> (u64, u64) {
+    let start_ns = timing
+        .now_ns
+        .saturating_add(fault.common.after.map_or(0, nanoseconds));
+    let deadline_ns = start_ns.saturating_add(nanoseconds(timing.duration));
+    (start_ns, deadline_ns)
+}
+
+/// Compiles a fault into its rule, if it has one. `hook` is where its mechanism asks, `index` the
+/// fault's place in its experiment, and `plan` the slot of its plan.
+pub fn compile(
+    fault: &Fault,
+    hook: Hook,
+    index: u32,
+    plan: u32,
+    timing: &Timing,
+) -> Option<RuleSpec> {
     let effect = match &fault.kind {
         FaultKind::FileError(kind) => file_error::effect(kind, &fault.common),
         FaultKind::NetLoss(kind) => net_loss::effect(kind),
+        FaultKind::PressureCpu(_) => return None,
     };
     let Common {
         when,
         times,
-        after,
         pulse,
         shadow,
         scope,
         max_rate,
         ..
     } = &fault.common;
-    let start_ns = timing.now_ns.saturating_add(after.map_or(0, nanoseconds));
+    let (start_ns, deadline_ns) = lifetime(fault, timing);
     let mut flags = effect.flags;
     if *shadow {
         flags |= flags::SHADOW;
@@ -83,13 +111,13 @@ pub fn compile(fault: &Fault, hook: Hook, index: u32, plan: u32, timing: &Timing
         flags |= flags::SCOPE_THREAD;
     }
     let interval = max_rate.map_or(0, |rate| rate.interval_ns());
-    RuleSpec {
+    Some(RuleSpec {
         hook,
         config: RuleConfig {
             seed: fault.common.seed.unwrap_or(timing.seed),
             threshold: effect.share.threshold(),
             start_ns,
-            deadline_ns: start_ns.saturating_add(nanoseconds(timing.duration)),
+            deadline_ns,
             pulse_active_ns: pulse.map_or(0, |pulse| nanoseconds(pulse.active)),
             pulse_every_ns: pulse.map_or(0, |pulse| nanoseconds(pulse.every)),
             when_first: when.map_or(1, |when| when.first),
@@ -111,7 +139,7 @@ pub fn compile(fault: &Fault, hook: Hook, index: u32, plan: u32, timing: &Timing
         narrowing: narrowing(&fault.common),
         exclude: Vec::new(),
         replay: None,
-    }
+    })
 }
 
 /// Which tasks inside the target. Names were bounded when they were parsed.

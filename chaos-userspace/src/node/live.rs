@@ -8,19 +8,18 @@ use std::{
 
 use chaos_common::limits::{PLANS, RULES};
 
-use super::{FaultStatus, NodeControl, NodeError, Plan, PlanStatus};
+use super::{FaultStatus, NodeControl, NodeError, Plan, PlanStatus, Settings, boot_time_ns};
 use crate::{
-    engine::{EngineError, Hooks, Object, Plane, RuleNumber, boot_time_ns},
-    experiment::{Complete, Experiment, Fault, Mechanism, word},
+    engine::{EngineError, Hooks, Object, Plane, RuleNumber},
+    experiment::{Complete, Experiment, Fault, Mechanism, format_duration, word},
     fault::{self, Timing},
+    knob::{KnobError, KnobStatus, Knobs},
+    state::StateDir,
     support,
     target::{CgroupTree, Resolved, TargetError},
 };
 
 type Way = (Object, Mechanism);
-
-/// How long a fault lives in the kernel without a sign of life of this process.
-const LEASE: Duration = Duration::from_secs(5);
 
 /// This machine's node. Dropping it ends everything that it holds.
 #[derive(Debug)]
@@ -32,6 +31,11 @@ pub struct Node {
     hooks: HashMap<Way, Hooks>,
     /// Ways that have passed their self-test, and why others have not.
     probed: HashMap<Way, Result<(), String>>,
+    /// What is done without BPF, and would not end with this process.
+    knobs: Knobs,
+    state: StateDir,
+    /// How long a fault lives in the kernel without a sign of life of this process.
+    lease: Duration,
     plans: HashMap<String, Live>,
     next_rule: RuleNumber,
 }
@@ -49,10 +53,33 @@ struct LiveFault {
     id: String,
     word: String,
     target: Resolved,
-    way: Way,
+    work: Work,
     not_covered: Vec<String>,
-    rule: RuleNumber,
     deadline_ns: u64,
+}
+
+/// How a fault is done.
+#[derive(Clone, Copy, Debug)]
+enum Work {
+    Rule {
+        way: Way,
+        rule: RuleNumber,
+    },
+    /// The change's id, once it is made or waits for its time.
+    Knob(Option<u64>),
+}
+
+impl LiveFault {
+    fn way(&self) -> Option<Way> {
+        match self.work {
+            Work::Rule { way, .. } => Some(way),
+            Work::Knob(_) => None,
+        }
+    }
+
+    fn mechanism(&self) -> Mechanism {
+        self.way().map_or(Mechanism::CgroupKnob, |way| way.1)
+    }
 }
 
 impl Node {
@@ -60,9 +87,13 @@ impl Node {
     ///
     /// # Errors
     /// [`NodeError::Unsupported`] when no cgroup v2 tree is mounted.
-    pub fn new() -> Result<Self, NodeError> {
+    pub fn new(settings: Settings) -> Result<Self, NodeError> {
+        let tree = CgroupTree::find()?;
         Ok(Self {
-            tree: CgroupTree::find()?,
+            state: settings.state.clone(),
+            lease: settings.lease,
+            knobs: Knobs::new(tree.clone(), settings),
+            tree,
             plane: None,
             hooks: HashMap::new(),
             probed: HashMap::new(),
@@ -87,50 +118,93 @@ impl Node {
                     NodeError::Unsupported(format!("{named}: {reason}"))
                 }
             })?;
-            let way = self.way(fault)?;
-            let rule = self.next_rule;
-            // The last number belongs to the self-test.
-            self.next_rule = if rule >= RuleNumber::MAX - 1 {
-                1
-            } else {
-                rule + 1
+            let work = match fault::object(&fault.kind) {
+                Some(object) => Work::Rule {
+                    way: self.way(fault, object)?,
+                    rule: self.draw_rule(),
+                },
+                None => Work::Knob(None),
             };
-            rules.push((index, fault, way, rule));
+            rules.push((index, fault));
             live.faults.push(LiveFault {
                 id: fault.id.clone(),
                 word: word::format(fault),
                 not_covered: fault::not_covered(&fault.kind),
                 target: resolved,
-                way,
-                rule,
+                work,
                 deadline_ns: 0,
             });
         }
         // Everything slow lies behind: durations count from here.
-        let now_ns = boot_time_ns()?;
-        for ((index, fault, way, rule), held) in rules.into_iter().zip(&mut live.faults) {
+        let now_ns = boot_time_ns();
+        for ((index, fault), held) in rules.into_iter().zip(&mut live.faults) {
             let timing = timing(now_ns, fault, experiment)
                 .ok_or_else(|| bad(format!("spec.faults[{index}].duration"), "missing"))?;
-            let index = u32::try_from(index).unwrap_or(u32::MAX);
-            let hooks = self.hooks.get_mut(&way).ok_or_else(|| lost(way))?;
-            let plane = self.plane.as_mut().ok_or_else(|| lost(way))?;
-            let spec = fault::compile(fault, hooks.hook(), index, live.slot, &timing);
-            held.deadline_ns = spec.config.deadline_ns;
-            let cgroup: Option<BorrowedFd<'_>> = match &held.target {
-                Resolved::Cgroup(cgroup) => Some(cgroup.as_fd()),
-                Resolved::Process(_) => None,
-            };
-            hooks.add(plane, rule, &[(held.target.place(), cgroup)], spec)?;
+            held.deadline_ns = fault::lifetime(fault, &timing).1;
+            match held.work {
+                Work::Rule { way, rule } => {
+                    let index = u32::try_from(index).unwrap_or(u32::MAX);
+                    let hooks = self.hooks.get_mut(&way).ok_or_else(|| lost(way))?;
+                    let plane = self.plane.as_mut().ok_or_else(|| lost(way))?;
+                    let spec = fault::compile(fault, hooks.hook(), index, live.slot, &timing)
+                        .ok_or_else(|| lost(way))?;
+                    let cgroup: Option<BorrowedFd<'_>> = match &held.target {
+                        Resolved::Cgroup(cgroup) => Some(cgroup.as_fd()),
+                        Resolved::Process(_) => None,
+                    };
+                    hooks.add(plane, rule, &[(held.target.place(), cgroup)], spec)?;
+                }
+                Work::Knob(_) => {
+                    held.work = Work::Knob(self.turn(fault, &held.target, &timing)?);
+                }
+            }
         }
         match &self.plane {
-            Some(plane) => Ok(plane.arm(live.slot, LEASE)?),
+            Some(plane) => Ok(plane.arm(live.slot, self.lease)?),
             None => Ok(()),
         }
     }
 
+    /// Turns the knob of a fault that is done by one, now or when it is due.
+    fn turn(
+        &mut self,
+        fault: &Fault,
+        target: &Resolved,
+        timing: &Timing,
+    ) -> Result<Option<u64>, NodeError> {
+        // Validation lets no such fault have another target.
+        let (Some(limit), Resolved::Cgroup(cgroup)) = (fault::knob(&fault.kind), target) else {
+            return Ok(None);
+        };
+        let (start_ns, deadline_ns) = fault::lifetime(fault, timing);
+        let id = self
+            .knobs
+            .add(cgroup, limit, start_ns, deadline_ns)
+            .map_err(|error| match error {
+                KnobError::Unsupported(reason) => NodeError::Unsupported(format!(
+                    "fault {}: this node can't do {}:\n  {}: {reason}",
+                    fault.id,
+                    fault.kind.name(),
+                    Mechanism::CgroupKnob
+                )),
+                other => NodeError::from(other),
+            })?;
+        Ok(Some(id))
+    }
+
+    fn draw_rule(&mut self) -> RuleNumber {
+        let rule = self.next_rule;
+        // The last number belongs to the self-test.
+        self.next_rule = if rule >= RuleNumber::MAX - 1 {
+            1
+        } else {
+            rule + 1
+        };
+        rule
+    }
+
     /// The first mechanism of the fault's ladder that works here, loaded.
-    fn way(&mut self, fault: &Fault) -> Result<Way, NodeError> {
-        let object = fault::object(&fault.kind);
+    fn way(&mut self, fault: &Fault, object: Object) -> Result<Way, NodeError> {
         let ladder = fault::ladder(&fault.kind);
         let asked = fault.common.mechanism;
         let mut reasons = Vec::new();
@@ -207,21 +281,21 @@ impl Node {
     }
 
     fn statuses(&self, id: &str, live: &Live) -> Result<PlanStatus, NodeError> {
-        let now_ns = boot_time_ns()?;
+        let now_ns = boot_time_ns();
         let faults = live
             .faults
             .iter()
             .map(|fault| {
-                let plane = self.plane.as_ref().ok_or_else(|| lost(fault.way))?;
+                let KnobStatus { counters, ended } = self.evidence(live, fault.work)?;
                 Ok(FaultStatus {
                     fault: fault.id.clone(),
                     word: fault.word.clone(),
                     target: fault.target.to_string(),
-                    mechanism: fault.way.1,
+                    mechanism: fault.mechanism(),
                     not_covered: fault.not_covered.clone(),
                     remaining: Duration::from_nanos(fault.deadline_ns.saturating_sub(now_ns)),
-                    ended: fault.target.gone().or_else(|| lapsed(plane, live)),
-                    counters: plane.counters(fault.rule)?,
+                    ended: fault.target.gone().or(ended),
+                    counters,
                 })
             })
             .collect::<Result<Vec<_>, NodeError>>()?;
@@ -229,6 +303,23 @@ impl Node {
             id: id.to_owned(),
             faults,
         })
+    }
+
+    fn evidence(&self, live: &Live, work: Work) -> Result<KnobStatus, NodeError> {
+        match work {
+            Work::Rule { way, rule } => {
+                let plane = self.plane.as_ref().ok_or_else(|| lost(way))?;
+                let lapsed = live.lapsed || plane.lapsed(live.slot);
+                Ok(KnobStatus {
+                    counters: plane.counters(rule)?,
+                    ended: lapsed.then(|| {
+                        let lease = format_duration(self.lease);
+                        format!("kchaos did not run for longer than its lease of {lease}")
+                    }),
+                })
+            }
+            Work::Knob(id) => Ok(id.map(|id| self.knobs.status(id)).unwrap_or_default()),
+        }
     }
 
     fn free_slot(&self) -> Result<u32, NodeError> {
@@ -242,8 +333,19 @@ impl Node {
     /// Takes the rules of a plan out of the kernel, and whatever only they needed.
     fn remove(&mut self, live: &Live) {
         for fault in &live.faults {
-            if let (Some(hooks), Some(plane)) = (self.hooks.get_mut(&fault.way), &mut self.plane) {
-                hooks.remove(plane, fault.rule);
+            match fault.work {
+                Work::Rule { way, rule } => {
+                    if let (Some(hooks), Some(plane)) = (self.hooks.get_mut(&way), &mut self.plane)
+                    {
+                        hooks.remove(plane, rule);
+                    }
+                }
+                Work::Knob(None) => {}
+                Work::Knob(Some(id)) => {
+                    if let Err(error) = self.knobs.remove(id) {
+                        tracing::error!(fault = fault.id, %error, "left to the guard");
+                    }
+                }
             }
         }
         self.drop_idle();
@@ -265,6 +367,12 @@ impl NodeControl for Node {
                 "id".to_owned(),
                 "a plan of this identity lives here already",
             ));
+        }
+        if let Some(file) = self.state.disabled() {
+            return Err(NodeError::Unsupported(format!(
+                "{} forbids faults on this machine: remove it to allow them",
+                file.display()
+            )));
         }
         plan.experiment
             .validate(Complete::Run)
@@ -324,15 +432,6 @@ fn timing(now_ns: u64, fault: &Fault, experiment: &Experiment) -> Option<Timing>
     })
 }
 
-fn lapsed(plane: &Plane, live: &Live) -> Option<String> {
-    (live.lapsed || plane.lapsed(live.slot)).then(|| {
-        format!(
-            "kchaos did not run for longer than its lease of {} s",
-            LEASE.as_secs()
-        )
-    })
-}
-
 fn bad(field: String, problem: &str) -> NodeError {
     NodeError::BadPlan {
         field,
@@ -348,6 +447,15 @@ impl From<EngineError> for NodeError {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::Full(text) => Self::Unsupported(text),
+            other => Self::Kernel(other.to_string()),
+        }
+    }
+}
+
+impl From<KnobError> for NodeError {
+    fn from(error: KnobError) -> Self {
+        match error {
+            KnobError::Unsupported(reason) => Self::Unsupported(reason),
             other => Self::Kernel(other.to_string()),
         }
     }

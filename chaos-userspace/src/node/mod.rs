@@ -5,7 +5,12 @@
 
 use std::{fmt, time::Duration};
 
-use crate::experiment::{Experiment, Mechanism};
+use nix::time::{ClockId, clock_gettime};
+
+use crate::{
+    experiment::{Experiment, Mechanism},
+    state::StateDir,
+};
 
 /// What one node is asked to do: the part of an experiment for that node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,6 +124,36 @@ pub trait NodeControl: Send + fmt::Debug + 'static {
     /// # Errors
     /// [`NodeError::UnknownPlan`].
     fn stop(&mut self, id: &str) -> Result<PlanStatus, NodeError>;
+}
+
+/// How a node behaves beyond its plans.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where the journal and the switch that forbids faults are.
+    pub state: StateDir,
+    /// What the kernel does not end by itself ends when nothing was heard of this process for so
+    /// long; at least [`MIN_LEASE`].
+    pub lease: Duration,
+}
+
+/// No lease is shorter: a busy machine may keep a process waiting that long.
+pub const MIN_LEASE: Duration = Duration::from_secs(1);
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            state: StateDir::default(),
+            lease: Duration::from_secs(5),
+        }
+    }
+}
+
+/// `CLOCK_BOOTTIME`, which goes on during suspend.
+pub(crate) fn boot_time_ns() -> u64 {
+    // This clock can't fail: it is there since Linux 2.6.39.
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(u64::MAX, |now| {
+        u64::try_from(Duration::from(now).as_nanos()).unwrap_or(u64::MAX)
+    })
 }
 
 mod live;

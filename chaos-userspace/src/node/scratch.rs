@@ -35,14 +35,21 @@ impl ScratchCgroup {
     /// # Errors
     /// When the tree can't be written.
     pub fn make(tree: &CgroupTree, purpose: &str) -> io::Result<Self> {
+        Self::make_below(tree, &tree.of("self").unwrap_or_default(), purpose)
+    }
+
+    /// Makes one below this cgroup.
+    ///
+    /// # Errors
+    /// When the tree can't be written.
+    pub fn make_below(tree: &CgroupTree, parent: &str, purpose: &str) -> io::Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(1);
-        let own = tree.of("self").unwrap_or_default();
         let pid = std::process::id();
         let start = start_of(pid);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = format!(
             "{}/{PREFIX}{purpose}-{pid}-{start}-{number}",
-            own.trim_end_matches('/')
+            parent.trim_end_matches('/')
         );
         let folder = tree.folder(&path);
         fs::create_dir(&folder).map_err(|error| {

@@ -22,13 +22,17 @@ use self::{
 };
 use crate::{
     experiment::{Experiment, MAX_DURATION, Target},
-    node::{Node, NodeControl as _, NodeError, Plan, PlanStatus, scratch::ScratchCgroup},
+    node::{Node, NodeControl as _, NodeError, Plan, PlanStatus, Settings, scratch::ScratchCgroup},
+    state::Role,
     support,
     target::CgroupTree,
 };
 
 /// The life of a command has no known end, but every rule has one: the longest that there is.
 const COMMANDS_LIFE: Duration = MAX_DURATION;
+
+/// How often it is looked whether faults are still allowed.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -89,22 +93,29 @@ pub fn run(request: Request) -> Result<Outcome, RunError> {
     check_privileges(&request.experiment)?;
     let (events, inbox) = mpsc::channel();
     let signals = Signals::catch(events.clone()).map_err(io("catch signals"))?;
+    let settings = Settings::default();
+    let registered = settings
+        .state
+        .register(Role::Run)
+        .map_err(io("register this process"))?;
     let tree = CgroupTree::find().map_err(NodeError::from)?;
-    crate::heal::sweep(&tree);
+    crate::heal::sweep(&tree, &settings.state);
     let cgroup = ScratchCgroup::make(&tree, "run").map_err(io("make a cgroup"))?;
     let guard = Guard::start(cgroup.folder()).map_err(io("start the guard"))?;
-    let result = with_cgroup(request, &cgroup, events, &inbox);
+    let result = with_cgroup(request, settings, &cgroup, events, &inbox);
     drop(signals);
     if let Err(error) = guard::evacuate(cgroup.folder()) {
         tracing::warn!(%error, "processes could not be moved out of the command's cgroup");
     }
     drop(cgroup);
     guard.dismiss();
+    drop(registered);
     result
 }
 
 fn with_cgroup(
     request: Request,
+    settings: Settings,
     cgroup: &ScratchCgroup,
     events: mpsc::Sender<Event>,
     inbox: &mpsc::Receiver<Event>,
@@ -123,7 +134,8 @@ fn with_cgroup(
             }
         },
     };
-    let mut node = Node::new()?;
+    let state = settings.state.clone();
+    let mut node = Node::new(settings)?;
     let plan = plan(request.experiment, cgroup.path());
     let armed = node.apply(&plan);
     let early = inbox.try_recv();
@@ -144,8 +156,13 @@ fn with_cgroup(
         source,
     })?;
     let deadline = request.timeout.map(|timeout| Instant::now() + timeout);
-    let (ended, timed_out) = wait(inbox, pid, deadline);
-    let evidence = node.stop(&plan.id)?;
+    let mut forbidden = None;
+    let (ended, timed_out) = wait(inbox, pid, deadline, || {
+        if forbidden.is_none() && state.disabled().is_some() {
+            forbidden = Some(node.stop(&plan.id));
+        }
+    });
+    let evidence = forbidden.unwrap_or_else(|| node.stop(&plan.id))?;
     let status = ended.into_result()?;
     Ok(Outcome {
         status,
@@ -154,19 +171,27 @@ fn with_cgroup(
     })
 }
 
-/// Waits for the command's end, passing signals on to it. When time is up it is killed.
-fn wait(inbox: &mpsc::Receiver<Event>, pid: i32, deadline: Option<Instant>) -> (Ended, bool) {
+/// Waits for the command's end, passing signals on to it. When time is up it is killed. Meanwhile
+/// the machine is looked at now and then.
+fn wait(
+    inbox: &mpsc::Receiver<Event>,
+    pid: i32,
+    deadline: Option<Instant>,
+    mut meanwhile: impl FnMut(),
+) -> (Ended, bool) {
     let mut timed_out = false;
     loop {
         let left = match deadline {
             Some(deadline) if !timed_out => deadline.saturating_duration_since(Instant::now()),
             _ => COMMANDS_LIFE,
         };
-        match inbox.recv_timeout(left) {
+        meanwhile();
+        match inbox.recv_timeout(left.min(LOOK)) {
             Ok(Event::Ended(ended)) => return (ended, timed_out),
             // What a terminal sends, it sends to the command as well.
             Ok(Event::Signal(came)) if came.from_terminal => {}
             Ok(Event::Signal(came)) => signals::send(pid, came.signal),
+            Err(RecvTimeoutError::Timeout) if left > LOOK => {}
             Err(RecvTimeoutError::Timeout) => {
                 timed_out = true;
                 signals::send(pid, libc::SIGKILL);

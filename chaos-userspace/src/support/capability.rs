@@ -5,6 +5,8 @@ use crate::experiment::Mechanism;
 /// A capability by its number (include/uapi/linux/capability.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capability {
+    /// Files of others, such as cgroups.
+    DacOverride = 1,
     /// Packet programs.
     NetAdmin = 12,
     /// Holds `CAP_BPF` and `CAP_PERFMON`, and what was there before them.
@@ -19,6 +21,7 @@ impl Capability {
     /// As capabilities(7) writes it.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::DacOverride => "CAP_DAC_OVERRIDE",
             Self::NetAdmin => "CAP_NET_ADMIN",
             Self::SysAdmin => "CAP_SYS_ADMIN",
             Self::Perfmon => "CAP_PERFMON",
@@ -32,6 +35,8 @@ pub fn missing_capabilities(mechanism: Mechanism) -> Vec<Capability> {
     let needed: &[Capability] = match mechanism {
         Mechanism::Lsm | Mechanism::FmodRet => &[Capability::Bpf, Capability::Perfmon],
         Mechanism::CgroupSkb => &[Capability::Bpf, Capability::NetAdmin],
+        // The permissions of the control file decide.
+        Mechanism::CgroupKnob => &[],
     };
     let have = effective();
     needed

@@ -2,6 +2,7 @@
 //! version or a configuration.
 
 mod capability;
+mod knob;
 mod self_test;
 
 pub(crate) use capability::privileged_for_bpf;
@@ -10,7 +11,8 @@ pub(crate) use self_test::PLAN as SELF_TEST_PLAN;
 
 use crate::{
     engine::{EngineError, Hooks, Object, Plane},
-    experiment::Mechanism,
+    experiment::{FaultKind, Mechanism},
+    fault,
     target::CgroupTree,
 };
 
@@ -38,19 +40,6 @@ pub fn may_probe(mechanism: Mechanism) -> Result<(), Missing> {
     })
 }
 
-/// Answers for one mechanism, with maps of its own, and takes everything away again.
-///
-/// # Errors
-/// Why it can't be had.
-pub fn look(object: Object, mechanism: Mechanism) -> Result<(), Missing> {
-    may_probe(mechanism)?;
-    let mut plane = Plane::create(1).map_err(|error| Missing {
-        reason: summary(&error.to_string()),
-        capabilities: Vec::new(),
-    })?;
-    probe(&mut plane, object, mechanism).map(drop)
-}
-
 /// Loads and attaches a mechanism and tries it out in a scratch cgroup, which is gone afterwards.
 ///
 /// # Errors
@@ -65,6 +54,24 @@ pub fn probe(plane: &mut Plane, object: Object, mechanism: Mechanism) -> Result<
         .map_err(|error| refuse(explain(mechanism, &error)))?;
     self_test::run(plane, &mut hooks, object, mechanism, &tree).map_err(refuse)?;
     Ok(hooks)
+}
+
+/// Tries one rung of a kind's ladder out, and leaves nothing of it behind.
+///
+/// # Errors
+/// Why it can't be had.
+pub fn try_out(kind: &FaultKind, mechanism: Mechanism) -> Result<(), Missing> {
+    match fault::object(kind) {
+        Some(object) => {
+            may_probe(mechanism)?;
+            let mut plane = Plane::create(1).map_err(|error| Missing {
+                reason: summary(&error.to_string()),
+                capabilities: Vec::new(),
+            })?;
+            probe(&mut plane, object, mechanism).map(drop)
+        }
+        None => knob::probe(),
+    }
 }
 
 fn lacking(capabilities: &[Capability]) -> String {

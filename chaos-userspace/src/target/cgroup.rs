@@ -61,6 +61,12 @@ impl CgroupTree {
         Ok(Self { mount })
     }
 
+    /// A folder that is taken for the tree.
+    #[cfg(test)]
+    pub(crate) fn at(mount: PathBuf) -> Self {
+        Self { mount }
+    }
+
     /// Opens a cgroup by its path below the root.
     ///
     /// # Errors

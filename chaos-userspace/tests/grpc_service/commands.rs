@@ -82,7 +82,8 @@ async fn commands_print_what_happens() {
 
     let mut out = Vec::new();
     let args = StopArgs {
-        name: "cli".to_owned(),
+        name: Some("cli".to_owned()),
+        all: false,
         json: false,
         connect,
     };

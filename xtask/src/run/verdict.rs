@@ -7,6 +7,9 @@ use super::account::{Account, Fault, Phase, Side, Traffic};
 /// Standard deviations that a share may be off. Rarer than one run in a million.
 const SIGMAS: f64 = 5.0;
 
+/// The mechanism that has no BPF object.
+const KNOB: &str = "cgroup-knob";
+
 /// One thing that must hold.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Check {
@@ -42,9 +45,9 @@ pub(super) fn of(account: &Account) -> Vec<Check> {
         healthy("nothing failed after", account, Phase::After),
         outcome(account),
         stopped(account),
-        census_sees(account),
-        nothing_is_left(account),
     ]);
+    checks.extend(census_sees(account));
+    checks.push(nothing_is_left(account));
     checks
 }
 
@@ -176,6 +179,10 @@ fn share_is_kept(fault: &Fault) -> Option<Check> {
 
 /// The share of a fault that has one and the same for the whole of its life.
 fn steady_share(fault: &Fault) -> Option<f64> {
+    if fault.mechanism == KNOB {
+        // A quota is no share of its periods.
+        return None;
+    }
     let mut parts = fault.word.split(',');
     let head = parts.next()?;
     let uneven = ["when=", "times=", "after=", "pulse=", "shadow"];
@@ -236,7 +243,11 @@ fn stopped(account: &Account) -> Check {
 }
 
 /// Seen while it was armed: otherwise nobody knows whether something that is left would be seen.
-fn census_sees(account: &Account) -> Check {
+fn census_sees(account: &Account) -> Option<Check> {
+    let bpf = |fault: &Fault| fault.mechanism != KNOB;
+    if !account.experiment.status.faults().any(bpf) {
+        return None;
+    }
     let kinds: Vec<_> = account
         .armed
         .iter()
@@ -247,11 +258,11 @@ fn census_sees(account: &Account) -> Check {
         .armed
         .iter()
         .filter(|kind| kind.kind.starts_with("BPF") && !kind.names.is_empty());
-    Check::new(
+    Some(Check::new(
         "what is armed is seen in the kernel",
         !kinds.is_empty() && seen.count() == kinds.len(),
         kinds.join(", "),
-    )
+    ))
 }
 
 fn nothing_is_left(account: &Account) -> Check {

@@ -18,6 +18,7 @@ pub fn format(fault: &Fault) -> String {
             out.push('=', &file.errno);
         }
         FaultKind::NetLoss(net) => out.push('=', &net.share),
+        FaultKind::PressureCpu(cpu) => out.push('=', &cpu.quota),
     }
     if let Some(probability) = common.probability {
         out.push('@', &probability);
@@ -29,6 +30,7 @@ pub fn format(fault: &Fault) -> String {
         }
         // Said even where it is the default: it is the first thing that one asks about a loss.
         FaultKind::NetLoss(net) => out.key("direction", Some(net.direction)),
+        FaultKind::PressureCpu(_) => {}
     }
     out.key("when", common.when);
     out.key("scope", changed(common.scope));

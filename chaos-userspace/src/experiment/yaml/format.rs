@@ -66,6 +66,7 @@ pub fn format_fault(fault: &Fault) -> String {
             out.option(4, "share", Some(net.share));
             out.option(4, "direction", Some(net.direction));
         }
+        FaultKind::PressureCpu(cpu) => out.option(4, "quota", Some(cpu.quota)),
     }
     out.option(4, "probability", common.probability);
     // Quoted always, so that the type does not change from one `when` to the next.

@@ -38,6 +38,11 @@ impl Cgroup {
             .collect();
         made.reverse();
         fs::create_dir_all(&directory).with_context(|| format!("make the cgroup {path}"))?;
+        for parent in made.iter().filter(|made| **made != directory) {
+            // pressure.cpu needs it, and kchaos never does this itself.
+            fs::write(parent.join("cgroup.subtree_control"), "+cpu")
+                .with_context(|| format!("hand the cpu controller on in {}", parent.display()))?;
+        }
         Ok(Self {
             path: path.to_owned(),
             made,

@@ -1,0 +1,70 @@
+//! What a record says.
+
+use crate::state::Owner;
+
+/// Something was changed that the kernel does not change back by itself.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Change {
+    /// Unique among the changes of a machine.
+    #[prost(fixed64, tag = "1")]
+    pub id: u64,
+    /// Whose change it is: pid …
+    #[prost(uint32, tag = "2")]
+    pub owner_pid: u32,
+    /// … and start, in clock ticks.
+    #[prost(uint64, tag = "3")]
+    pub owner_start: u64,
+    /// The boot that it was made in. cgroups do not outlive it.
+    #[prost(string, tag = "4")]
+    pub boot_id: String,
+    /// When it has to be undone at the latest, in nanoseconds of boot time.
+    #[prost(uint64, tag = "5")]
+    pub deadline_ns: u64,
+    /// The cgroup, below the root of the tree.
+    #[prost(string, tag = "6")]
+    pub cgroup: String,
+    /// The inode of its directory: another cgroup of the same name is not meant.
+    #[prost(uint64, tag = "7")]
+    pub cgroup_id: u64,
+    /// The control file in it.
+    #[prost(string, tag = "8")]
+    pub file: String,
+    /// What was in the file before any change of ours.
+    #[prost(string, tag = "9")]
+    pub original: String,
+    /// What this change wants in it.
+    #[prost(string, tag = "10")]
+    pub wanted: String,
+}
+
+impl Change {
+    /// Whose change it is.
+    pub fn owner(&self) -> Owner {
+        Owner {
+            pid: self.owner_pid,
+            start: self.owner_start,
+        }
+    }
+
+    /// Whether both are about the same file of the same cgroup.
+    pub(crate) fn same_place(&self, other: &Self) -> bool {
+        (self.cgroup_id, &self.cgroup, &self.file) == (other.cgroup_id, &other.cgroup, &other.file)
+    }
+}
+
+/// The payload of a record.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct Entry {
+    #[prost(oneof = "Kind", tags = "1, 2")]
+    pub(super) kind: Option<Kind>,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Oneof)]
+pub(super) enum Kind {
+    /// Written before the change is made.
+    #[prost(message, tag = "1")]
+    Begin(Change),
+    /// Written after the change of this id was undone.
+    #[prost(fixed64, tag = "2")]
+    Done(u64),
+}

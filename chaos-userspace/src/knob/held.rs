@@ -1,0 +1,385 @@
+//! The changes that this process holds: begun when they are due, and kept alive by a heartbeat to
+//! the guard that would undo them.
+
+use std::{
+    collections::HashMap,
+    fs,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        mpsc::{self, RecvTimeoutError, Sender},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use super::{CPU_MAX, KnobError, Limit, PATIENCE, Undone, begin, check, undo};
+use crate::{
+    guard::Guard,
+    heal,
+    journal::{self, Change},
+    node::{Counters, Settings, boot_time_ns},
+    scheduler::draw,
+    state::Owner,
+    target::{Cgroup, CgroupTree},
+};
+
+/// How often the guard hears from its owner; far more often than the shortest lease.
+const BEAT: Duration = Duration::from_millis(250);
+
+/// Everything of this process that needs a guard. Dropping it undoes all of it.
+#[derive(Debug)]
+pub struct Knobs {
+    shared: Arc<Shared>,
+    keeper: Option<Keeper>,
+}
+
+/// What became of a change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnobStatus {
+    /// Periods of the kernel's accounting, and of these the ones in which the target had to wait.
+    pub counters: Counters,
+    /// Why it is over before its deadline.
+    pub ended: Option<String>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    settings: Settings,
+    tree: CgroupTree,
+    held: Mutex<HashMap<u64, Held>>,
+    /// Apart from the rest, so that the heart beats while somebody waits for the journal.
+    guard: Mutex<Option<Guard>>,
+}
+
+#[derive(Debug)]
+struct Held {
+    change: Change,
+    start_ns: u64,
+    phase: Phase,
+    last: KnobStatus,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Not due yet.
+    Waits,
+    /// In force since the kernel counted this.
+    Live(Throttled),
+    /// Ended, or never begun.
+    Over,
+}
+
+/// The one thread that all changes share.
+#[derive(Debug)]
+struct Keeper {
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Knobs {
+    /// Holds nothing yet, and starts nothing.
+    pub fn new(tree: CgroupTree, settings: Settings) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                settings,
+                tree,
+                held: Mutex::default(),
+                guard: Mutex::default(),
+            }),
+            keeper: None,
+        }
+    }
+
+    /// Limits a cgroup from `start_ns` to `deadline_ns`, in boot time, and returns the change's id.
+    ///
+    /// # Errors
+    /// See [`KnobError`]; nothing is changed then.
+    pub fn add(
+        &mut self,
+        cgroup: &Cgroup,
+        limit: Limit,
+        start_ns: u64,
+        deadline_ns: u64,
+    ) -> Result<u64, KnobError> {
+        check(&self.shared.tree, cgroup)?;
+        self.keep()?;
+        let owner = Owner::this();
+        let change = Change {
+            id: draw(),
+            owner_pid: owner.pid,
+            owner_start: owner.start,
+            boot_id: journal::boot_id(),
+            deadline_ns,
+            cgroup: cgroup.path().to_owned(),
+            cgroup_id: cgroup.id(),
+            file: CPU_MAX.to_owned(),
+            original: String::new(),
+            wanted: limit.to_string(),
+        };
+        let id = change.id;
+        let mut held = Held {
+            change,
+            start_ns,
+            phase: Phase::Waits,
+            last: KnobStatus::default(),
+        };
+        let begun = if start_ns <= boot_time_ns() {
+            self.shared.begin(&mut held)
+        } else {
+            Ok(())
+        };
+        match begun {
+            Ok(()) => {
+                self.shared.held().insert(id, held);
+                Ok(id)
+            }
+            Err(error) => {
+                self.rest();
+                Err(error)
+            }
+        }
+    }
+
+    /// How it goes.
+    pub fn status(&self, id: u64) -> KnobStatus {
+        self.shared
+            .held()
+            .get_mut(&id)
+            .map_or_else(KnobStatus::default, |held| self.shared.look(held))
+    }
+
+    /// Undoes a change and returns how it went.
+    ///
+    /// # Errors
+    /// See [`KnobError`]; the change is left to the guard then.
+    pub fn remove(&mut self, id: u64) -> Result<KnobStatus, KnobError> {
+        let removed = self.shared.held().remove(&id);
+        let last = removed.map_or_else(
+            || Ok(KnobStatus::default()),
+            |mut held| {
+                let last = self.shared.look(&mut held);
+                self.shared.end(&held).map(|()| last)
+            },
+        );
+        self.rest();
+        last
+    }
+
+    /// Starts what keeps changes alive, if it does not run.
+    fn keep(&mut self) -> Result<(), KnobError> {
+        self.shared.watch().map_err(KnobError::Guard)?;
+        if self.keeper.is_none() {
+            let (stop, stopped) = mpsc::channel();
+            let shared = Arc::clone(&self.shared);
+            let thread = thread::Builder::new()
+                .name("keeper".to_owned())
+                .spawn(move || {
+                    while matches!(stopped.recv_timeout(BEAT), Err(RecvTimeoutError::Timeout)) {
+                        shared.beat();
+                    }
+                })
+                .map_err(KnobError::Guard)?;
+            self.keeper = Some(Keeper { stop, thread });
+        }
+        Ok(())
+    }
+
+    /// Stops what keeps changes alive once there are none.
+    fn rest(&mut self) {
+        if !self.shared.held().is_empty() {
+            return;
+        }
+        if let Some(Keeper { stop, thread }) = self.keeper.take() {
+            drop(stop);
+            if thread.join().is_err() {
+                tracing::error!("the keeper failed");
+            }
+        }
+        if let Some(guard) = self.shared.guard().take() {
+            guard.dismiss();
+        }
+    }
+}
+
+impl Drop for Knobs {
+    fn drop(&mut self) {
+        let ids: Vec<u64> = self.shared.held().keys().copied().collect();
+        for id in ids {
+            if let Err(error) = self.remove(id) {
+                tracing::warn!(%error, "left to the guard");
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn held(&self) -> MutexGuard<'_, HashMap<u64, Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn guard(&self) -> MutexGuard<'_, Option<Guard>> {
+        self.guard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes sure that a guard watches.
+    fn watch(&self) -> std::io::Result<()> {
+        let mut guard = self.guard();
+        if guard.as_mut().is_some_and(Guard::beat) {
+            return Ok(());
+        }
+        let lost = guard.take();
+        if let Some(lost) = lost {
+            tracing::warn!("the guard is gone or held: starting another");
+            lost.kill();
+            *guard = Some(Guard::start(&self.settings)?);
+            // What was the lost one's: its cgroup, its file.
+            heal::sweep(&self.tree, &self.settings.state);
+        } else {
+            *guard = Some(Guard::start(&self.settings)?);
+        }
+        Ok(())
+    }
+
+    /// What happens a few times each second.
+    fn beat(&self) {
+        if let Err(error) = self.watch() {
+            tracing::error!(%error, "no guard can be started: ending what would need it");
+            for held in self.held().values_mut() {
+                let ended = self.end(held);
+                held.over(match ended {
+                    Ok(()) => format!("its guard is gone, and no other could be started: {error}"),
+                    Err(worse) => worse.to_string(),
+                });
+            }
+            return;
+        }
+        let now_ns = boot_time_ns();
+        for held in self.held().values_mut() {
+            if matches!(held.phase, Phase::Waits) && held.start_ns <= now_ns {
+                if held.change.deadline_ns <= now_ns {
+                    held.over("it was over before this process came to start it".to_owned());
+                } else if let Err(error) = self.begin(held) {
+                    held.over(format!("could not start: {error}"));
+                }
+            }
+        }
+    }
+
+    fn begin(&self, held: &mut Held) -> Result<(), KnobError> {
+        let state = &self.settings.state;
+        if let Some(file) = state.disabled() {
+            return Err(KnobError::Unsupported(format!(
+                "{} forbids faults on this machine",
+                file.display()
+            )));
+        }
+        begin(&state.journal(), &self.tree, held.change.clone())?;
+        held.phase = Phase::Live(self.throttled(&held.change));
+        Ok(())
+    }
+
+    fn end(&self, held: &Held) -> Result<(), KnobError> {
+        if matches!(held.phase, Phase::Waits) {
+            return Ok(());
+        }
+        let Change { id, cgroup, .. } = &held.change;
+        let journal = self.settings.state.journal();
+        match undo(&journal, &self.tree, *id, PATIENCE)? {
+            Undone::Foreign(found) => {
+                tracing::warn!(
+                    cgroup,
+                    "somebody else has set cpu.max to '{found}' meanwhile: left as it is"
+                );
+            }
+            undone => tracing::debug!(cgroup, ?undone, "undone"),
+        }
+        Ok(())
+    }
+
+    /// Brings the status of a change up to date, as long as it is in force.
+    fn look(&self, held: &mut Held) -> KnobStatus {
+        let Phase::Live(from) = held.phase else {
+            return held.last.clone();
+        };
+        let now = self.throttled(&held.change);
+        held.last.counters = now.since(from);
+        let journal = self.settings.state.journal().read();
+        let id = held.change.id;
+        let is_live = journal.is_ok_and(|journal| journal.live.iter().any(|live| live.id == id));
+        if !is_live {
+            if boot_time_ns() < held.change.deadline_ns {
+                held.over(
+                    "undone before its deadline by its guard, which heard nothing from this \
+                     process for too long, or by `kchaos heal`"
+                        .to_owned(),
+                );
+            } else {
+                held.phase = Phase::Over;
+            }
+        }
+        held.last.clone()
+    }
+
+    fn throttled(&self, change: &Change) -> Throttled {
+        let file = self.tree.folder(&change.cgroup).join("cpu.stat");
+        // A cgroup that is gone counts no more.
+        Throttled::parse(&fs::read_to_string(file).unwrap_or_default())
+    }
+}
+
+impl Held {
+    fn over(&mut self, why: String) {
+        self.phase = Phase::Over;
+        self.last.ended.get_or_insert(why);
+    }
+}
+
+/// What `cpu.stat` says about a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Throttled {
+    /// Periods in which a process of the cgroup ran.
+    periods: u64,
+    /// Of these, periods in which the quota was used up.
+    throttled: u64,
+}
+
+impl Throttled {
+    fn parse(text: &str) -> Self {
+        let value = |key: &str| {
+            text.lines()
+                .filter_map(|line| line.split_once(' '))
+                .find(|(name, _)| *name == key)
+                .and_then(|(_, value)| value.parse().ok())
+                .unwrap_or(0)
+        };
+        Self {
+            periods: value("nr_periods"),
+            throttled: value("nr_throttled"),
+        }
+    }
+
+    fn since(self, before: Self) -> Counters {
+        let periods = self.periods.saturating_sub(before.periods);
+        Counters {
+            considered: periods,
+            matched: periods,
+            injected: self.throttled.saturating_sub(before.throttled),
+            ..Counters::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn periods_are_events_and_throttled_ones_are_hits() {
+        let before = Throttled::parse("usage_usec 5\nnr_periods 10\nnr_throttled 4\n");
+        let after = Throttled::parse("nr_periods 30\nnr_throttled 14\nthrottled_usec 7\n");
+        let counters = after.since(before);
+        assert_eq!((counters.matched, counters.injected), (20, 10));
+        // A cgroup that is gone.
+        assert_eq!(Throttled::parse("").since(after), Counters::default());
+    }
+}
