@@ -17,7 +17,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// Counts one decision. The counters may belong to this CPU, but a preempted program may be in the
 /// middle of the same line.
 #[inline(always)]
-pub fn count(rule: &RuleConfig, state: *mut RuleState, decision: Decision) {
+pub unsafe fn count(rule: &RuleConfig, state: *mut RuleState, decision: Decision) {
     // SAFETY: a map's value.
     let mut counters: *mut Counters = unsafe { &raw mut (*state).shared };
     if rule.counters != NO_SLOT

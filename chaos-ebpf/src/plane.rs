@@ -268,9 +268,10 @@ fn decide_one<S: Subject>(
         return None;
     }
     let state = RULES_STATE.get_ptr_mut(number)?;
-    let ordinal = match S::TASK {
-        true => asked::<true>(number, rule, state, now, held_until, filters),
-        false => asked::<false>(number, rule, state, now, held_until, filters),
+    let ordinal = if S::TASK {
+        asked::<true>(number, rule, state, now, held_until, filters)
+    } else {
+        asked::<false>(number, rule, state, now, held_until, filters)
     }?;
     Some(Hit {
         rule,
@@ -292,6 +293,7 @@ fn asked<const TASK: bool>(
 ) -> Option<u64> {
     let memory = Memory::<TASK>::new(number, state);
     let decision = decide(rule, now, held_until, || filters(number, rule), &memory);
-    evidence::count(rule, state, decision);
+    // SAFETY: a map's value.
+    unsafe { evidence::count(rule, state, decision) };
     (decision == Decision::Inject).then_some(memory.ordinal())
 }

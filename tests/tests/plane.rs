@@ -297,18 +297,18 @@ spec:
         // Beside all that, as fast as one client can.
         let mut beside = Opener::start(&target);
         let over = std::sync::atomic::AtomicBool::new(false);
-        let (rounds, opened) = std::thread::scope(|scope| {
+        let (rounds, count) = std::thread::scope(|scope| {
             let load = scope.spawn(|| {
-                let mut opened = 0;
+                let mut count = 0;
                 while !over.load(std::sync::atomic::Ordering::Relaxed) {
                     assert_eq!(
                         beside.open("/etc/hostname", 20),
                         20,
                         "never one event missed"
                     );
-                    opened += 20;
+                    count += 20;
                 }
-                opened
+                count
             });
             let limit = Duration::from_secs(if long() { 60 } else { 12 });
             let start = Instant::now();
@@ -325,9 +325,9 @@ spec:
             over.store(true, std::sync::atomic::Ordering::Relaxed);
             (rounds, load.join().unwrap())
         });
-        println!("{rounds} rounds beside {opened} opens");
+        println!("{rounds} rounds beside {count} opens");
         assert!(rounds > 0);
-        counted(&agent, "stays", "stays", "injected", opened);
+        counted(&agent, "stays", "stays", "injected", count);
         drop((opener, beside));
         agent.signal(libc::SIGTERM);
         assert!(agent.child.wait().unwrap().success());

@@ -2,6 +2,10 @@
 //!
 //! `BPF_PROG_TEST_RUN` runs classifiers on any kernel, without attaching them to anything.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "the macro hands the context over by value"
+)]
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 use aya_ebpf::{

@@ -4,6 +4,10 @@
 //! is a real loss: the sender is told nothing.
 
 #![expect(
+    clippy::needless_pass_by_value,
+    reason = "the macro hands the context over by value"
+)]
+#![expect(
     deprecated,
     reason = "CGROUP_STORAGE belongs to an attachment; its successor needs Linux 6.2 and belongs to a cgroup"
 )]

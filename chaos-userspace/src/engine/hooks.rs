@@ -176,16 +176,11 @@ impl Hooks {
     }
 
     /// Writes the rules of a cgroup into its attachment, for hooks that hang on cgroups.
-    fn hand_over(
-        &mut self,
-        plane: &Plane,
-        place: RulePlace,
-        hook: Hook,
-    ) -> Result<(), EngineError> {
-        let (Some(ingress), RulePlace::Cgroup { id, .. }) = (&mut self.ingress, place) else {
+    fn hand_over(&mut self, plane: &Plane, at: RulePlace, hook: Hook) -> Result<(), EngineError> {
+        let (Some(ingress), RulePlace::Cgroup { id, .. }) = (&mut self.ingress, at) else {
             return Ok(());
         };
-        let list = plane.list(place, hook);
+        let list = plane.list(at, hook);
         if list.len == 0 {
             ingress.cgroups.remove(&id);
             return Ok(());

@@ -6,9 +6,7 @@ use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues};
 use chaos_common::{
     Counters as KernelCounters, Event, ExcludeKey, Gate, Hook, NO_DEPTH, NO_SLOT, Narrowing,
     PathFilter, ReplayKey, RuleConfig, RuleList, RuleState, TargetKey, ThreadKey, flags,
-    limits::{
-        EXCLUDE_DEPTHS, RECORD_ORDINALS, RECORDS, RULES_MAX, RULES_PER_TARGET,
-    },
+    limits::{EXCLUDE_DEPTHS, RECORD_ORDINALS, RECORDS, RULES_MAX, RULES_PER_TARGET},
 };
 
 use super::{

@@ -51,7 +51,7 @@ pub(super) fn run(
     let cgroup = tree
         .open(scratch.path())
         .map_err(|error| error.to_string())?;
-    let place = RulePlace::Cgroup {
+    let at = RulePlace::Cgroup {
         id: cgroup.id(),
         level: cgroup.level(),
     };
@@ -59,7 +59,7 @@ pub(super) fn run(
         .add(
             plane,
             RULE,
-            &[(place, Some(cgroup.as_fd()))],
+            &[(at, Some(cgroup.as_fd()))],
             rule(hooks, object),
         )
         .map_err(|error| error.to_string())
