@@ -30,7 +30,7 @@ mod tests {
         assert_eq!(
             faults_refused("  - {fileError: {ops: [open], errno: EIO}, colour: red}\n"),
             "spec.faults[0].colour: unknown field; \
-             fields here: id, target, after, duration, pulse, fileError, netLoss"
+             fields here: id, target, after, duration, pulse, fileError, netLoss, pressureCpu"
         );
     }
 

@@ -55,7 +55,7 @@ duration: '5' has no unit; say which, such as 5s or 5m
             (
                 "",
                 "^\nkind: a fault word begins with a kind of fault; \
-                 such as file.error:open=EIO or net.loss=10%,direction=ingress",
+                 such as file.error:open=EIO, net.loss=10%,direction=ingress or pressure.cpu=25%",
             ),
             (
                 "syscall.error:fsync=EIO",

@@ -40,11 +40,11 @@ mod tests {
             let empty = plane.memory();
             for number in 1..=rules {
                 plane.write(number, rule()).unwrap();
-                let place = RulePlace::Cgroup {
+                let at = RulePlace::Cgroup {
                     id: number.into(),
                     level: 1,
                 };
-                plane.place(number, place, Hook::FileOpenLsm).unwrap();
+                plane.place(number, at, Hook::FileOpenLsm).unwrap();
             }
             let full = plane.memory();
             println!(

@@ -60,8 +60,10 @@ fn when() -> BoxedStrategy<When> {
         .boxed()
 }
 
-/// Keys that only events of tasks have.
-fn of_task() -> BoxedStrategy<(Scope, Option<Comm>, Option<u32>, Option<Comm>)> {
+/// Keys that only events of tasks have: `scope`, `comm`, `uid`, `thread`.
+type OfTask = (Scope, Option<Comm>, Option<u32>, Option<Comm>);
+
+fn of_task() -> BoxedStrategy<OfTask> {
     let comm = || "[a-zA-Z0-9_:/ ,=.äé-]{1,7}".prop_map(|name| name.parse().unwrap());
     (
         prop_oneof![Just(Scope::Rule), Just(Scope::Thread)],
@@ -153,18 +155,18 @@ fn common(
                     common: Common {
                         probability,
                         when,
+                        scope,
                         times,
+                        max_rate,
+                        comm,
+                        uid,
+                        thread,
                         seed,
                         duration,
                         after,
                         pulse,
                         shadow,
                         mechanism,
-                        max_rate,
-                        scope,
-                        comm,
-                        uid,
-                        thread,
                     },
                 }
             },

@@ -198,11 +198,6 @@ impl Target {
 }
 
 impl FaultKind {
-    /// Whether its events are a task's.
-    const fn has_tasks(&self) -> bool {
-        !matches!(self, Self::NetLoss(_))
-    }
-
     fn check_target(&self, target: &Target) -> Result<(), BadValue> {
         match (self, target) {
             (Self::NetLoss(_), Target::Pid(_)) => Err(BadValue::new(
@@ -262,18 +257,13 @@ impl Fault {
             }
         }
         let common = &self.common;
-        if !self.kind.has_tasks() {
-            for (key, given) in [
-                ("scope", common.scope != Scope::default()),
-                ("comm", common.comm.is_some()),
-                ("uid", common.uid.is_some()),
-                ("thread", common.thread.is_some()),
-            ] {
+        if matches!(self.kind, FaultKind::NetLoss(_)) {
+            for key in common.of_tasks() {
                 let packets = BadValue::new(
                     format!("{} has none: packets belong to no task", self.kind.name()),
                     "leave it out, or make the processes in question a target of their own",
                 );
-                check(key, if given { Err(packets) } else { Ok(()) });
+                check(key, Err(packets));
             }
         }
         check(
@@ -317,9 +307,23 @@ impl Common {
             ("probability", self.probability.is_some()),
             ("when", self.when.is_some()),
             ("times", self.times.is_some()),
+            ("maxRate", self.max_rate.is_some()),
             ("seed", self.seed.is_some()),
             ("pulse", self.pulse.is_some()),
             ("shadow", self.shadow),
+        ]
+        .into_iter()
+        .filter_map(|(key, is_set)| is_set.then_some(key))
+        .chain(self.of_tasks())
+    }
+
+    /// The keys that are set and are about the task that an event is of.
+    fn of_tasks(&self) -> impl Iterator<Item = &'static str> + use<> {
+        [
+            ("scope", self.scope != Scope::default()),
+            ("comm", self.comm.is_some()),
+            ("uid", self.uid.is_some()),
+            ("thread", self.thread.is_some()),
         ]
         .into_iter()
         .filter_map(|(key, is_set)| is_set.then_some(key))
