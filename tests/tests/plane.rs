@@ -185,6 +185,45 @@ spec:
     }
 
     #[test]
+    fn evidence_names_each_injection() {
+        use std::os::unix::fs::MetadataExt as _;
+        require!("file.error");
+        let target = Cgroup::new("evidence");
+        let agent = Agent::start(&[]);
+        let rules = fault("second", None, "path: /etc/hostname, when: 2+2");
+        agent.apply(&experiment("evidence", &target.path(), &rules));
+        let mut opener = Opener::start(&target);
+        assert_eq!(opener.open("/etc/hostname", 10), 5);
+        counted(&agent, "evidence", "second", "injected", 5);
+        let said = agent.ask(&["show", "evidence", "--events", "--json"]);
+        let shown: Value = serde_json::from_str(&said.out).unwrap();
+        let trail = &shown["nodes"][0]["faults"][0]["trail"];
+        assert_eq!(
+            trail["ordinals"],
+            serde_json::json!([2, 4, 6, 8, 10]),
+            "{shown}"
+        );
+        assert_eq!(
+            (&trail["truncated"], &trail["lost"]),
+            (&false.into(), &0.into()),
+            "{shown}"
+        );
+        let cgroup = fs::metadata(format!("/sys/fs/cgroup{}", target.path()))
+            .unwrap()
+            .ino();
+        let events = trail["events"].as_array().unwrap();
+        assert_eq!(events.len(), 5, "{shown}");
+        for (event, ordinal) in events.iter().zip([2, 4, 6, 8, 10]) {
+            assert_eq!(event["ordinal"], ordinal, "{event}");
+            assert_eq!(event["pid"], opener.0.id(), "{event}");
+            assert_eq!(event["tid"], opener.0.id(), "{event}");
+            assert_eq!(event["comm"], "bash", "{event}");
+            assert_eq!(event["syscall"], libc::SYS_openat, "{event}");
+            assert_eq!(event["cgroup"], cgroup, "{event}");
+        }
+    }
+
+    #[test]
     fn a_target_is_narrowed_by_names_and_users() {
         require!("file.error");
         let folder = tempfile::tempdir().unwrap();

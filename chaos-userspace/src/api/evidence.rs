@@ -7,7 +7,7 @@ use super::{
     experiment::{mechanism_of, wire_duration},
     proto,
 };
-use crate::node::{Counters, FaultStatus, PlanStatus};
+use crate::node::{Counters, FaultStatus, PlanStatus, Sample, Subject, Trail};
 
 impl From<&PlanStatus> for proto::PlanStatus {
     fn from(status: &PlanStatus) -> Self {
@@ -29,7 +29,91 @@ impl From<&FaultStatus> for proto::FaultStatus {
             remaining: Some(wire_duration(status.remaining)),
             ended: status.ended.clone(),
             counters: Some(status.counters.into()),
+            trail: Some((&status.trail).into()),
         }
+    }
+}
+
+impl From<&Trail> for proto::Trail {
+    fn from(trail: &Trail) -> Self {
+        Self {
+            events: trail.events.iter().map(Into::into).collect(),
+            sampled: trail.sampled,
+            lost: trail.lost,
+            ordinals: trail.ordinals.clone(),
+            truncated: trail.truncated,
+        }
+    }
+}
+
+impl From<&Sample> for proto::Sample {
+    fn from(sample: &Sample) -> Self {
+        use proto::sample::Subject as Wire;
+        Self {
+            ordinal: sample.ordinal,
+            at: Some(wire_duration(sample.at)),
+            cgroup: sample.cgroup,
+            subject: Some(match &sample.subject {
+                Subject::Task {
+                    pid,
+                    tid,
+                    comm,
+                    call,
+                } => Wire::Task(proto::SampledTask {
+                    pid: *pid,
+                    tid: *tid,
+                    comm: comm.clone(),
+                    call: *call,
+                }),
+                Subject::Packet { bytes } => Wire::Packet(proto::SampledPacket { bytes: *bytes }),
+            }),
+        }
+    }
+}
+
+impl TryFrom<proto::Trail> for Trail {
+    type Error = Malformed;
+
+    fn try_from(wire: proto::Trail) -> Result<Self, Malformed> {
+        Ok(Self {
+            events: wire
+                .events
+                .into_iter()
+                .map(TryInto::try_into)
+                .collect::<Result<_, _>>()?,
+            sampled: wire.sampled,
+            lost: wire.lost,
+            ordinals: wire.ordinals,
+            truncated: wire.truncated,
+        })
+    }
+}
+
+impl TryFrom<proto::Sample> for Sample {
+    type Error = Malformed;
+
+    fn try_from(wire: proto::Sample) -> Result<Self, Malformed> {
+        use proto::sample::Subject as Wire;
+        Ok(Self {
+            ordinal: wire.ordinal,
+            at: wire
+                .at
+                .and_then(|at| Duration::try_from(at).ok())
+                .unwrap_or_default(),
+            cgroup: wire.cgroup,
+            subject: match wire.subject {
+                Some(Wire::Task(task)) => Subject::Task {
+                    pid: task.pid,
+                    tid: task.tid,
+                    comm: task.comm,
+                    call: task.call,
+                },
+                Some(Wire::Packet(packet)) => Subject::Packet {
+                    bytes: packet.bytes,
+                },
+                None => return Err(Malformed::new("Sample", "it says nothing of what was hit")),
+            },
+        })
     }
 }
 
@@ -102,6 +186,7 @@ impl TryFrom<proto::FaultStatus> for FaultStatus {
                 .unwrap_or_default(),
             ended: wire.ended,
             counters: wire.counters.unwrap_or_default().into(),
+            trail: wire.trail.unwrap_or_default().try_into()?,
         })
     }
 }

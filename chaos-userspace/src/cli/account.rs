@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use super::trail;
 use crate::{
     experiment::format_duration,
     node::{Counters, FaultStatus, PlanStatus},
@@ -53,8 +54,8 @@ pub(super) fn numbers(counters: Counters) -> String {
     text
 }
 
-/// The same for machines.
-pub(super) fn json(status: &PlanStatus) -> Value {
+/// The same for machines, with the single injections if they are asked for.
+pub(super) fn json(status: &PlanStatus, with_trail: bool) -> Value {
     let faults: Vec<Value> = status
         .faults
         .iter()
@@ -68,7 +69,7 @@ pub(super) fn json(status: &PlanStatus) -> Value {
                 expired,
                 error,
             } = fault.counters;
-            json!({
+            let mut value = json!({
                 "fault": fault.fault,
                 "word": fault.word,
                 "target": fault.target,
@@ -85,7 +86,11 @@ pub(super) fn json(status: &PlanStatus) -> Value {
                     "expired": expired,
                     "error": error,
                 },
-            })
+            });
+            if with_trail {
+                value["trail"] = trail::json(&fault.trail);
+            }
+            value
         })
         .collect();
     json!(faults)

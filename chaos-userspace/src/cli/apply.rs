@@ -70,7 +70,7 @@ pub async fn apply(args: &ApplyArgs, out: &mut (impl Write + Send)) -> Result<u8
     };
     let armed = status(answer.into_inner().status)?;
     if args.json {
-        write_json(out, &to_json(&armed))?;
+        write_json(out, &to_json(&armed, false))?;
     } else {
         write_headline(out, &armed)?;
         for part in &armed.nodes {
@@ -108,7 +108,7 @@ async fn wait(
             break;
         }
         if args.json {
-            write_json(out, &to_json(&now))?;
+            write_json(out, &to_json(&now, false))?;
         } else if now.phase == Phase::Ended {
             write_progress(out, &now)?;
             write_headline(out, &now)?;
@@ -162,7 +162,7 @@ async fn interrupted(
         Err(refusal) => return Err(refusal.into()),
     };
     if args.json {
-        write_json(out, &to_json(&ended))?;
+        write_json(out, &to_json(&ended, false))?;
     } else {
         write_progress(out, &ended)?;
         write_headline(out, &ended)?;

@@ -111,7 +111,7 @@ pub(super) fn inject(args: &InjectArgs, out: &mut impl Write) -> Result<u8, CliE
         writeln!(
             out,
             "{}",
-            json!({"phase": "ended", "faults": account::json(&last)})
+            json!({"phase": "ended", "faults": account::json(&last, true)})
         )?;
     } else {
         for fault in &last.faults {
@@ -174,7 +174,8 @@ fn report(
 ) -> Result<(), CliError> {
     let seconds = start.elapsed().as_secs();
     if args.json {
-        let line = json!({"phase": "armed", "seconds": seconds, "faults": account::json(status)});
+        let line =
+            json!({"phase": "armed", "seconds": seconds, "faults": account::json(status, false)});
         writeln!(out, "{line}")?;
     } else {
         for fault in &status.faults {

@@ -42,7 +42,10 @@ pub async fn ls(args: &LsArgs, out: &mut (impl Write + Send)) -> Result<u8, CliE
         .map(ExperimentStatus::try_from)
         .collect::<Result<Vec<_>, _>>()?;
     if args.json {
-        write_json(out, &Value::Array(found.iter().map(to_json).collect()))?;
+        write_json(
+            out,
+            &Value::Array(found.iter().map(|status| to_json(status, false)).collect()),
+        )?;
     } else if found.is_empty() {
         writeln!(out, "no experiments")?;
     } else {

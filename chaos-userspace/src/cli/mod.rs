@@ -11,7 +11,9 @@ pub mod ls;
 mod run;
 pub mod show;
 pub mod stop;
+mod trail;
 mod validate;
+pub mod watch;
 mod words;
 
 use std::{io::Write as _, process::ExitCode};
@@ -45,6 +47,7 @@ enum Command {
     Apply(apply::ApplyArgs),
     Ls(ls::LsArgs),
     Show(show::ShowArgs),
+    Watch(watch::WatchArgs),
     Stop(stop::StopArgs),
     Validate(validate::ValidateArgs),
     Explain(explain::ExplainArgs),
@@ -100,6 +103,7 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
         }
         Command::Apply(args) => runtime()?.block_on(apply::apply(&args, &mut out)),
         Command::Ls(args) => runtime()?.block_on(ls::ls(&args, &mut out)),
+        Command::Watch(args) => runtime()?.block_on(watch::watch(&args, &mut out)),
         Command::Show(args) => runtime()?.block_on(show::show(&args, &mut out)),
         Command::Stop(args) => runtime()?.block_on(stop::stop(&args, &mut out)),
     }

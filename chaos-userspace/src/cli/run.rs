@@ -197,7 +197,7 @@ fn give_account(args: &RunArgs, outcome: &Outcome, own: u8) {
         let account = json!({
             "status": own,
             "timedOut": outcome.timed_out,
-            "faults": account::json(&outcome.evidence),
+            "faults": account::json(&outcome.evidence, true),
         });
         complain_json(&account);
     } else if !args.quiet {

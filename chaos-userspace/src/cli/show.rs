@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{
     account,
     client::{CliError, Connect, status},
+    trail,
 };
 use crate::{
     api::proto,
@@ -26,6 +27,9 @@ use crate::{
 pub struct ShowArgs {
     /// The experiment's name
     pub name: String,
+    /// Also the single injections: the newest that were sampled, and the ordinals of all
+    #[arg(long)]
+    pub events: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -46,15 +50,19 @@ pub async fn show(args: &ShowArgs, out: &mut (impl Write + Send)) -> Result<u8, 
     let answer = client.list(request).await?.into_inner();
     let found = status(answer.experiments.into_iter().next())?;
     if args.json {
-        write_json(out, &to_json(&found))?;
+        write_json(out, &to_json(&found, args.events))?;
     } else {
-        write_status(out, &found)?;
+        write_status(out, &found, args.events)?;
     }
     Ok(0)
 }
 
 /// Everything that is known about an experiment.
-pub(super) fn write_status(out: &mut impl Write, status: &ExperimentStatus) -> io::Result<()> {
+pub(super) fn write_status(
+    out: &mut impl Write,
+    status: &ExperimentStatus,
+    events: bool,
+) -> io::Result<()> {
     write_headline(out, status)?;
     write!(out, "  accepted {} ago, ", age(status.accepted_at))?;
     if let Some(ended_at) = status.ended_at {
@@ -71,6 +79,9 @@ pub(super) fn write_status(out: &mut impl Write, status: &ExperimentStatus) -> i
         for fault in part.plan.iter().flat_map(|plan| &plan.faults) {
             write_fault(out, fault)?;
             write_counters(out, fault, status.phase)?;
+            if events {
+                write_events(out, fault)?;
+            }
         }
     }
     Ok(())
@@ -109,6 +120,16 @@ fn write_counters(out: &mut impl Write, fault: &FaultStatus, phase: Phase) -> io
     write_wrapped(out, "    events     ", &account::numbers(fault.counters))
 }
 
+fn write_events(out: &mut impl Write, fault: &FaultStatus) -> io::Result<()> {
+    for sample in &fault.trail.events {
+        writeln!(out, "      {}", trail::line(sample))?;
+    }
+    if let Some(summary) = trail::summary(&fault.trail) {
+        writeln!(out, "      {summary}")?;
+    }
+    Ok(())
+}
+
 /// Breaks lines between words at 80 columns, and continues below where the text began.
 pub(super) fn write_wrapped(out: &mut impl Write, label: &str, text: &str) -> io::Result<()> {
     let indent = label.chars().count();
@@ -141,8 +162,8 @@ pub(super) fn age(then: SystemTime) -> String {
     format_duration(std::time::Duration::from_secs(age))
 }
 
-/// The whole status.
-pub(super) fn to_json(status: &ExperimentStatus) -> Value {
+/// The whole status, with the single injections if they are asked for.
+pub(super) fn to_json(status: &ExperimentStatus, events: bool) -> Value {
     json!({
         "name": status.name,
         "id": status.id,
@@ -155,7 +176,10 @@ pub(super) fn to_json(status: &ExperimentStatus) -> Value {
         "nodes": status.nodes.iter().map(|part| json!({
             "node": part.node,
             "connected": part.connected,
-            "faults": part.plan.as_ref().map_or_else(|| json!([]), account::json),
+            "faults": part
+                .plan
+                .as_ref()
+                .map_or_else(|| json!([]), |plan| account::json(plan, events)),
         })).collect::<Vec<_>>(),
     })
 }

@@ -50,9 +50,9 @@ pub async fn stop(args: &StopArgs, out: &mut (impl Write + Send)) -> Result<u8, 
     };
     let ended = status(client.stop(request).await?.into_inner().status)?;
     if args.json {
-        write_json(out, &to_json(&ended))?;
+        write_json(out, &to_json(&ended, false))?;
     } else {
-        write_status(out, &ended)?;
+        write_status(out, &ended, false)?;
     }
     Ok(0)
 }

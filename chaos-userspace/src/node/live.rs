@@ -8,7 +8,10 @@ use std::{
 
 use chaos_common::limits::{PLANS, RULES};
 
-use super::{FaultStatus, NodeControl, NodeError, Plan, PlanStatus, Settings, boot_time_ns};
+use super::{
+    FaultStatus, NodeControl, NodeError, Plan, PlanStatus, Settings, Trail, boot_time_ns,
+    trail::Kept,
+};
 use crate::{
     engine::{EngineError, Hooks, Object, Plane, RuleNumber},
     experiment::{Complete, Experiment, Fault, Mechanism, format_duration, word},
@@ -56,6 +59,7 @@ struct LiveFault {
     work: Work,
     not_covered: Vec<String>,
     deadline_ns: u64,
+    kept: Kept,
 }
 
 /// How a fault is done.
@@ -133,6 +137,7 @@ impl Node {
                 target: resolved,
                 work,
                 deadline_ns: 0,
+                kept: Kept::default(),
             });
         }
         // Everything slow lies behind: durations count from here.
@@ -296,6 +301,7 @@ impl Node {
                     remaining: Duration::from_nanos(fault.deadline_ns.saturating_sub(now_ns)),
                     ended: fault.target.gone().or(ended),
                     counters,
+                    trail: self.trail(fault)?,
                 })
             })
             .collect::<Result<Vec<_>, NodeError>>()?;
@@ -303,6 +309,31 @@ impl Node {
             id: id.to_owned(),
             faults,
         })
+    }
+
+    /// Sorts what the kernel has sent since the last time by fault.
+    fn collect(&mut self) {
+        let Some(plane) = &mut self.plane else { return };
+        for event in plane.events() {
+            let fault = self
+                .plans
+                .values_mut()
+                .flat_map(|live| &mut live.faults)
+                .find(|fault| matches!(fault.work, Work::Rule { rule, .. } if rule == event.rule));
+            // One of a rule that is gone is of no use to anybody any more.
+            if let Some(fault) = fault {
+                fault.kept.add(&event);
+            }
+        }
+    }
+
+    fn trail(&self, fault: &LiveFault) -> Result<Trail, NodeError> {
+        match (fault.work, &self.plane) {
+            (Work::Rule { rule, .. }, Some(plane)) => {
+                Ok(fault.kept.trail(plane.record(rule)?, plane.events_lost()?))
+            }
+            _ => Ok(Trail::default()),
+        }
     }
 
     fn evidence(&self, live: &Live, work: Work) -> Result<KnobStatus, NodeError> {
@@ -401,6 +432,7 @@ impl NodeControl for Node {
     }
 
     fn status(&mut self, id: &str) -> Result<PlanStatus, NodeError> {
+        self.collect();
         let live = self
             .plans
             .get(id)
@@ -409,15 +441,23 @@ impl NodeControl for Node {
     }
 
     fn stop(&mut self, id: &str) -> Result<PlanStatus, NodeError> {
+        let slot = self
+            .plans
+            .get(id)
+            .ok_or_else(|| NodeError::UnknownPlan(id.to_owned()))?
+            .slot;
+        let lapsed = self.plane.as_ref().is_some_and(|plane| plane.lapsed(slot));
+        let disarmed = match &self.plane {
+            Some(plane) => plane.disarm(slot).map_err(NodeError::from),
+            None => Ok(()),
+        };
+        // Nothing more comes of this plan now.
+        self.collect();
         let mut live = self
             .plans
             .remove(id)
             .ok_or_else(|| NodeError::UnknownPlan(id.to_owned()))?;
-        live.lapsed = self
-            .plane
-            .as_ref()
-            .is_some_and(|plane| plane.lapsed(live.slot));
-        let disarmed = self.disarm(&live);
+        live.lapsed = lapsed;
         let last = self.statuses(id, &live);
         self.remove(&live);
         disarmed.and(last)

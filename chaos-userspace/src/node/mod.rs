@@ -40,6 +40,62 @@ pub struct FaultStatus {
     pub ended: Option<String>,
     /// What the kernel counted.
     pub counters: Counters,
+    /// What is known of single injections.
+    pub trail: Trail,
+}
+
+/// What is known of the single injections of a fault. The counters are the truth; this is a trail.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trail {
+    /// The newest sampled injections, oldest first; at most [`Trail::EVENTS`].
+    pub events: Vec<Sample>,
+    /// How many have been sampled altogether.
+    pub sampled: u64,
+    /// How many of those of all faults of the node did not arrive.
+    pub lost: u64,
+    /// The ordinals of all injections, in the order of injection.
+    pub ordinals: Vec<u64>,
+    /// Some are missing in `ordinals`: there were more than are kept.
+    pub truncated: bool,
+}
+
+impl Trail {
+    /// So many events are kept of a fault.
+    pub const EVENTS: usize = 128;
+}
+
+/// One injection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// Which of the fault's matching events it was, from 1.
+    pub ordinal: u64,
+    /// Since the node's boot.
+    pub at: Duration,
+    /// Id of the cgroup of the task or of the socket: the inode of its directory.
+    pub cgroup: u64,
+    /// Whose it was, and what.
+    pub subject: Subject,
+}
+
+/// What was hit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A task, by its numbers in the first pid namespace.
+    Task {
+        /// The process.
+        pid: u32,
+        /// The thread.
+        tid: u32,
+        /// The thread's name.
+        comm: String,
+        /// The system call that it was in, by its number; `None` when that could not be read.
+        call: Option<u32>,
+    },
+    /// A packet.
+    Packet {
+        /// Its length.
+        bytes: u32,
+    },
 }
 
 /// What the kernel counted for one fault, summed over its rules and CPUs.
@@ -158,5 +214,6 @@ pub(crate) fn boot_time_ns() -> u64 {
 
 mod live;
 pub mod scratch;
+mod trail;
 
 pub use live::Node;

@@ -108,6 +108,7 @@ mod tests {
                 remaining: Duration::ZERO,
                 ended: ended.map(Into::into),
                 counters,
+                trail: crate::node::Trail::default(),
             }],
         }
     }

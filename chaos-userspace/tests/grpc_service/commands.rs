@@ -10,6 +10,7 @@ use chaos_userspace::{
         ls::{LsArgs, ls},
         show::{ShowArgs, show},
         stop::{StopArgs, stop},
+        watch::{WatchArgs, watch},
     },
     experiment::{Target, yaml},
 };
@@ -72,13 +73,43 @@ async fn commands_print_what_happens() {
     let mut out = Vec::new();
     let args = ShowArgs {
         name: "cli".to_owned(),
+        events: true,
         json: true,
         connect: connect.clone(),
     };
     show(&args, &mut out).await.unwrap();
     let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
     assert_eq!(json["outcome"], "passed");
-    assert_eq!(json["nodes"][0]["faults"][0]["mechanism"], "cgroup-skb");
+    let fault = &json["nodes"][0]["faults"][0];
+    assert_eq!(fault["mechanism"], "cgroup-skb");
+    let trail = &fault["trail"];
+    assert_eq!(trail["sampled"], fault["counters"]["injected"], "{fault}");
+    assert_eq!(trail["ordinals"][0], 1);
+    assert_eq!(trail["events"][0]["bytes"], 84);
+    assert_eq!(trail["events"][1]["comm"], "nginx");
+    assert_eq!(trail["events"][1]["syscall"], 257);
+    let mut out = Vec::new();
+    let args = ShowArgs {
+        events: false,
+        ..args
+    };
+    show(&args, &mut out).await.unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    assert!(json["nodes"][0]["faults"][0]["trail"].is_null(), "{json}");
+    let mut out = Vec::new();
+    let args = ShowArgs {
+        events: true,
+        json: false,
+        ..args
+    };
+    show(&args, &mut out).await.unwrap();
+    let out = String::from_utf8(out).unwrap();
+    assert!(
+        out.contains("event 1 hit: packet of 84 bytes, cgroup 7"),
+        "{out}"
+    );
+    assert!(out.contains("pid 2 tid 3 (nginx) syscall 257"), "{out}");
+    assert!(out.contains("1 lost"), "{out}");
 
     let mut out = Vec::new();
     let args = StopArgs {
@@ -89,6 +120,37 @@ async fn commands_print_what_happens() {
     };
     assert_eq!(stop(&args, &mut out).await.unwrap(), 0);
     assert!(String::from_utf8(out).unwrap().starts_with("cli: passed\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watching_shows_each_injection_once_and_ends_with_the_experiment() {
+    let (directory, agent, _client) = local().await;
+    let text = yaml::format(&experiment("seen", Duration::from_millis(2500)));
+    let args = apply_args(directory.path(), &agent, &text);
+    let applying = tokio::spawn(async move { apply(&args, &mut Vec::new()).await });
+    eventually("armed", || !agent.node.live().is_empty()).await;
+    let args = WatchArgs {
+        name: "seen".to_owned(),
+        no_events: false,
+        json: false,
+        connect: at(&agent),
+    };
+    let mut out = Vec::new();
+    assert_eq!(watch(&args, &mut out).await.unwrap(), 0);
+    assert_eq!(applying.await.unwrap().unwrap(), 0);
+    let out = String::from_utf8(out).unwrap();
+    let events: Vec<&str> = out
+        .lines()
+        .filter(|line| line.starts_with("seen loss: ") && line.contains(" hit: "))
+        .collect();
+    assert!(events.len() >= 2, "{out}");
+    for ordinal in 1..=events.len() {
+        let said = format!("  event {ordinal} hit: ");
+        let times = events.iter().filter(|line| line.contains(&said)).count();
+        assert_eq!(times, 1, "{said} in {out}");
+    }
+    assert!(out.contains("matching/s"), "{out}");
+    assert!(out.ends_with("seen: passed\n"), "{out}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

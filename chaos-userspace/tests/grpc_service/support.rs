@@ -15,7 +15,9 @@ use chaos_userspace::{
         Common, Direction, Errno, Experiment, Fault, FaultKind, FileError, FileOp, Mechanism,
         NetLoss, Share, Target,
     },
-    node::{Counters, FaultStatus, NodeControl, NodeError, Plan, PlanStatus},
+    node::{
+        Counters, FaultStatus, NodeControl, NodeError, Plan, PlanStatus, Sample, Subject, Trail,
+    },
     scheduler::{Config, ExperimentStatus, Scheduler, SystemClock},
 };
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
@@ -48,6 +50,32 @@ impl FakeNode {
     }
 }
 
+/// One of each kind of injection, then as many as were counted.
+fn trail(hits: u64) -> Trail {
+    let sample = |ordinal| Sample {
+        ordinal,
+        at: Duration::from_micros(ordinal),
+        cgroup: 7,
+        subject: if ordinal == 1 {
+            Subject::Packet { bytes: 84 }
+        } else {
+            Subject::Task {
+                pid: 2,
+                tid: 3,
+                comm: "nginx".to_owned(),
+                call: Some(257),
+            }
+        },
+    };
+    Trail {
+        events: (1..=hits).map(sample).collect(),
+        sampled: hits,
+        lost: 1,
+        ordinals: (1..=hits).collect(),
+        truncated: false,
+    }
+}
+
 impl Live {
     fn status(&mut self) -> PlanStatus {
         self.asked += 1;
@@ -71,6 +99,7 @@ impl Live {
                     injected: hits,
                     ..Counters::default()
                 },
+                trail: trail(hits),
             }
         });
         PlanStatus {

@@ -1,0 +1,86 @@
+//! Sampled events of the kernel, sorted by fault and kept for a while.
+
+use std::{collections::VecDeque, time::Duration};
+
+use chaos_common::{Event, Hook};
+
+use super::{Sample, Subject, Trail};
+use crate::engine::Record;
+
+/// The newest events of one fault.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    events: VecDeque<Sample>,
+    sampled: u64,
+}
+
+impl Kept {
+    /// Keeps one more, and forgets the oldest.
+    pub(super) fn add(&mut self, event: &Event) {
+        if self.events.len() == Trail::EVENTS {
+            self.events.pop_front();
+        }
+        self.sampled += 1;
+        self.events.push_back(sample(event));
+    }
+
+    /// All of it, with what the kernel has recorded.
+    pub(super) fn trail(&self, record: Record, lost: u64) -> Trail {
+        Trail {
+            events: self.events.iter().cloned().collect(),
+            sampled: self.sampled,
+            lost,
+            ordinals: record.ordinals,
+            truncated: record.truncated,
+        }
+    }
+}
+
+fn sample(event: &Event) -> Sample {
+    let subject = if event.hook == Hook::NetIngress as u32 {
+        Subject::Packet {
+            bytes: u32::try_from(event.detail).unwrap_or(u32::MAX),
+        }
+    } else {
+        let name = event.comm.split(|byte| *byte == 0).next().unwrap_or(&[]);
+        Subject::Task {
+            pid: event.pid,
+            tid: event.tid,
+            comm: String::from_utf8_lossy(name).into_owned(),
+            call: u32::try_from(event.detail).ok(),
+        }
+    };
+    Sample {
+        ordinal: event.ordinal,
+        at: Duration::from_nanos(event.time_ns),
+        cgroup: event.cgroup,
+        subject,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_are_kept_and_all_are_counted() {
+        let mut kept = Kept::default();
+        for ordinal in 1..=200 {
+            kept.add(&Event {
+                ordinal,
+                hook: Hook::FileOpenLsm as u32,
+                detail: u64::MAX,
+                comm: *b"nginx\0garbage\0\0\0",
+                ..Event::default()
+            });
+        }
+        let trail = kept.trail(Record::default(), 3);
+        assert_eq!((trail.sampled, trail.lost), (200, 3));
+        assert_eq!(trail.events.len(), Trail::EVENTS);
+        assert_eq!(trail.events.last().unwrap().ordinal, 200);
+        let Subject::Task { comm, call, .. } = &trail.events[0].subject else {
+            panic!("{trail:?}");
+        };
+        assert_eq!((comm.as_str(), *call), ("nginx", None));
+    }
+}
