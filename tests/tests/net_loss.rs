@@ -83,13 +83,16 @@ print(n, flush=True)
         let before = Loaded::now();
         let cgroup = Cgroup::new("net");
         let inner = cgroup.child("inner");
+        let left_out = cgroup.child("left-out");
         let neighbour = Cgroup::new("neighbour");
-        let (target, nested, beside) = (
+        let (target, nested, spared, beside) = (
             Receiver::start(&cgroup),
             Receiver::start(&inner),
+            Receiver::start(&left_out),
             Receiver::start(&neighbour),
         );
         let name = cgroup.target();
+        let fault = format!("net.loss=30%,direction=ingress,exclude={}", left_out.path());
         let mut inject = std::process::Command::new("kchaos")
             .args([
                 "inject",
@@ -101,14 +104,14 @@ print(n, flush=True)
                 "--seed",
                 "3",
             ])
-            .args(["--fault", "net.loss=30%,direction=ingress"])
+            .args(["--fault", &fault])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(inject.stdout.take().unwrap()).lines();
         // The first line of evidence says that it is armed.
         lines.next().unwrap().unwrap();
-        for receiver in [&target, &nested, &beside] {
+        for receiver in [&target, &nested, &spared, &beside] {
             receiver.send(PACKETS);
         }
         // SAFETY: takes two integers.
@@ -121,6 +124,7 @@ print(n, flush=True)
         );
         let (hit, nested_hit, free) = (target.received(), nested.received(), beside.received());
         assert_eq!(free, PACKETS, "the neighbour lost packets");
+        assert_eq!(spared.received(), PACKETS, "what is left out lost packets");
         assert_eq!(counter(&last, 0, "matched"), 2 * PACKETS, "{last}");
         assert_eq!(
             hit + nested_hit + counter(&last, 0, "injected"),

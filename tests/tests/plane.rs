@@ -185,6 +185,44 @@ spec:
     }
 
     #[test]
+    fn parts_of_a_target_are_left_out() {
+        require!("file.error");
+        let whole = Cgroup::new("whole");
+        let (left, hit) = (whole.child("left"), whole.child("hit"));
+        let deeper = left.child("deeper");
+        let agent = Agent::start(&[]);
+        let outside = Cgroup::new("outside");
+        let refused = agent.ask(&[
+            "apply",
+            &agent.file(&experiment(
+                "outside",
+                &whole.path(),
+                &fault("f", None, &format!("exclude: [{}]", outside.path())),
+            )),
+        ]);
+        assert_eq!(refused.status, 2, "{refused:?}");
+        assert!(refused.err.contains("fileError.exclude"), "{refused:?}");
+        let mut other = Opener::start(&hit);
+        let exclude = format!("exclude: [{}, 'pid:{}']", left.path(), other.0.id());
+        let rules = fault("files", None, &format!("path: /etc/hostname, {exclude}"));
+        agent.apply(&experiment("parts", &whole.path(), &rules));
+        let mut openers = [&whole, &left, &deeper].map(Opener::start);
+        let hits = openers
+            .each_mut()
+            .map(|opener| opener.open("/etc/hostname", 4));
+        assert_eq!((hits, other.open("/etc/hostname", 4)), ([4, 0, 0], 0));
+        counted(
+            &agent,
+            "parts",
+            "files",
+            "considered",
+            of(&shown(&agent, "parts"), "files", "matched"),
+        );
+        drop((openers, other));
+        drop((deeper, left, hit));
+    }
+
+    #[test]
     fn evidence_names_each_injection() {
         use std::os::unix::fs::MetadataExt as _;
         require!("file.error");

@@ -266,6 +266,19 @@ impl Reader {
             comm: self.comm(&format!("{inside}.comm"), &wire.comm),
             uid: wire.uid,
             thread: self.comm(&format!("{inside}.thread"), &wire.thread),
+            exclude: wire
+                .exclude
+                .iter()
+                .enumerate()
+                .filter_map(|(i, part)| {
+                    part.parse()
+                        .map_err(|bad| {
+                            let field = format!("{inside}.exclude[{i}]");
+                            self.found.push(Violation::of(field, bad));
+                        })
+                        .ok()
+                })
+                .collect(),
             seed: wire.seed,
             duration: self.duration(&format!("{field}.duration"), wire.duration),
             after: self.duration(&format!("{field}.after"), wire.after),
@@ -428,6 +441,7 @@ impl From<&Common> for proto::Common {
                 .as_ref()
                 .map(ToString::to_string)
                 .unwrap_or_default(),
+            exclude: common.exclude.iter().map(ToString::to_string).collect(),
             seed: common.seed,
             duration: common.duration.map(wire_duration),
             after: common.after.map(wire_duration),

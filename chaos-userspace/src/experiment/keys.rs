@@ -40,7 +40,7 @@ pub(super) const ON_FAULT: [Key; 3] = [
 ];
 
 /// Keys that every kind has in its block.
-pub(super) const IN_BLOCK: [Key; 11] = [
+pub(super) const IN_BLOCK: [Key; 12] = [
     key("probability", Type::Text, "5%"),
     key("when", Type::CountOrText, "3+"),
     key("scope", Type::Text, "thread"),
@@ -49,6 +49,7 @@ pub(super) const IN_BLOCK: [Key; 11] = [
     key("comm", Type::Text, "nginx"),
     key("uid", Type::Count, "33"),
     key("thread", Type::Text, "worker-"),
+    key("exclude", Type::List, "[/web/sidecar]"),
     key("seed", Type::Count, "42"),
     key("shadow", Type::Flag, "true"),
     key("mechanism", Type::Text, "lsm"),
@@ -265,6 +266,11 @@ fn block_name(kind: &str) -> String {
 }
 
 impl FaultKind {
+    /// The key of its block in a file.
+    pub fn block(&self) -> &'static str {
+        Kind::of(self).block
+    }
+
     /// The mechanisms that can do this kind, the best first.
     pub fn mechanisms(&self) -> &'static [Mechanism] {
         Kind::of(self).mechanisms

@@ -27,7 +27,7 @@ pub mod yaml;
 pub use errno::Errno;
 pub use quantity::{CpuQuota, MAX_DURATION, Share, format_duration, parse_duration};
 pub use rate::Rate;
-pub use task::{Comm, Scope};
+pub use task::{Comm, Exclude, Scope};
 pub use validate::{Complete, number_default_ids};
 pub use violation::{BadValue, Violation, Violations};
 
@@ -158,6 +158,8 @@ pub struct Common {
     pub uid: Option<u32>,
     /// Only threads whose name begins like this.
     pub thread: Option<Comm>,
+    /// Parts of the target that are left out; no duplicates.
+    pub exclude: Vec<Exclude>,
     /// Instead of the experiment's seed.
     pub seed: Option<u64>,
     /// Instead of the experiment's duration.

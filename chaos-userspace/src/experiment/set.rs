@@ -10,7 +10,7 @@ use super::{
 };
 
 impl Fault {
-    /// Sets one key from its text; `ops` adds one operation. Unknown keys are the caller's mistake
+    /// Sets one key from its text; a list gets one more item. Unknown keys are the caller's mistake
     /// and are ignored.
     ///
     /// When the value is bad, the key gets one that breaks no rule, so that what else is wrong can
@@ -46,6 +46,14 @@ impl Fault {
             ("comm", _) => common.comm = Some(text.parse()?),
             ("uid", _) => common.uid = Some(parse_uid(text)?),
             ("thread", _) => common.thread = Some(text.parse()?),
+            ("exclude", _) => {
+                let exclude = text.parse()?;
+                if common.exclude.contains(&exclude) {
+                    let problem = format!("{} is named twice", quoted(text));
+                    return Err(BadValue::new(problem, "name it once"));
+                }
+                common.exclude.push(exclude);
+            }
             ("seed", _) => common.seed = Some(parse_count(text)?),
             ("shadow", _) => common.shadow = parse_flag(text)?,
             ("mechanism", _) => common.mechanism = Some(text.parse()?),

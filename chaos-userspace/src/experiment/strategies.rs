@@ -7,9 +7,9 @@ use std::time::Duration;
 use proptest::{collection::vec, option, prelude::*};
 
 use super::{
-    Comm, Common, CpuQuota, Direction, Errno, Experiment, Fault, FaultKind, FileError, FileOp,
-    MAX_DURATION, NetLoss, PathFilter, PressureCpu, Pulse, Rate, Scope, Share, Target, When,
-    number_default_ids,
+    Comm, Common, CpuQuota, Direction, Errno, Exclude, Experiment, Fault, FaultKind, FileError,
+    FileOp, MAX_DURATION, NetLoss, PathFilter, PressureCpu, Pulse, Rate, Scope, Share, Target,
+    When, number_default_ids,
 };
 
 const MAX_NANOS: u64 = 30 * 24 * 60 * 60 * 1_000_000_000;
@@ -74,6 +74,16 @@ fn of_task() -> BoxedStrategy<OfTask> {
         .boxed()
 }
 
+fn exclude() -> BoxedStrategy<Vec<Exclude>> {
+    let cgroup = "/[a-z0-9][a-z0-9.@_ :#,\\\\ä-]{0,12}".prop_map(Exclude::Cgroup);
+    let part = prop_oneof![cgroup, (1..=4_194_304_u32).prop_map(Exclude::Pid)];
+    vec(part, 0..3)
+        .prop_filter("no duplicates", |parts| {
+            parts.len() < 2 || parts[0] != parts[1]
+        })
+        .boxed()
+}
+
 fn rate() -> BoxedStrategy<Rate> {
     (1..1000_u64, lifetime())
         .prop_map(|(count, per)| Rate { count, per })
@@ -133,7 +143,7 @@ fn common(
         option::of(pulse()),
         any::<bool>(),
         option::of(proptest::sample::select(mechanisms)),
-        (option::of(rate()), of_task),
+        (option::of(rate()), of_task, exclude()),
     )
         .prop_map(
             move |(
@@ -146,7 +156,7 @@ fn common(
                 pulse,
                 shadow,
                 mechanism,
-                (max_rate, (scope, comm, uid, thread)),
+                (max_rate, (scope, comm, uid, thread), exclude),
             )| {
                 Fault {
                     id: kind.name().to_owned(),
@@ -161,6 +171,7 @@ fn common(
                         comm,
                         uid,
                         thread,
+                        exclude,
                         seed,
                         duration,
                         after,

@@ -1,8 +1,11 @@
-//! Which tasks inside a target: names of processes and threads, and what `when` counts.
+//! What inside a target: names of processes and threads, cgroups that are left out, and what `when`
+//! counts.
 
 use std::{fmt, str::FromStr};
 
 use super::{
+    names::{MAX_PID, bad_pid},
+    paths::check_cgroup,
     violation::BadValue,
     wording::{guess, quoted},
 };
@@ -51,6 +54,52 @@ impl FromStr for Comm {
             );
         }
         Ok(Self(text.to_owned()))
+    }
+}
+
+/// A part of a target that is left out, with its subtree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exclude {
+    /// A cgroup by its path below the mount.
+    Cgroup(String),
+    /// The cgroup that a process is in when the fault is armed: `pid:17`.
+    Pid(u32),
+}
+
+impl Exclude {
+    /// What is wrong with it, if anything.
+    pub(super) fn check(&self) -> Result<(), BadValue> {
+        match self {
+            Self::Cgroup(path) => check_cgroup(path),
+            Self::Pid(pid) if *pid < 1 || *pid > MAX_PID => Err(bad_pid((*pid).into())),
+            Self::Pid(_) => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Exclude {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cgroup(path) => f.write_str(path),
+            Self::Pid(pid) => write!(f, "pid:{pid}"),
+        }
+    }
+}
+
+impl FromStr for Exclude {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let exclude = match text.strip_prefix("pid:") {
+            Some(pid) => Self::Pid(pid.parse().map_err(|_error| {
+                BadValue::new(
+                    format!("{} is not a pid", quoted(text)),
+                    "say it as in pid:17",
+                )
+            })?),
+            None => Self::Cgroup(text.to_owned()),
+        };
+        exclude.check().map(|()| exclude)
     }
 }
 
@@ -103,6 +152,24 @@ impl FromStr for Scope {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_is_a_cgroup_or_that_of_a_pid() {
+        assert_eq!("/a/b".parse(), Ok(Exclude::Cgroup("/a/b".to_owned())));
+        assert_eq!("pid:17".parse(), Ok(Exclude::Pid(17)));
+        for bad in [
+            "",
+            "a",
+            "/",
+            "pid:",
+            "pid:0",
+            "pid:x",
+            "/a/",
+            "/sys/fs/cgroup/a",
+        ] {
+            assert!(bad.parse::<Exclude>().is_err(), "{bad:?}");
+        }
+    }
 
     #[test]
     fn names_are_those_that_the_kernel_can_keep() {

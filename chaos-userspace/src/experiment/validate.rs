@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    Common, Direction, Experiment, Fault, FaultKind, Scope, Target,
+    Common, Direction, Exclude, Experiment, Fault, FaultKind, Scope, Target,
     keys::{Kind, ON_FAULT},
     names::{MAX_PID, bad_pid, check_label, check_unit},
     paths::check_cgroup,
@@ -266,6 +266,7 @@ impl Fault {
                 check(key, Err(packets));
             }
         }
+        check("exclude", check_exclude(&common.exclude));
         check(
             "maxRate",
             common.max_rate.map_or(Ok(()), |rate| rate.check()),
@@ -311,6 +312,7 @@ impl Common {
             ("seed", self.seed.is_some()),
             ("pulse", self.pulse.is_some()),
             ("shadow", self.shadow),
+            ("exclude", !self.exclude.is_empty()),
         ]
         .into_iter()
         .filter_map(|(key, is_set)| is_set.then_some(key))
@@ -328,6 +330,21 @@ impl Common {
         .into_iter()
         .filter_map(|(key, is_set)| is_set.then_some(key))
     }
+}
+
+fn check_exclude(exclude: &[Exclude]) -> Result<(), BadValue> {
+    /// So that a rule's exclusions take their share of the kernel's map.
+    const MAX: usize = 64;
+    if exclude.len() > MAX {
+        return Err(BadValue::new(
+            format!("leaves {} cgroups out", exclude.len()),
+            format!("say at most {MAX}"),
+        ));
+    }
+    if (1..exclude.len()).any(|i| exclude[..i].contains(&exclude[i])) {
+        return Err(BadValue::new("names one twice", "name it once"));
+    }
+    exclude.iter().try_for_each(Exclude::check)
 }
 
 fn check_direction(direction: Direction, form: Form) -> Result<(), BadValue> {

@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use super::{
     Fault,
-    keys::{IN_BLOCK, KINDS, Kind, ON_FAULT, PLANNED_KEYS, no_such_kind},
+    keys::{IN_BLOCK, KINDS, Kind, ON_FAULT, PLANNED_KEYS, Type, no_such_kind},
     validate::Form,
     violation::{BadValue, Collector, Violation, Violations},
     wording::{all_of, nearest, quoted, shown},
@@ -152,7 +152,9 @@ impl Reader {
             }
             return;
         };
-        let bad = if self.spans.iter().any(|(seen, _)| *seen == key.name) {
+        let repeated = self.spans.iter().any(|(seen, _)| *seen == key.name);
+        // A list repeats its key.
+        let bad = if repeated && key.ty != Type::List {
             Some(BadValue::new("is given twice", "give it once"))
         } else if part.value.is_none() {
             let example = Form::Word.pair(key.name, key.example);

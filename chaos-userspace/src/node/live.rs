@@ -13,13 +13,13 @@ use super::{
     trail::Kept,
 };
 use crate::{
-    engine::{EngineError, Hooks, Object, Plane, RuleNumber},
+    engine::{EngineError, Excluded, Hooks, Object, Plane, RuleNumber},
     experiment::{Complete, Experiment, Fault, Mechanism, format_duration, word},
     fault::{self, Timing},
     knob::{KnobError, KnobStatus, Knobs},
     state::StateDir,
     support,
-    target::{CgroupTree, Resolved, TargetError},
+    target::{Cgroup, CgroupTree, Resolved, TargetError, excluded},
 };
 
 type Way = (Object, Mechanism);
@@ -56,6 +56,8 @@ struct LiveFault {
     id: String,
     word: String,
     target: Resolved,
+    /// Parts of it that are left out.
+    excluded: Vec<Cgroup>,
     work: Work,
     not_covered: Vec<String>,
     deadline_ns: u64,
@@ -116,12 +118,12 @@ impl Node {
                 (None, Some(shared)) => (shared, "spec.target".to_owned()),
                 (None, None) => return Err(bad(field("target"), "missing")),
             };
-            let resolved = Resolved::find(&self.tree, target).map_err(|error| match error {
-                TargetError::Bad(problem) => bad(named, &problem),
-                TargetError::Missing(reason) => {
-                    NodeError::Unsupported(format!("{named}: {reason}"))
-                }
-            })?;
+            let resolved =
+                Resolved::find(&self.tree, target).map_err(|error| not_found(named, error))?;
+            let excluded =
+                excluded(&self.tree, &resolved, &fault.common.exclude).map_err(|error| {
+                    not_found(field(&format!("{}.exclude", fault.kind.block())), error)
+                })?;
             let work = match fault::object(&fault.kind) {
                 Some(object) => Work::Rule {
                     way: self.way(fault, object)?,
@@ -135,6 +137,7 @@ impl Node {
                 word: word::format(fault),
                 not_covered: fault::not_covered(&fault.kind),
                 target: resolved,
+                excluded,
                 work,
                 deadline_ns: 0,
                 kept: Kept::default(),
@@ -151,8 +154,16 @@ impl Node {
                     let index = u32::try_from(index).unwrap_or(u32::MAX);
                     let hooks = self.hooks.get_mut(&way).ok_or_else(|| lost(way))?;
                     let plane = self.plane.as_mut().ok_or_else(|| lost(way))?;
-                    let spec = fault::compile(fault, hooks.hook(), index, live.slot, &timing)
+                    let mut spec = fault::compile(fault, hooks.hook(), index, live.slot, &timing)
                         .ok_or_else(|| lost(way))?;
+                    spec.exclude = held
+                        .excluded
+                        .iter()
+                        .map(|cgroup| Excluded {
+                            id: cgroup.id(),
+                            level: cgroup.level(),
+                        })
+                        .collect();
                     let cgroup: Option<BorrowedFd<'_>> = match &held.target {
                         Resolved::Cgroup(cgroup) => Some(cgroup.as_fd()),
                         Resolved::Process(_) => None,
@@ -470,6 +481,13 @@ fn timing(now_ns: u64, fault: &Fault, experiment: &Experiment) -> Option<Timing>
         duration: fault.common.duration.or(experiment.duration)?,
         seed: experiment.seed.unwrap_or(0),
     })
+}
+
+fn not_found(field: String, error: TargetError) -> NodeError {
+    match error {
+        TargetError::Bad(problem) => bad(field, &problem),
+        TargetError::Missing(reason) => NodeError::Unsupported(format!("{field}: {reason}")),
+    }
 }
 
 fn bad(field: String, problem: &str) -> NodeError {

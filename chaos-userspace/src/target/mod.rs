@@ -10,7 +10,10 @@ pub use cgroup::{Cgroup, CgroupTree};
 pub use process::Process;
 pub(crate) use process::Stat;
 
-use crate::{engine::RulePlace, experiment::Target};
+use crate::{
+    engine::RulePlace,
+    experiment::{Exclude, Target},
+};
 
 /// Why a target can't be hit.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +81,42 @@ impl Resolved {
             Self::Process(process) => process.gone().then(|| format!("{self} has exited")),
         }
     }
+}
+
+/// Finds the parts of a target that are left out, and holds them open.
+///
+/// # Errors
+/// One of them is not there, or lies outside of the target and so means nothing.
+pub fn excluded(
+    tree: &CgroupTree,
+    target: &Resolved,
+    parts: &[Exclude],
+) -> Result<Vec<Cgroup>, TargetError> {
+    parts
+        .iter()
+        .map(|part| {
+            let path = match part {
+                Exclude::Cgroup(path) => path.clone(),
+                Exclude::Pid(pid) => tree.of(&pid.to_string()).ok_or_else(|| {
+                    TargetError::Missing(format!("no process {pid} on this machine"))
+                })?,
+            };
+            if let Resolved::Cgroup(whole) = target {
+                if path == whole.path() {
+                    return Err(TargetError::Bad(format!(
+                        "{part} is all of the target: nothing would be left to hit"
+                    )));
+                }
+                if !protect::below(&path, whole.path()) {
+                    return Err(TargetError::Bad(format!(
+                        "{part} does not lie in the target {}: leave it out",
+                        whole.path()
+                    )));
+                }
+            }
+            tree.open(&path)
+        })
+        .collect()
 }
 
 impl fmt::Display for Resolved {

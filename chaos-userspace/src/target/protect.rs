@@ -39,7 +39,8 @@ pub(super) fn process(process: &Process) -> Result<(), TargetError> {
     )))
 }
 
-fn below(path: &str, ancestor: &str) -> bool {
+/// Whether a path of the tree is another one or lies below it.
+pub(super) fn below(path: &str, ancestor: &str) -> bool {
     let ancestor = ancestor.trim_end_matches('/');
     path.strip_prefix(ancestor)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

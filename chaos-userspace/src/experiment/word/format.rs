@@ -39,6 +39,9 @@ pub fn format(fault: &Fault) -> String {
     out.key("comm", common.comm.as_ref());
     out.key("uid", common.uid);
     out.key("thread", common.thread.as_ref());
+    for exclude in &common.exclude {
+        out.key("exclude", Some(exclude));
+    }
     out.key("seed", common.seed);
     out.key("after", common.after.map(format_duration));
     out.key("duration", common.duration.map(format_duration));

@@ -90,6 +90,14 @@ pub fn format_fault(fault: &Fault) -> String {
         "thread",
         common.thread.as_ref().map(|name| scalar(name.as_str())),
     );
+    if !common.exclude.is_empty() {
+        let parts: Vec<String> = common
+            .exclude
+            .iter()
+            .map(|e| scalar(&e.to_string()))
+            .collect();
+        out.line(4, "exclude", &format!("[{}]", parts.join(", ")));
+    }
     out.option(4, "seed", common.seed);
     out.option(4, "shadow", common.shadow.then_some(true));
     out.option(4, "mechanism", common.mechanism);
