@@ -4,7 +4,9 @@
 mod tests {
     use std::{fs, path::Path, process::Stdio};
 
-    use kchaos_tests::{agent::Agent, bpf::Loaded, cgroup::Cgroup, cgroup::of_kchaos, require};
+    use kchaos_tests::{
+        agent::Agent, bpf::Loaded, cgroup::Cgroup, cgroup::of_kchaos, kchaos, require,
+    };
     use serde_json::Value;
 
     fn experiment(cgroup: &str, duration: &str) -> String {
@@ -110,6 +112,34 @@ spec:
         }
         let said = agent.ask(&["apply", &agent.file(&experiment("/", "1m"))]);
         assert_eq!(said.status, 2, "{said:?}");
+        // Something that is called kubelet, two levels below the target.
+        let folder = tempfile::tempdir().unwrap();
+        let kubelet = folder.path().join("kubelet");
+        fs::copy("/bin/sleep", &kubelet).unwrap();
+        let node = Cgroup::new("node");
+        let inner = node.child("kubelet.service");
+        let mut daemon = inner
+            .command(kubelet.to_str().unwrap())
+            .arg("1000")
+            .spawn()
+            .unwrap();
+        let said = agent.ask(&["apply", &agent.file(&experiment(&node.path(), "1m"))]);
+        assert_eq!(said.status, 2, "{said:?}");
+        assert!(said.err.contains("holds kubelet"), "{said:?}");
+        let pid = format!("pid={}", daemon.id());
+        let said = kchaos(&[
+            "inject",
+            "--target",
+            &pid,
+            "--duration",
+            "1s",
+            "--fault",
+            "file.error:open=EIO",
+        ]);
+        assert_eq!(said.status, 2, "{said:?}");
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+        drop((inner, node));
         assert_eq!(before.left_since(), Loaded::default());
     }
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
+use chaos_common::limits::{RULES, RULES_MAX};
 use chaos_userspace::{
     agent::{self, Contact, SharedNode},
     api::{Experiments, listen},
@@ -53,6 +54,10 @@ struct Args {
     /// End what the kernel does not end by itself when the agent hangs for so long; at least 1s
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = lease)]
     lease: Duration,
+    /// Refuse what needs more rules at a time, one for each fault of each plan; at most 100000
+    #[arg(long, value_name = "N", default_value_t = RULES,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(RULES_MAX)))]
+    max_rules: u32,
     /// This node's name [default: the hostname]
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
@@ -86,6 +91,7 @@ fn agent() -> anyhow::Result<()> {
     };
     let settings = Settings {
         lease: args.lease,
+        max_rules: args.max_rules,
         ..Settings::default()
     };
     let _registered = settings.state.register(Role::Agent)?;

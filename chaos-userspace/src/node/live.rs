@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use chaos_common::limits::{PLANS, RULES};
+use chaos_common::limits::PLANS;
 
 use super::{
     FaultStatus, NodeControl, NodeError, Plan, PlanStatus, Settings, Trail, boot_time_ns,
@@ -37,6 +37,7 @@ pub struct Node {
     /// What is done without BPF, and would not end with this process.
     knobs: Knobs,
     state: StateDir,
+    max_rules: u32,
     /// How long a fault lives in the kernel without a sign of life of this process.
     lease: Duration,
     plans: HashMap<String, Live>,
@@ -98,6 +99,7 @@ impl Node {
         Ok(Self {
             state: settings.state.clone(),
             lease: settings.lease,
+            max_rules: settings.max_rules,
             knobs: Knobs::new(tree.clone(), settings),
             tree,
             plane: None,
@@ -281,7 +283,7 @@ impl Node {
         support::may_probe(way.1).map_err(|missing| missing.reason)?;
         let plane = match &mut self.plane {
             Some(plane) => plane,
-            none => none.insert(Plane::create(RULES).map_err(|error| error.to_string())?),
+            none => none.insert(Plane::create(self.max_rules).map_err(|error| error.to_string())?),
         };
         if self.probed.contains_key(&way) {
             return Hooks::load(plane, way.0, way.1).map_err(|error| error.to_string());

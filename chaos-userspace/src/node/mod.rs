@@ -190,6 +190,8 @@ pub struct Settings {
     /// What the kernel does not end by itself ends when nothing was heard of this process for so
     /// long; at least [`MIN_LEASE`].
     pub lease: Duration,
+    /// So many rules at a time, at most [`chaos_common::limits::RULES_MAX`].
+    pub max_rules: u32,
 }
 
 /// No lease is shorter: a busy machine may keep a process waiting that long.
@@ -200,6 +202,7 @@ impl Default for Settings {
         Self {
             state: StateDir::default(),
             lease: Duration::from_secs(5),
+            max_rules: chaos_common::limits::RULES,
         }
     }
 }

@@ -24,6 +24,7 @@ pub struct Process {
     pid: u32,
     start_ticks: u64,
     name: String,
+    parent: u32,
     kernel: bool,
     pidfd: OwnedFd,
 }
@@ -60,6 +61,7 @@ impl Process {
             pid,
             start_ticks: stat.start_ticks,
             name: stat.name.to_owned(),
+            parent: stat.parent,
             kernel: stat.flags & KERNEL_THREAD != 0,
             pidfd,
         };
@@ -78,6 +80,11 @@ impl Process {
     /// Its name, at most 15 bytes.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The process that had started it, or has taken it over.
+    pub fn parent(&self) -> u32 {
+        self.parent
     }
 
     /// Whether it is a thread of the kernel.
@@ -138,6 +145,7 @@ pub(crate) struct Stat<'a> {
     pub(crate) name: &'a str,
     /// `R`, `S`, `T` …, as proc(5) has them.
     pub(crate) state: char,
+    pub(crate) parent: u32,
     pub(crate) session: u32,
     pub(crate) flags: u64,
     pub(crate) start_ticks: u64,
@@ -152,6 +160,7 @@ impl<'a> Stat<'a> {
         Some(Self {
             name,
             state: after.chars().next()?,
+            parent: field(4)?.parse().ok()?,
             session: field(6)?.parse().ok()?,
             flags: field(9)?.parse().ok()?,
             start_ticks: field(22)?.parse().ok()?,
@@ -169,8 +178,8 @@ mod tests {
         let stat = Stat::parse(text).unwrap();
         assert_eq!(stat.name, "a) (b c");
         assert_eq!(
-            (stat.session, stat.flags, stat.start_ticks),
-            (5, 4_194_560, 1234)
+            (stat.parent, stat.session, stat.flags, stat.start_ticks),
+            (1, 5, 4_194_560, 1234)
         );
         assert_eq!(Stat::parse("7 (x"), None);
     }
