@@ -28,8 +28,8 @@ pub struct Event {
     pub effect: u32,
     /// By hook: the number of the system call, or the length of the packet.
     pub detail: u64,
-    /// Name of the thread; zeros for packets.
-    pub comm: [u8; COMM_BYTES],
+    /// Name of the thread, filled up with zeros, as words of this machine; zeros for packets.
+    pub comm: [u64; COMM_BYTES / 8],
 }
 
 impl Event {

@@ -2,8 +2,8 @@
 
 use aya_ebpf::{
     helpers::{
-        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task,
-        bpf_get_current_uid_gid, bpf_ktime_get_boot_ns,
+        bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
+        bpf_ktime_get_boot_ns,
         generated::{
             bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id,
             bpf_skb_ancestor_cgroup_id, bpf_skb_cgroup_id,
@@ -11,7 +11,7 @@ use aya_ebpf::{
     },
     programs::sk_buff::SkBuff,
 };
-use chaos_common::{Event, Filtered, Narrowing, TargetKey, limits::COMM_BYTES};
+use chaos_common::{Filtered, Narrowing, TargetKey, limits::COMM_BYTES};
 
 use crate::kernel::{OFF_TASK_COMM, OFF_TASK_LEADER, OFF_TASK_START, read};
 
@@ -21,8 +21,23 @@ pub trait Subject {
     const TASK: bool;
     /// The cgroup at a depth of the tree on the way to its own, 0 where there is none.
     fn ancestor(&self, depth: u32) -> u64;
-    /// Says in an event who it was.
-    fn describe(&self, event: &mut Event);
+    /// Who it was. `detail` is what the hook knows, for subjects that know nothing better.
+    fn describe(&self, detail: u64) -> By;
+}
+
+/// What an event says of its subject: the fields of [`chaos_common::Event`] of these names.
+#[derive(Clone, Copy)]
+pub struct By {
+    /// Cgroup id.
+    pub cgroup: u64,
+    /// Process.
+    pub pid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// By hook.
+    pub detail: u64,
+    /// Name of the thread.
+    pub comm: [u64; COMM_BYTES / 8],
 }
 
 /// The current task.
@@ -43,13 +58,17 @@ impl Subject for Task {
     }
 
     #[inline(always)]
-    fn describe(&self, event: &mut Event) {
+    fn describe(&self, detail: u64) -> By {
         let ids = bpf_get_current_pid_tgid();
-        event.pid = (ids >> 32) as u32;
-        event.tid = ids as u32;
-        event.comm = bpf_get_current_comm().unwrap_or_default();
-        // SAFETY: no pointer is passed.
-        event.cgroup = unsafe { bpf_get_current_cgroup_id() };
+        By {
+            // SAFETY: no pointer is passed.
+            cgroup: unsafe { bpf_get_current_cgroup_id() },
+            pid: (ids >> 32) as u32,
+            tid: ids as u32,
+            detail,
+            // SAFETY: no pointer of ours is passed, and the read is checked by a helper.
+            comm: unsafe { read(bpf_get_current_task(), &OFF_TASK_COMM) }.unwrap_or([0; 2]),
+        }
     }
 }
 
@@ -63,10 +82,15 @@ impl Subject for Packet<'_> {
     }
 
     #[inline(always)]
-    fn describe(&self, event: &mut Event) {
-        event.detail = u64::from(self.0.len());
-        // SAFETY: the program's own context.
-        event.cgroup = unsafe { bpf_skb_cgroup_id(self.0.skb) };
+    fn describe(&self, _detail: u64) -> By {
+        By {
+            // SAFETY: the program's own context.
+            cgroup: unsafe { bpf_skb_cgroup_id(self.0.skb) },
+            pid: 0,
+            tid: 0,
+            detail: u64::from(self.0.len()),
+            comm: [0; 2],
+        }
     }
 }
 

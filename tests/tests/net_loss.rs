@@ -175,6 +175,19 @@ print(n, flush=True)
     }
 
     #[test]
+    fn it_needs_no_right_to_look_into_the_kernel() {
+        require!("net.loss");
+        let said = std::process::Command::new("setpriv")
+            .arg("--bounding-set=-all,+bpf,+net_admin,+dac_override")
+            .args(["kchaos", "run", "--fault", "net.loss=50%,direction=ingress"])
+            .args(["--", "true"])
+            .output()
+            .unwrap();
+        // It was armed, and there was nothing to hit.
+        assert_eq!(said.status.code(), Some(123), "{said:?}");
+    }
+
+    #[test]
     fn egress_is_refused_with_the_reason() {
         let said = kchaos(&["explain", "net.loss=10%"]);
         assert_eq!(said.status, 2, "{said:?}");

@@ -42,7 +42,12 @@ fn sample(event: &Event) -> Sample {
             bytes: u32::try_from(event.detail).unwrap_or(u32::MAX),
         }
     } else {
-        let name = event.comm.split(|byte| *byte == 0).next().unwrap_or(&[]);
+        let bytes: Vec<u8> = event
+            .comm
+            .iter()
+            .flat_map(|word| word.to_ne_bytes())
+            .collect();
+        let name = bytes.split(|byte| *byte == 0).next().unwrap_or(&[]);
         Subject::Task {
             pid: event.pid,
             tid: event.tid,
@@ -70,7 +75,7 @@ mod tests {
                 ordinal,
                 hook: Hook::FileOpenLsm as u32,
                 detail: u64::MAX,
-                comm: *b"nginx\0garbage\0\0\0",
+                comm: [*b"nginx\0ga", *b"rbage\0\0\0"].map(u64::from_ne_bytes),
                 ..Event::default()
             });
         }

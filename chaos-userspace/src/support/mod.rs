@@ -106,20 +106,20 @@ fn has_btf() -> bool {
     std::path::Path::new("/sys/kernel/btf/vmlinux").exists()
 }
 
-/// A long message without the verifier's way through the program: how it starts, and the first line
-/// in which the verifier says what it refuses.
+/// A long message without the verifier's way through the program: how it starts, and the line in
+/// which the verifier says what it refuses, the last one before its statistics.
 fn summary(text: &str) -> String {
     let mut lines = text.lines();
     let first = lines.next().unwrap_or_default();
-    // The way is numbered instructions, source lines behind a semicolon, and notes on types.
-    let verdict = lines.find(|line| {
-        !line.starts_with(|start: char| start.is_ascii_digit() || start == ';')
-            && !line.starts_with("func '")
-            && !line.starts_with("from ")
-            && !line.trim().is_empty()
-    });
+    let verdict = lines
+        .map(str::trim)
+        .rfind(|line| !line.is_empty() && !line.starts_with("processed "));
     match verdict {
-        Some(verdict) => format!("{} … {verdict}", shortened(first)),
+        // The first line ends where the verifier begins to tell its way.
+        Some(verdict) => {
+            let first = first.split(": 0: R1").next().unwrap_or(first);
+            format!("{} … {verdict}", shortened(first))
+        }
         None => shortened(first),
     }
 }
