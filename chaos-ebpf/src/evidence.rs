@@ -61,8 +61,7 @@ pub fn injected(hit: &Hit, subject: &impl Subject, hook: Hook, detail: u64) {
         return;
     };
     let event = entry.as_mut_ptr();
-    // Field by field: a whole value is cleared by a loop over its bytes, which the verifier allows on
-    // the ring's memory only to those who may look into the kernel (CAP_PERFMON).
+    // Field by field: a whole value would be cleared by a loop over its bytes first.
     // SAFETY: room for a whole event, and every field of it is written.
     unsafe {
         (&raw mut (*event).version).write_volatile(Event::VERSION);

@@ -175,16 +175,23 @@ print(n, flush=True)
     }
 
     #[test]
-    fn it_needs_no_right_to_look_into_the_kernel() {
+    fn the_rights_that_it_names_are_those_that_it_needs() {
         require!("net.loss");
-        let said = std::process::Command::new("setpriv")
-            .arg("--bounding-set=-all,+bpf,+net_admin,+dac_override")
-            .args(["kchaos", "run", "--fault", "net.loss=50%,direction=ingress"])
-            .args(["--", "true"])
-            .output()
-            .unwrap();
+        let with = |rights: &str| {
+            std::process::Command::new("setpriv")
+                .arg(format!("--bounding-set=-all,+dac_override,{rights}"))
+                .args(["kchaos", "run", "--fault", "net.loss=50%,direction=ingress"])
+                .args(["--", "true"])
+                .output()
+                .unwrap()
+        };
+        let enough = with("+bpf,+perfmon,+net_admin");
         // It was armed, and there was nothing to hit.
-        assert_eq!(said.status.code(), Some(123), "{said:?}");
+        assert_eq!(enough.status.code(), Some(123), "{enough:?}");
+        let lacking = with("+bpf,+net_admin");
+        assert_eq!(lacking.status.code(), Some(125), "{lacking:?}");
+        let said = String::from_utf8_lossy(&lacking.stderr).into_owned();
+        assert!(said.contains("needs CAP_PERFMON"), "{said}");
     }
 
     #[test]

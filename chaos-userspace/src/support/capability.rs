@@ -34,7 +34,8 @@ impl Capability {
 pub fn missing_capabilities(mechanism: Mechanism) -> Vec<Capability> {
     let needed: &[Capability] = match mechanism {
         Mechanism::Lsm | Mechanism::FmodRet => &[Capability::Bpf, Capability::Perfmon],
-        Mechanism::CgroupSkb => &[Capability::Bpf, Capability::NetAdmin],
+        // Without CAP_PERFMON the verifier of 6.12 refuses a list that is walked by an index.
+        Mechanism::CgroupSkb => &[Capability::Bpf, Capability::Perfmon, Capability::NetAdmin],
         // The permissions of the control file decide.
         Mechanism::CgroupKnob => &[],
     };
