@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod api;
+mod boot;
 pub mod cli;
 pub mod engine;
 pub mod experiment;

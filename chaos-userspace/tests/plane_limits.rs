@@ -70,6 +70,28 @@ mod tests {
         plane.write(4, rule()).unwrap();
     }
 
+    #[test]
+    fn what_hangs_on_cgroups_may_lie_at_any_depth() {
+        let Some(mut plane) = plane(40) else { return };
+        for number in 1..=40 {
+            plane.write(number, rule()).unwrap();
+            let at = RulePlace::Cgroup {
+                id: number.into(),
+                level: number,
+            };
+            plane.place(number, at, Hook::NetIngress).unwrap();
+        }
+        let at = |level| RulePlace::Cgroup { id: 1, level };
+        for level in 1..=8 {
+            plane.place(level, at(level), Hook::FileOpenLsm).unwrap();
+        }
+        let refused = plane.place(9, at(9), Hook::FileOpenLsm).unwrap_err();
+        assert!(
+            refused.to_string().contains("8 different depths"),
+            "{refused}"
+        );
+    }
+
     fn megabytes(bytes: u64) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
         let bytes = bytes as f64;

@@ -2,10 +2,10 @@
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path, process::Stdio};
+    use std::{fs, path::Path, process::Stdio, time::Duration};
 
     use kchaos_tests::{
-        agent::Agent, bpf::Loaded, cgroup::Cgroup, cgroup::of_kchaos, kchaos, require,
+        agent::Agent, bpf::Loaded, cgroup::Cgroup, cgroup::of_kchaos, eventually, kchaos, require,
     };
     use serde_json::Value;
 
@@ -49,9 +49,11 @@ spec:
         );
         assert!(hits(&target) && !hits(&neighbour));
         assert!(agent.ask(&["ls"]).out.contains("first"));
-        let shown: Value =
-            serde_json::from_str(&agent.ask(&["show", "first", "--json"]).out).unwrap();
-        assert!(shown.to_string().contains("\"injected\":1"), "{shown}");
+        eventually("the next report counts it", Duration::from_secs(20), || {
+            let shown = agent.ask(&["show", "first", "--json"]);
+            let shown: Value = serde_json::from_str(&shown.out).unwrap();
+            shown.to_string().contains("\"injected\":1")
+        });
         let again = agent.ask(&["apply", &file]);
         assert_eq!(again.status, 2, "the name is taken: {again:?}");
         let stopped = agent.ask(&["stop", "first"]);

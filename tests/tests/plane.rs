@@ -227,8 +227,13 @@ spec:
         let mut opener = Opener::start(&target);
         assert_eq!(opener.open("/etc/hostname", 10), 5);
         counted(&agent, "evidence", "second", "injected", 5);
-        let said = agent.ask(&["show", "evidence", "--events", "--json"]);
-        let shown: Value = serde_json::from_str(&said.out).unwrap();
+        let mut shown = Value::Null;
+        eventually("the trail is as long", Duration::from_secs(20), || {
+            let said = agent.ask(&["show", "evidence", "--events", "--json"]);
+            shown = serde_json::from_str(&said.out).unwrap();
+            let trail = &shown["nodes"][0]["faults"][0]["trail"];
+            trail["events"].as_array().is_some_and(|all| all.len() == 5)
+        });
         let trail = &shown["nodes"][0]["faults"][0]["trail"];
         assert_eq!(
             trail["ordinals"],

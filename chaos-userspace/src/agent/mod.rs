@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::{journal, state::StateDir};
+use crate::{boot, state::StateDir};
 
 mod contact;
 mod local;
@@ -57,7 +57,7 @@ impl Config {
         crate::scheduler::Hello {
             node: self.node.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            boot_id: journal::boot_id(),
+            boot_id: boot::id(),
             instance: instance.to_owned(),
             live_plans,
         }

@@ -22,7 +22,8 @@ use crate::{
 
 /// Shows one experiment with its evidence
 ///
-/// The live experiment of that name, or else the last one that ended.
+/// The live experiment of that name, or else the last one that ended. Nodes report the counters of a
+/// live one once a second.
 #[derive(Args, Clone, Debug)]
 pub struct ShowArgs {
     /// The experiment's name

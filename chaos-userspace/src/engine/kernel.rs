@@ -33,13 +33,7 @@ const FIELDS: &[Field] = &[
 
 /// Functions that programs may be attached to begin like one of these; all others are forgotten, to
 /// keep the memory.
-const FUNCTIONS: [&str; 5] = [
-    "bpf_lsm_",
-    "security_",
-    "__x64_sys_",
-    "__ia32_sys_",
-    "__do_sys_",
-];
+const FUNCTIONS: [&str; 2] = ["bpf_lsm_", "security_"];
 
 /// The running kernel.
 #[derive(Debug)]

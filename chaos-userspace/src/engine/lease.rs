@@ -15,7 +15,7 @@ use std::{
 use aya::maps::{Array, MapData};
 
 use super::{EngineError, maps::failed};
-use crate::node::boot_time_ns;
+use crate::boot;
 
 /// A word is raised this many times within its lease.
 const RAISES_PER_LEASE: u32 = 4;
@@ -79,7 +79,7 @@ impl Leases {
 
     /// From the next event on, the rules of this plan inject.
     pub(super) fn arm(&self, plan: u32, lease: Duration) -> Result<(), EngineError> {
-        let until_ns = end(boot_time_ns(), lease);
+        let until_ns = end(boot::time_ns(), lease);
         let mut state = self.shared.lock();
         state.held.insert(plan, Held { lease, until_ns });
         let stored = state.store(plan, until_ns);
@@ -138,7 +138,7 @@ impl Shared {
 impl State {
     /// Raises every word that has not been missed, and says when to come back.
     fn raise_all(&mut self) -> Duration {
-        let now_ns = boot_time_ns();
+        let now_ns = boot::time_ns();
         let mut pause = IDLE;
         let plans: Vec<(u32, Held)> = self
             .held

@@ -6,6 +6,7 @@
 
 mod btf;
 mod events;
+mod filters;
 mod gate;
 mod hooks;
 mod kernel;

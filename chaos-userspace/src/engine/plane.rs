@@ -4,14 +4,15 @@ use std::{collections::HashMap as Table, fmt, time::Duration};
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues};
 use chaos_common::{
-    Counters as KernelCounters, Event, ExcludeKey, Gate, Hook, NO_DEPTH, NO_SLOT, Narrowing,
-    PathFilter, ReplayKey, RuleConfig, RuleList, RuleState, TargetKey, ThreadKey, flags,
-    limits::{EXCLUDE_DEPTHS, RECORD_ORDINALS, RECORDS, RULES_MAX, RULES_PER_TARGET},
+    Counters as KernelCounters, Event, Gate, Hook, NO_SLOT, Narrowing, PathFilter, RuleConfig,
+    RuleList, RuleState, TargetKey, flags,
+    limits::{RECORD_ORDINALS, RECORDS, RULES_MAX, RULES_PER_TARGET},
 };
 
 use super::{
     EngineError,
     events::Events,
+    filters::{Filters, exclude_depths, gone},
     gate::GateUse,
     lease::Leases,
     maps::{Maps, counter_slots, failed},
@@ -69,8 +70,9 @@ pub struct Record {
     /// In the order in which places in the record were given, which is that of injection but for
     /// events that ran at the same moment on two CPUs.
     pub ordinals: Vec<u64>,
-    /// Not all of them are here: there were more than are kept, or more rules than are recorded.
-    pub truncated: bool,
+    /// So many more are not here: there were more than are kept, or more rules than are recorded, or
+    /// they are just being written.
+    pub missing: u64,
 }
 
 /// One set of maps, for all objects of a node.
@@ -82,11 +84,7 @@ pub struct Plane {
     config: HashMap<MapData, u32, RuleConfig>,
     state: HashMap<MapData, u32, RuleState>,
     count: PerCpuArray<MapData, KernelCounters>,
-    path: HashMap<MapData, u32, PathFilter>,
-    narrow: HashMap<MapData, u32, Narrowing>,
-    exclude: HashMap<MapData, ExcludeKey, u32>,
-    replay: HashMap<MapData, ReplayKey, u32>,
-    threads: HashMap<MapData, ThreadKey, u64>,
+    filters: Filters,
     record: Array<MapData, u64>,
     events: Events,
     /// Free places in `count` and blocks in `record`.
@@ -124,11 +122,7 @@ impl Plane {
             config: maps.take("RULES_CONFIG", Map::HashMap)?,
             state: maps.take("RULES_STATE", Map::HashMap)?,
             count: maps.take("RULES_COUNT", Map::PerCpuArray)?,
-            path: maps.take("RULES_PATH", Map::HashMap)?,
-            narrow: maps.take("RULES_NARROW", Map::HashMap)?,
-            exclude: maps.take("RULES_EXCLUDE", Map::HashMap)?,
-            replay: maps.take("RULES_REPLAY", Map::HashMap)?,
-            threads: maps.take("THREADS_ORDINAL", Map::HashMap)?,
+            filters: Filters::take(&mut maps)?,
             record: maps.take("RECORD", Map::Array)?,
             events: Events::new(
                 maps.take("EVENTS", Map::RingBuf)?,
@@ -209,26 +203,7 @@ impl Plane {
         self.state
             .insert(number, RuleState::default(), 0)
             .map_err(|error| failed("RULES_STATE", &error))?;
-        if let Some(path) = &rule.path {
-            self.path
-                .insert(number, path, 0)
-                .map_err(|error| failed("RULES_PATH", &error))?;
-        }
-        if let Some(narrowing) = &rule.narrowing {
-            self.narrow
-                .insert(number, narrowing, 0)
-                .map_err(|error| failed("RULES_NARROW", &error))?;
-        }
-        for excluded in &rule.exclude {
-            self.exclude
-                .insert(exclude_key(number, excluded), 1, 0)
-                .map_err(|error| failed("RULES_EXCLUDE", &error))?;
-        }
-        for ordinal in rule.replay.iter().flatten() {
-            self.replay
-                .insert(replay_key(number, *ordinal), 1, 0)
-                .map_err(|error| failed("RULES_REPLAY", &error))?;
-        }
+        self.filters.write(number, &rule)?;
         self.config
             .insert(number, config, 0)
             .map_err(|error| failed("RULES_CONFIG", &error))
@@ -236,27 +211,8 @@ impl Plane {
 
     /// Fills in what the plane manages itself.
     fn complete(&mut self, rule: &mut RuleSpec) -> Result<(), EngineError> {
-        let mut depths: Vec<u8> = Vec::new();
-        for excluded in &rule.exclude {
-            let depth = u8::try_from(excluded.level)
-                .ok()
-                .filter(|depth| *depth != NO_DEPTH)
-                .ok_or_else(|| {
-                    EngineError::Full("an excluded cgroup lies 255 levels deep".to_owned())
-                })?;
-            if !depths.contains(&depth) {
-                depths.push(depth);
-            }
-        }
-        if depths.len() > EXCLUDE_DEPTHS {
-            return Err(EngineError::Full(format!(
-                "the excluded cgroups of a fault can lie at {EXCLUDE_DEPTHS} different depths"
-            )));
-        }
         let config = &mut rule.config;
-        for (to, from) in config.exclude_depths.iter_mut().zip(depths) {
-            *to = from;
-        }
+        config.exclude_depths = exclude_depths(&rule.exclude)?;
         for (flag, wanted) in [
             (flags::PATH, rule.path.is_some()),
             (flags::NARROW, rule.narrowing.is_some()),
@@ -276,48 +232,31 @@ impl Plane {
         let Some(rule) = self.rules.remove(&number) else {
             return;
         };
-        // A rule that was only half written lacks some of these, and that is fine.
-        let gone = |name: &str, result: Result<(), aya::maps::MapError>| {
-            if let Err(error) = result {
-                tracing::debug!(map = name, number, %error, "nothing to remove");
-            }
-        };
         gone("RULES_CONFIG", self.config.remove(&number));
         gone("RULES_STATE", self.state.remove(&number));
-        if rule.path.is_some() {
-            gone("RULES_PATH", self.path.remove(&number));
-        }
-        if rule.narrowing.is_some() {
-            gone("RULES_NARROW", self.narrow.remove(&number));
-        }
-        for excluded in &rule.exclude {
-            gone(
-                "RULES_EXCLUDE",
-                self.exclude.remove(&exclude_key(number, excluded)),
-            );
-        }
-        for ordinal in rule.replay.iter().flatten() {
-            gone(
-                "RULES_REPLAY",
-                self.replay.remove(&replay_key(number, *ordinal)),
-            );
-        }
-        if rule.config.flags & flags::SCOPE_THREAD != 0 {
-            let threads: Vec<ThreadKey> = self
-                .threads
-                .keys()
-                .flatten()
-                .filter(|key| key.rule == number)
-                .collect();
-            for thread in threads {
-                gone("THREADS_ORDINAL", self.threads.remove(&thread));
-            }
-        }
+        self.filters.erase(number, &rule);
         if rule.config.counters != NO_SLOT {
             self.counter_slots.give_back(rule.config.counters);
         }
         if rule.config.record != NO_SLOT {
+            self.clear_record(rule.config.record);
             self.records.give_back(rule.config.record);
+        }
+    }
+
+    /// Makes a block all zeros again, which is how it tells that a place is not written yet. It is
+    /// filled from its start.
+    fn clear_record(&mut self, block: u32) {
+        let first = block * RECORD_ORDINALS;
+        for index in first..first + RECORD_ORDINALS {
+            match self.record.get(&index, 0) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) => return tracing::warn!(index, %error, "the record is not cleared"),
+            }
+            if let Err(error) = self.record.set(index, 0, 0) {
+                return tracing::warn!(index, %error, "the record is not cleared");
+            }
         }
     }
 
@@ -353,7 +292,8 @@ impl Plane {
                 "a target can have {RULES_PER_TARGET} faults on one hook at a time"
             )));
         }
-        if let Some(rule) = self.rules.get(&number) {
+        // What hangs on cgroups has no gate, and may lie at any depth.
+        if let Some(rule) = self.rules.get(&number).filter(|_| !hook.hangs_on_cgroup()) {
             self.gate_uses.entry(hook).or_default().enter(place, rule)?;
         }
         list.push(number);
@@ -372,11 +312,12 @@ impl Plane {
         };
         let before = list.len();
         list.retain(|rule| *rule != number);
-        if list.len() == before {
-            return Ok(());
-        }
+        let was_placed = list.len() != before;
         if list.is_empty() {
             self.lists.remove(&(place, hook));
+        }
+        if !was_placed {
+            return Ok(());
         }
         if let (Some(rule), Some(gate)) = (self.rules.get(&number), self.gate_uses.get_mut(&hook)) {
             gate.leave(place, rule);
@@ -436,32 +377,32 @@ impl Plane {
         Ok(sum)
     }
 
-    /// The ordinals that a rule has injected on so far.
+    /// Adds the ordinals that a rule has injected on since the last call with the same record.
     ///
     /// # Errors
     /// A map read failed.
-    pub fn record(&self, number: RuleNumber) -> Result<Record, EngineError> {
+    pub fn record(&self, number: RuleNumber, record: &mut Record) -> Result<(), EngineError> {
         let Some(block) = self.slot(number, |config| config.record) else {
-            return Ok(Record {
-                ordinals: Vec::new(),
-                truncated: self.counters(number)?.injected != 0,
-            });
+            record.missing = self.counters(number)?.injected;
+            return Ok(());
         };
         let recorded = self.state(number)?.recorded;
         let kept = recorded.min(u64::from(RECORD_ORDINALS));
+        let known = u32::try_from(record.ordinals.len()).unwrap_or(RECORD_ORDINALS);
         let first = block * RECORD_ORDINALS;
-        let ordinals = (first..)
-            .zip(0..kept)
-            .map(|(index, _)| {
-                self.record
-                    .get(&index, 0)
-                    .map_err(|error| failed("RECORD", &error))
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Record {
-            ordinals,
-            truncated: recorded > kept,
-        })
+        for index in first + known..first + u32::try_from(kept).unwrap_or(RECORD_ORDINALS) {
+            let ordinal = self
+                .record
+                .get(&index, 0)
+                .map_err(|error| failed("RECORD", &error))?;
+            // This place is taken, but a program is just about to write it.
+            if ordinal == 0 {
+                break;
+            }
+            record.ordinals.push(ordinal);
+        }
+        record.missing = recorded.saturating_sub(record.ordinals.len() as u64);
+        Ok(())
     }
 
     /// Sampled events since the last call, of all rules.
@@ -486,21 +427,5 @@ impl Plane {
     fn slot(&self, number: RuleNumber, of: fn(&RuleConfig) -> u32) -> Option<u32> {
         let slot = of(&self.rules.get(&number)?.config);
         (slot != NO_SLOT).then_some(slot)
-    }
-}
-
-const fn exclude_key(rule: RuleNumber, excluded: &Excluded) -> ExcludeKey {
-    ExcludeKey {
-        id: excluded.id,
-        rule,
-        padding: 0,
-    }
-}
-
-const fn replay_key(rule: RuleNumber, ordinal: u64) -> ReplayKey {
-    ReplayKey {
-        ordinal,
-        rule,
-        padding: 0,
     }
 }

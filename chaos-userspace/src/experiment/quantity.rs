@@ -2,6 +2,7 @@
 
 mod cpu_quota;
 mod duration;
+mod percent;
 mod share;
 
 pub use cpu_quota::CpuQuota;

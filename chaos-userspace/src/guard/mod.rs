@@ -22,6 +22,20 @@ use crate::{node::Settings, state::Owner};
 /// The first argument of a program of ours that shall be a guard.
 const SUBCOMMAND: &str = "guard-of-changes";
 
+/// Has a command run out of reach of what the terminal sends to the foreground group.
+pub(crate) fn in_own_session(command: &mut Command) -> &mut Command {
+    // SAFETY: setsid is a plain system call.
+    unsafe {
+        command.pre_exec(|| {
+            if libc::setsid() < 0 {
+                Err(io::Error::last_os_error())
+            } else {
+                Ok(())
+            }
+        })
+    }
+}
+
 /// A running guard, seen from its owner.
 #[derive(Debug)]
 #[must_use]
@@ -43,18 +57,7 @@ impl Guard {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
-        // SAFETY: setsid is a plain system call.
-        unsafe {
-            command.pre_exec(|| {
-                // Out of reach of what the terminal sends to the foreground group.
-                if libc::setsid() < 0 {
-                    Err(io::Error::last_os_error())
-                } else {
-                    Ok(())
-                }
-            });
-        }
-        let mut child = command.spawn()?;
+        let mut child = in_own_session(&mut command).spawn()?;
         let ready = match child.stdout.take() {
             Some(mut said) => said.read_exact(&mut [0]),
             None => Err(io::Error::other("it can't be heard")),

@@ -16,9 +16,10 @@ use nix::{
 
 use super::{SUBCOMMAND, duty::View};
 use crate::{
+    boot,
     journal::Change,
     knob::{self, KnobError},
-    node::{boot_time_ns, scratch::ScratchCgroup},
+    node::scratch::ScratchCgroup,
     state::{Owner, Role, StateDir},
     target::{CgroupTree, Process},
 };
@@ -93,7 +94,7 @@ impl Watch {
                 gone_since.get_or_insert_with(Instant::now);
             }
             let view = View {
-                now_ns: boot_time_ns(),
+                now_ns: boot::time_ns(),
                 owner: self.owner,
                 gone: gone_since.is_some(),
                 silent: heard.elapsed(),

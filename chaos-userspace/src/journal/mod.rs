@@ -24,6 +24,8 @@ use nix::{
 };
 use prost::Message as _;
 
+use crate::boot;
+
 /// The file is written anew beyond this size, with what is live only.
 const COMPACT_BEYOND: u64 = 1 << 16;
 
@@ -290,7 +292,7 @@ fn contents(bytes: &[u8]) -> (Contents, usize) {
         live: Vec::new(),
         damaged: scan.damaged,
     };
-    let boot_id = boot_id();
+    let boot_id = boot::id();
     for payload in scan.payloads {
         match Entry::decode(payload).map(|entry| entry.kind) {
             // A machine that was booted anew has none of the cgroups that it had.
@@ -303,13 +305,6 @@ fn contents(bytes: &[u8]) -> (Contents, usize) {
         }
     }
     (contents, scan.end)
-}
-
-/// This boot's identity; empty where the kernel does not tell.
-pub(crate) fn boot_id() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .map(|id| id.trim().to_owned())
-        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ fn change(id: u64) -> Change {
         id,
         owner_pid: owner.pid,
         owner_start: owner.start,
-        boot_id: boot_id(),
+        boot_id: boot::id(),
         deadline_ns: 7,
         cgroup: "/a".to_owned(),
         cgroup_id: 42,

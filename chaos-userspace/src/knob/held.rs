@@ -14,10 +14,11 @@ use std::{
 
 use super::{CPU_MAX, KnobError, Limit, PATIENCE, Undone, begin, check, undo};
 use crate::{
+    boot,
     guard::Guard,
     heal,
-    journal::{self, Change},
-    node::{Counters, Settings, boot_time_ns},
+    journal::Change,
+    node::{Counters, Settings},
     scheduler::draw,
     state::Owner,
     target::{Cgroup, CgroupTree},
@@ -108,7 +109,7 @@ impl Knobs {
             id: draw(),
             owner_pid: owner.pid,
             owner_start: owner.start,
-            boot_id: journal::boot_id(),
+            boot_id: boot::id(),
             deadline_ns,
             cgroup: cgroup.path().to_owned(),
             cgroup_id: cgroup.id(),
@@ -123,7 +124,7 @@ impl Knobs {
             phase: Phase::Waits,
             last: KnobStatus::default(),
         };
-        let begun = if start_ns <= boot_time_ns() {
+        let begun = if start_ns <= boot::time_ns() {
             self.shared.begin(&mut held)
         } else {
             Ok(())
@@ -253,7 +254,7 @@ impl Shared {
             }
             return;
         }
-        let now_ns = boot_time_ns();
+        let now_ns = boot::time_ns();
         for held in self.held().values_mut() {
             if matches!(held.phase, Phase::Waits) && held.start_ns <= now_ns {
                 if held.change.deadline_ns <= now_ns {
@@ -307,7 +308,7 @@ impl Shared {
         let id = held.change.id;
         let is_live = journal.is_ok_and(|journal| journal.live.iter().any(|live| live.id == id));
         if !is_live {
-            if boot_time_ns() < held.change.deadline_ns {
+            if boot::time_ns() < held.change.deadline_ns {
                 held.over(
                     "undone before its deadline by its guard, which heard nothing from this \
                      process for too long, or by `kchaos heal`"

@@ -1,7 +1,7 @@
 use std::{fs, path::Path};
 
 use super::*;
-use crate::{journal, state::Owner};
+use crate::{boot, state::Owner};
 
 /// A folder that looks like a tree of cgroups.
 struct Machine {
@@ -38,7 +38,7 @@ impl Machine {
             id,
             owner_pid: owner.pid,
             owner_start: owner.start,
-            boot_id: journal::boot_id(),
+            boot_id: boot::id(),
             deadline_ns: u64::MAX,
             cgroup: "/a".to_owned(),
             cgroup_id: self.tree.open("/a").unwrap().id(),

@@ -9,11 +9,13 @@ use std::{
 use chaos_common::limits::PLANS;
 
 use super::{
-    FaultStatus, NodeControl, NodeError, Plan, PlanStatus, Settings, Trail, boot_time_ns,
+    FaultStatus, NodeControl, NodeError, Plan, PlanStatus, Settings, Trail,
     trail::Kept,
+    ways::{Way, Ways, lost},
 };
 use crate::{
-    engine::{EngineError, Excluded, Hooks, Object, Plane, RuleNumber},
+    boot,
+    engine::{EngineError, Excluded, RuleNumber},
     experiment::{Complete, Experiment, Fault, Mechanism, format_duration, word},
     fault::{self, Timing},
     knob::{KnobError, KnobStatus, Knobs},
@@ -22,22 +24,14 @@ use crate::{
     target::{Cgroup, CgroupTree, Resolved, TargetError, excluded},
 };
 
-type Way = (Object, Mechanism);
-
 /// This machine's node. Dropping it ends everything that it holds.
 #[derive(Debug)]
 pub struct Node {
     tree: CgroupTree,
-    /// Made when it is first needed.
-    plane: Option<Plane>,
-    /// Loaded and attached; only as long as a plan needs them.
-    hooks: HashMap<Way, Hooks>,
-    /// Ways that have passed their self-test, and why others have not.
-    probed: HashMap<Way, Result<(), String>>,
+    ways: Ways,
     /// What is done without BPF, and would not end with this process.
     knobs: Knobs,
     state: StateDir,
-    max_rules: u32,
     /// How long a fault lives in the kernel without a sign of life of this process.
     lease: Duration,
     plans: HashMap<String, Live>,
@@ -99,12 +93,9 @@ impl Node {
         Ok(Self {
             state: settings.state.clone(),
             lease: settings.lease,
-            max_rules: settings.max_rules,
+            ways: Ways::new(settings.max_rules),
             knobs: Knobs::new(tree.clone(), settings),
             tree,
-            plane: None,
-            hooks: HashMap::new(),
-            probed: HashMap::new(),
             plans: HashMap::new(),
             next_rule: 1,
         })
@@ -128,7 +119,7 @@ impl Node {
                 })?;
             let work = match fault::object(&fault.kind) {
                 Some(object) => Work::Rule {
-                    way: self.way(fault, object)?,
+                    way: self.ways.pick(fault, object)?,
                     rule: self.draw_rule(),
                 },
                 None => Work::Knob(None),
@@ -146,7 +137,7 @@ impl Node {
             });
         }
         // Everything slow lies behind: durations count from here.
-        let now_ns = boot_time_ns();
+        let now_ns = boot::time_ns();
         for ((index, fault), held) in rules.into_iter().zip(&mut live.faults) {
             let timing = timing(now_ns, fault, experiment)
                 .ok_or_else(|| bad(format!("spec.faults[{index}].duration"), "missing"))?;
@@ -154,8 +145,7 @@ impl Node {
             match held.work {
                 Work::Rule { way, rule } => {
                     let index = u32::try_from(index).unwrap_or(u32::MAX);
-                    let hooks = self.hooks.get_mut(&way).ok_or_else(|| lost(way))?;
-                    let plane = self.plane.as_mut().ok_or_else(|| lost(way))?;
+                    let (plane, hooks) = self.ways.get(way)?;
                     let mut spec = fault::compile(fault, hooks.hook(), index, live.slot, &timing)
                         .ok_or_else(|| lost(way))?;
                     spec.exclude = held
@@ -177,7 +167,7 @@ impl Node {
                 }
             }
         }
-        match &self.plane {
+        match self.ways.plane() {
             Some(plane) => Ok(plane.arm(live.slot, self.lease)?),
             None => Ok(()),
         }
@@ -221,85 +211,19 @@ impl Node {
         rule
     }
 
-    /// The first mechanism of the fault's ladder that works here, loaded.
-    fn way(&mut self, fault: &Fault, object: Object) -> Result<Way, NodeError> {
-        let ladder = fault::ladder(&fault.kind);
-        let asked = fault.common.mechanism;
-        let mut reasons = Vec::new();
-        for mechanism in ladder.iter().copied() {
-            if asked.is_some_and(|asked| asked != mechanism) {
-                continue;
-            }
-            match self.ready((object, mechanism)) {
-                Ok(()) => return Ok((object, mechanism)),
-                Err(reason) => reasons.push(format!("  {mechanism}: {reason}")),
-            }
-        }
-        let mut text = format!(
-            "fault {}: this node can't do {}:\n{}",
-            fault.id,
-            fault.kind.name(),
-            reasons.join("\n")
-        );
-        if asked.is_some() && ladder.len() > 1 {
-            let others: Vec<&str> = ladder
-                .iter()
-                .filter(|other| Some(**other) != asked)
-                .filter(|other| self.ready((object, **other)).is_ok())
-                .map(|other| other.name())
-                .collect();
-            self.drop_idle();
-            if !others.is_empty() {
-                text.push_str(
-                    "
-  would work here: mechanism=",
-                );
-                text.push_str(&others.join(", "));
-            }
-        }
-        Err(NodeError::Unsupported(text))
-    }
-
-    /// Loads a way, and tries it out the first time.
-    fn ready(&mut self, way: Way) -> Result<(), String> {
-        if self.hooks.contains_key(&way) {
-            return Ok(());
-        }
-        if let Some(Err(reason)) = self.probed.get(&way) {
-            return Err(reason.clone());
-        }
-        let loaded = self.load(way);
-        if let Ok(hooks) = loaded {
-            self.probed.insert(way, Ok(()));
-            self.hooks.insert(way, hooks);
-            return Ok(());
-        }
-        let reason = loaded.err().unwrap_or_default();
-        self.probed.insert(way, Err(reason.clone()));
-        Err(reason)
-    }
-
-    fn load(&mut self, way: Way) -> Result<Hooks, String> {
-        support::may_probe(way.1).map_err(|missing| missing.reason)?;
-        let plane = match &mut self.plane {
-            Some(plane) => plane,
-            none => none.insert(Plane::create(self.max_rules).map_err(|error| error.to_string())?),
-        };
-        if self.probed.contains_key(&way) {
-            return Hooks::load(plane, way.0, way.1).map_err(|error| error.to_string());
-        }
-        support::probe(plane, way.0, way.1).map_err(|missing| missing.reason)
-    }
-
-    fn disarm(&self, live: &Live) -> Result<(), NodeError> {
-        match &self.plane {
-            Some(plane) => Ok(plane.disarm(live.slot)?),
+    fn disarm(&self, slot: u32) -> Result<(), NodeError> {
+        match self.ways.plane() {
+            Some(plane) => Ok(plane.disarm(slot)?),
             None => Ok(()),
         }
     }
 
+    fn lapsed(&self, slot: u32) -> bool {
+        self.ways.plane().is_some_and(|plane| plane.lapsed(slot))
+    }
+
     fn statuses(&self, id: &str, live: &Live) -> Result<PlanStatus, NodeError> {
-        let now_ns = boot_time_ns();
+        let now_ns = boot::time_ns();
         let faults = live
             .faults
             .iter()
@@ -324,27 +248,34 @@ impl Node {
         })
     }
 
-    /// Sorts what the kernel has sent since the last time by fault.
-    fn collect(&mut self) {
-        let Some(plane) = &mut self.plane else { return };
-        for event in plane.events() {
-            let fault = self
-                .plans
-                .values_mut()
-                .flat_map(|live| &mut live.faults)
-                .find(|fault| matches!(fault.work, Work::Rule { rule, .. } if rule == event.rule));
+    /// Reads what the kernel has told since the last time, and sorts it by fault. To be called often
+    /// enough that its buffer does not overflow.
+    pub(crate) fn collect(&mut self) {
+        let Some(plane) = self.ways.plane_mut() else {
+            return;
+        };
+        let events = plane.events();
+        let mut by_rule: HashMap<RuleNumber, &mut Kept> = HashMap::new();
+        for fault in self.plans.values_mut().flat_map(|live| &mut live.faults) {
+            let Work::Rule { rule, .. } = fault.work else {
+                continue;
+            };
+            if let Err(error) = plane.record(rule, &mut fault.kept.record) {
+                tracing::warn!(rule, %error, "the record can't be read");
+            }
+            by_rule.insert(rule, &mut fault.kept);
+        }
+        for event in events {
             // One of a rule that is gone is of no use to anybody any more.
-            if let Some(fault) = fault {
-                fault.kept.add(&event);
+            if let Some(kept) = by_rule.get_mut(&event.rule) {
+                kept.add(&event);
             }
         }
     }
 
     fn trail(&self, fault: &LiveFault) -> Result<Trail, NodeError> {
-        match (fault.work, &self.plane) {
-            (Work::Rule { rule, .. }, Some(plane)) => {
-                Ok(fault.kept.trail(plane.record(rule)?, plane.events_lost()?))
-            }
+        match (fault.work, self.ways.plane()) {
+            (Work::Rule { .. }, Some(plane)) => Ok(fault.kept.trail(plane.events_lost()?)),
             _ => Ok(Trail::default()),
         }
     }
@@ -352,7 +283,7 @@ impl Node {
     fn evidence(&self, live: &Live, work: Work) -> Result<KnobStatus, NodeError> {
         match work {
             Work::Rule { way, rule } => {
-                let plane = self.plane.as_ref().ok_or_else(|| lost(way))?;
+                let plane = self.ways.plane().ok_or_else(|| lost(way))?;
                 let lapsed = live.lapsed || plane.lapsed(live.slot);
                 Ok(KnobStatus {
                     counters: plane.counters(rule)?,
@@ -378,12 +309,7 @@ impl Node {
     fn remove(&mut self, live: &Live) {
         for fault in &live.faults {
             match fault.work {
-                Work::Rule { way, rule } => {
-                    if let (Some(hooks), Some(plane)) = (self.hooks.get_mut(&way), &mut self.plane)
-                    {
-                        hooks.remove(plane, rule);
-                    }
-                }
+                Work::Rule { way, rule } => self.ways.remove(way, rule),
                 Work::Knob(None) => {}
                 Work::Knob(Some(id)) => {
                     if let Err(error) = self.knobs.remove(id) {
@@ -392,15 +318,7 @@ impl Node {
                 }
             }
         }
-        self.drop_idle();
-    }
-
-    /// Programs that no plan needs cost every process of the machine a look, so they go.
-    fn drop_idle(&mut self) {
-        self.hooks.retain(|_, hooks| !hooks.is_idle());
-        if self.hooks.is_empty() {
-            self.plane = None;
-        }
+        self.ways.drop_idle();
     }
 }
 
@@ -435,7 +353,7 @@ impl NodeControl for Node {
                 Ok(status)
             }
             Err(error) => {
-                if let Err(disarm) = self.disarm(&live) {
+                if let Err(disarm) = self.disarm(live.slot) {
                     tracing::warn!(%disarm, "plan could not be disarmed");
                 }
                 self.remove(&live);
@@ -459,11 +377,8 @@ impl NodeControl for Node {
             .get(id)
             .ok_or_else(|| NodeError::UnknownPlan(id.to_owned()))?
             .slot;
-        let lapsed = self.plane.as_ref().is_some_and(|plane| plane.lapsed(slot));
-        let disarmed = match &self.plane {
-            Some(plane) => plane.disarm(slot).map_err(NodeError::from),
-            None => Ok(()),
-        };
+        let lapsed = self.lapsed(slot);
+        let disarmed = self.disarm(slot);
         // Nothing more comes of this plan now.
         self.collect();
         let mut live = self
@@ -497,10 +412,6 @@ fn bad(field: String, problem: &str) -> NodeError {
         field,
         problem: problem.to_owned(),
     }
-}
-
-fn lost(way: Way) -> NodeError {
-    NodeError::Kernel(format!("the programs for {} are gone", way.0.name()))
 }
 
 impl From<EngineError> for NodeError {

@@ -5,8 +5,6 @@
 
 use std::{fmt, time::Duration};
 
-use nix::time::{ClockId, clock_gettime};
-
 use crate::{
     experiment::{Experiment, Mechanism},
     state::StateDir,
@@ -207,16 +205,9 @@ impl Default for Settings {
     }
 }
 
-/// `CLOCK_BOOTTIME`, which goes on during suspend.
-pub(crate) fn boot_time_ns() -> u64 {
-    // This clock can't fail: it is there since Linux 2.6.39.
-    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(u64::MAX, |now| {
-        u64::try_from(Duration::from(now).as_nanos()).unwrap_or(u64::MAX)
-    })
-}
-
 mod live;
 pub mod scratch;
 mod trail;
+mod ways;
 
 pub use live::Node;

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crate::target::{CgroupTree, Process};
+use crate::{state::Owner, target::CgroupTree};
 
 /// Every cgroup that kchaos makes starts with this, followed by what it is for, the pid and start of
 /// its owner, and a number: so that others can check, and the next kchaos can tell a leftover.
@@ -44,12 +44,11 @@ impl ScratchCgroup {
     /// When the tree can't be written.
     pub fn make_below(tree: &CgroupTree, parent: &str, purpose: &str) -> io::Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(1);
-        let pid = std::process::id();
-        let start = start_of(pid);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = format!(
-            "{}/{PREFIX}{purpose}-{pid}-{start}-{number}",
-            parent.trim_end_matches('/')
+            "{}/{PREFIX}{purpose}-{}-{number}",
+            parent.trim_end_matches('/'),
+            Owner::this()
         );
         let folder = tree.folder(&path);
         fs::create_dir(&folder).map_err(|error| {
@@ -116,19 +115,35 @@ pub(crate) fn remove(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// The start of a process in ticks since boot, 0 when it can't be told.
-pub(crate) fn start_of(pid: u32) -> u64 {
-    fs::read_to_string(format!("/proc/{pid}/stat"))
-        .ok()
-        .and_then(|text| crate::target::Stat::parse(&text).map(|stat| stat.start_ticks))
-        .unwrap_or(0)
-}
-
 /// Whether the owner that a cgroup's name tells of is gone; `None` when this is no name of ours.
 pub fn is_orphan(name: &str) -> Option<bool> {
     let rest = name.strip_prefix(PREFIX)?;
-    let mut parts = rest.rsplitn(4, '-');
-    let (_number, start, pid) = (parts.next()?, parts.next()?, parts.next()?);
-    let (pid, start): (u32, u64) = (pid.parse().ok()?, start.parse().ok()?);
-    Some(Process::open(pid).is_err() || start_of(pid) != start)
+    let (_purpose, rest) = rest.split_once('-')?;
+    let (owner, _number) = rest.rsplit_once('-')?;
+    let owner: Owner = owner.parse().ok()?;
+    Some(!owner.is_alive())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_tells_whose_it_is() {
+        let own = Owner::this();
+        assert_eq!(is_orphan(&format!("kchaos-run-{own}-7")), Some(false));
+        let dead = Owner {
+            start: own.start - 1,
+            ..own
+        };
+        assert_eq!(is_orphan(&format!("kchaos-probe-{dead}-1")), Some(true));
+        for other in [
+            "kchaos-agent.service",
+            "kchaos-",
+            "run-1-2-3",
+            "kchaos-run-x-2-3",
+        ] {
+            assert_eq!(is_orphan(other), None, "{other}");
+        }
+    }
 }

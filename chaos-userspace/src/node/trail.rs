@@ -12,6 +12,8 @@ use crate::engine::Record;
 pub(super) struct Kept {
     events: VecDeque<Sample>,
     sampled: u64,
+    /// What the kernel has recorded so far.
+    pub(super) record: Record,
 }
 
 impl Kept {
@@ -24,14 +26,14 @@ impl Kept {
         self.events.push_back(sample(event));
     }
 
-    /// All of it, with what the kernel has recorded.
-    pub(super) fn trail(&self, record: Record, lost: u64) -> Trail {
+    /// All of it.
+    pub(super) fn trail(&self, lost: u64) -> Trail {
         Trail {
             events: self.events.iter().cloned().collect(),
             sampled: self.sampled,
             lost,
-            ordinals: record.ordinals,
-            truncated: record.truncated,
+            ordinals: self.record.ordinals.clone(),
+            truncated: self.record.missing != 0,
         }
     }
 }
@@ -79,7 +81,7 @@ mod tests {
                 ..Event::default()
             });
         }
-        let trail = kept.trail(Record::default(), 3);
+        let trail = kept.trail(3);
         assert_eq!((trail.sampled, trail.lost), (200, 3));
         assert_eq!(trail.events.len(), Trail::EVENTS);
         assert_eq!(trail.events.last().unwrap().ordinal, 200);

@@ -14,8 +14,9 @@ use std::{
 pub use bpf::{BpfKind, BpfObject};
 
 use crate::{
+    boot,
     journal::{Change, JournalError},
-    node::{boot_time_ns, scratch},
+    node::scratch,
     state::{Registration, StateDir},
     target::CgroupTree,
 };
@@ -142,7 +143,7 @@ pub fn without_bpf(tree: &CgroupTree, state: &StateDir) -> Result<Vec<Item>, Loo
         })
         .collect();
     let contents = state.journal().read()?;
-    let now_ns = boot_time_ns();
+    let now_ns = boot::time_ns();
     found.extend(contents.live.into_iter().map(|change| Item {
         live: change.owner().is_alive() && change.deadline_ns > now_ns,
         thing: Thing::Change(change),

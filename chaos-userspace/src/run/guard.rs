@@ -6,12 +6,11 @@
 use std::{
     fs, io,
     io::Read as _,
-    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
-use crate::{node::scratch, target::Stat};
+use crate::{guard::in_own_session, node::scratch, target::Stat};
 
 /// The hidden subcommand that [`main`] stands behind.
 pub const SUBCOMMAND: &str = "guard-of-run";
@@ -35,19 +34,8 @@ impl Guard {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        // SAFETY: setsid is a plain system call.
-        unsafe {
-            command.pre_exec(|| {
-                // Out of reach of what the terminal sends to the foreground group.
-                if libc::setsid() < 0 {
-                    Err(io::Error::last_os_error())
-                } else {
-                    Ok(())
-                }
-            });
-        }
         Ok(Self {
-            child: command.spawn()?,
+            child: in_own_session(&mut command).spawn()?,
         })
     }
 

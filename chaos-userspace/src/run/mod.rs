@@ -158,6 +158,7 @@ fn with_cgroup(
     let deadline = request.timeout.map(|timeout| Instant::now() + timeout);
     let mut forbidden = None;
     let (ended, timed_out) = wait(inbox, pid, deadline, || {
+        node.collect();
         if forbidden.is_none() && state.disabled().is_some() {
             forbidden = Some(node.stop(&plan.id));
         }

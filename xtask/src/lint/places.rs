@@ -8,7 +8,7 @@ const KEYS: &str = "chaos-userspace/src/experiment/keys.rs";
 const BINS: &str = "chaos-ebpf/Cargo.toml";
 const OBJECTS: &str = "chaos-userspace/build.rs";
 /// Mechanisms that need no program: such kinds have no BPF object.
-const WITHOUT_PROGRAM: [&str; 3] = ["CgroupKnob", "Knob", "Seccomp"];
+const WITHOUT_PROGRAM: [&str; 1] = ["CgroupKnob"];
 /// Kinds whose programs are in an object that has another kind's name.
 const SHARED: &[(&str, &str)] = &[];
 
@@ -159,9 +159,9 @@ mod tests {
 
     #[test]
     fn a_kind_without_programs_needs_no_object() {
-        let kind = Kind::new("syscall.example", "&[Mechanism::Seccomp");
+        let kind = Kind::new("pressure.example", "&[Mechanism::CgroupKnob");
         assert!(!kind.has_program);
         assert_eq!(kind.forgotten(&read).len(), 8);
-        assert!(Kind::new("a.b", "&[Mechanism::Seccomp, Mechanism::Lsm").has_program);
+        assert!(Kind::new("a.b", "&[Mechanism::CgroupKnob, Mechanism::Lsm").has_program);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use super::percent::{self, Unreadable};
 use crate::experiment::{violation::BadValue, wording::quoted};
 
 /// Time on the processors, as a percentage of one of them: `25%`, `150%`.
@@ -21,7 +22,7 @@ impl CpuQuota {
 
     const ONE_PERCENT: u32 = 1000;
     /// Decimals of a percentage.
-    const DECIMALS: usize = 3;
+    const DECIMALS: u32 = 3;
 
     /// So many thousandths of a percent; `None` outside of [`Self::MIN`] to [`Self::MAX`].
     pub const fn from_millipercent(millipercent: u32) -> Option<Self> {
@@ -41,12 +42,7 @@ impl CpuQuota {
 
 impl fmt::Display for CpuQuota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (whole, fraction) = (self.0 / Self::ONE_PERCENT, self.0 % Self::ONE_PERCENT);
-        if fraction == 0 {
-            return write!(f, "{whole}%");
-        }
-        let fraction = format!("{fraction:0>width$}", width = Self::DECIMALS);
-        write!(f, "{whole}.{}%", fraction.trim_end_matches('0'))
+        percent::write(f, self.0, Self::DECIMALS)
     }
 }
 
@@ -58,35 +54,19 @@ impl FromStr for CpuQuota {
             BadValue::new(format!("{} {problem}", quoted(text)), remedy)
         };
         let no_percentage = || bad("is not a percentage", "say one, such as 25% or 150%");
-        let number = text.strip_suffix('%').ok_or_else(no_percentage)?;
-        let (whole, fraction) = match number.split_once('.') {
-            Some((_, "")) => return Err(no_percentage()),
-            Some(parts) => parts,
-            None => (number, ""),
+        let out_of_range = || {
+            bad(
+                "is out of range",
+                "say what the target keeps of one processor, from 1% to 102400%",
+            )
         };
-        let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-        if whole.is_empty() || !digits(whole) || !digits(fraction) {
-            return Err(no_percentage());
+        let number = text.strip_suffix('%').ok_or_else(no_percentage)?;
+        match percent::parse(number, Self::DECIMALS) {
+            Err(Unreadable::NoNumber) => Err(no_percentage()),
+            Err(Unreadable::TooFine) => Err(bad("is too fine", "a quota is a multiple of 0.001%")),
+            Err(Unreadable::TooBig) => Err(out_of_range()),
+            Ok(millipercent) => Self::from_millipercent(millipercent).ok_or_else(out_of_range),
         }
-        let fraction = fraction.trim_end_matches('0');
-        if fraction.len() > Self::DECIMALS {
-            return Err(bad("is too fine", "a quota is a multiple of 0.001%"));
-        }
-        let fraction = format!("{fraction:0<width$}", width = Self::DECIMALS);
-        // Numbers that do not fit have only one thing wrong with them: they are too big.
-        whole
-            .parse::<u32>()
-            .ok()
-            .and_then(|whole| whole.checked_mul(Self::ONE_PERCENT))
-            .zip(fraction.parse::<u32>().ok())
-            .and_then(|(whole, fraction)| whole.checked_add(fraction))
-            .and_then(Self::from_millipercent)
-            .ok_or_else(|| {
-                bad(
-                    "is out of range",
-                    "say what the target keeps of one processor, from 1% to 102400%",
-                )
-            })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use super::percent::{self, Unreadable};
 use crate::experiment::{violation::BadValue, wording::quoted};
 
 /// A share from 0 % to 100 %, exact to a ten-millionth of a percent.
@@ -18,8 +19,7 @@ impl Share {
 
     const WHOLE: u32 = 1_000_000_000;
     /// Decimals of a percentage that a billionth of the whole can hold.
-    const DECIMALS: usize = 7;
-    const ONE_PERCENT: u32 = Self::WHOLE / 100;
+    const DECIMALS: u32 = 7;
 
     /// So many billionths; `None` for more than the whole.
     pub fn from_billionths(billionths: u32) -> Option<Self> {
@@ -39,52 +39,25 @@ impl Share {
         (((self.0 as u64) << 32) + whole / 2) / whole
     }
 
-    /// Reads decimal digits with an optional fraction, without the sign.
+    /// Reads a percentage without its sign; `None` for what is none.
     fn percent(number: &str) -> Option<Result<Self, BadValue>> {
-        let (whole, fraction) = match number.split_once('.') {
-            Some((whole, fraction)) if !fraction.is_empty() => (whole, fraction),
-            Some(_) => return None,
-            None => (number, ""),
+        let bad = |problem: &str, remedy: &str| {
+            let said = quoted(&format!("{number}%"));
+            Err(BadValue::new(format!("{said} {problem}"), remedy))
         };
-        let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-        if whole.is_empty() || !digits(whole) || !digits(fraction) {
-            return None;
-        }
-        let too_much = || {
-            Err(BadValue::new(
-                format!("{} is more than everything", quoted(&format!("{number}%"))),
-                "a share is from 0% to 100%",
-            ))
-        };
-        let fraction = fraction.trim_end_matches('0');
-        if fraction.len() > Self::DECIMALS {
-            return Some(Err(BadValue::new(
-                format!("{} is too fine", quoted(&format!("{number}%"))),
-                "a share is a multiple of 0.0000001%",
-            )));
-        }
-        // Longer numbers than u32 have only one thing wrong with them: they are too big.
-        let Ok(whole) = whole.parse::<u32>() else {
-            return Some(too_much());
-        };
-        let fraction = format!("{fraction:0<width$}", width = Self::DECIMALS);
-        let share = whole
-            .checked_mul(Self::ONE_PERCENT)
-            .zip(fraction.parse::<u32>().ok())
-            .and_then(|(whole, fraction)| whole.checked_add(fraction))
-            .and_then(Self::from_billionths);
-        Some(share.map_or_else(too_much, Ok))
+        let too_much = || bad("is more than everything", "a share is from 0% to 100%");
+        Some(match percent::parse(number, Self::DECIMALS) {
+            Err(Unreadable::NoNumber) => return None,
+            Err(Unreadable::TooFine) => bad("is too fine", "a share is a multiple of 0.0000001%"),
+            Err(Unreadable::TooBig) => too_much(),
+            Ok(billionths) => Self::from_billionths(billionths).map_or_else(too_much, Ok),
+        })
     }
 }
 
 impl fmt::Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (whole, fraction) = (self.0 / Self::ONE_PERCENT, self.0 % Self::ONE_PERCENT);
-        if fraction == 0 {
-            return write!(f, "{whole}%");
-        }
-        let fraction = format!("{fraction:0>width$}", width = Self::DECIMALS);
-        write!(f, "{whole}.{}%", fraction.trim_end_matches('0'))
+        percent::write(f, self.0, Self::DECIMALS)
     }
 }
 
@@ -111,7 +84,7 @@ impl FromStr for Share {
 fn with_sign(text: &str) -> String {
     let fraction = text
         .strip_prefix("0.")
-        .filter(|digits| digits.len() <= Share::DECIMALS + 2);
+        .filter(|digits| digits.len() <= Share::DECIMALS as usize + 2);
     fraction
         .and_then(|digits| format!("{digits:0<9}").parse().ok())
         .and_then(Share::from_billionths)

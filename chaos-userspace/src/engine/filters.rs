@@ -1,0 +1,153 @@
+//! What rules want of an event beyond its target: the maps that only some rules have entries in.
+
+use aya::maps::{HashMap, Map, MapData, MapError};
+use chaos_common::{
+    ExcludeKey, NO_DEPTH, Narrowing, PathFilter, ReplayKey, ThreadKey, flags,
+    limits::EXCLUDE_DEPTHS,
+};
+
+use super::{
+    EngineError, Excluded, RuleNumber, RuleSpec,
+    maps::{Maps, failed},
+};
+
+/// These maps.
+pub(super) struct Filters {
+    path: HashMap<MapData, u32, PathFilter>,
+    narrow: HashMap<MapData, u32, Narrowing>,
+    exclude: HashMap<MapData, ExcludeKey, u32>,
+    replay: HashMap<MapData, ReplayKey, u32>,
+    threads: HashMap<MapData, ThreadKey, u64>,
+}
+
+impl Filters {
+    pub(super) fn take(maps: &mut Maps) -> Result<Self, EngineError> {
+        Ok(Self {
+            path: maps.take("RULES_PATH", Map::HashMap)?,
+            narrow: maps.take("RULES_NARROW", Map::HashMap)?,
+            exclude: maps.take("RULES_EXCLUDE", Map::HashMap)?,
+            replay: maps.take("RULES_REPLAY", Map::HashMap)?,
+            threads: maps.take("THREADS_ORDINAL", Map::HashMap)?,
+        })
+    }
+
+    /// Writes what a rule has.
+    pub(super) fn write(&mut self, number: RuleNumber, rule: &RuleSpec) -> Result<(), EngineError> {
+        if let Some(path) = &rule.path {
+            self.path
+                .insert(number, path, 0)
+                .map_err(|error| failed("RULES_PATH", &error))?;
+        }
+        if let Some(narrowing) = &rule.narrowing {
+            self.narrow
+                .insert(number, narrowing, 0)
+                .map_err(|error| failed("RULES_NARROW", &error))?;
+        }
+        for excluded in &rule.exclude {
+            self.exclude
+                .insert(exclude_key(number, excluded), 1, 0)
+                .map_err(|error| failed("RULES_EXCLUDE", &error))?;
+        }
+        for ordinal in rule.replay.iter().flatten() {
+            self.replay
+                .insert(replay_key(number, *ordinal), 1, 0)
+                .map_err(|error| failed("RULES_REPLAY", &error))?;
+        }
+        Ok(())
+    }
+
+    /// Forgets it, and what threads have counted for the rule.
+    pub(super) fn erase(&mut self, number: RuleNumber, rule: &RuleSpec) {
+        if rule.path.is_some() {
+            gone("RULES_PATH", self.path.remove(&number));
+        }
+        if rule.narrowing.is_some() {
+            gone("RULES_NARROW", self.narrow.remove(&number));
+        }
+        for excluded in &rule.exclude {
+            let key = exclude_key(number, excluded);
+            gone("RULES_EXCLUDE", self.exclude.remove(&key));
+        }
+        for ordinal in rule.replay.iter().flatten() {
+            let key = replay_key(number, *ordinal);
+            gone("RULES_REPLAY", self.replay.remove(&key));
+        }
+        if rule.config.flags & flags::SCOPE_THREAD != 0 {
+            let threads: Vec<ThreadKey> = self
+                .threads
+                .keys()
+                .flatten()
+                .filter(|key| key.rule == number)
+                .collect();
+            for thread in threads {
+                gone("THREADS_ORDINAL", self.threads.remove(&thread));
+            }
+        }
+    }
+}
+
+/// A rule that was only half written lacks some entries, and that is fine.
+pub(super) fn gone(map: &str, removed: Result<(), MapError>) {
+    if let Err(error) = removed {
+        tracing::debug!(map, %error, "nothing to remove");
+    }
+}
+
+/// The depths at which excluded cgroups lie, as a rule has them.
+///
+/// # Errors
+/// [`EngineError::Full`] when there are too many.
+pub(super) fn exclude_depths(exclude: &[Excluded]) -> Result<[u8; EXCLUDE_DEPTHS], EngineError> {
+    let mut depths = [NO_DEPTH; EXCLUDE_DEPTHS];
+    let mut used = 0;
+    for excluded in exclude {
+        let depth = u8::try_from(excluded.level)
+            .ok()
+            .filter(|depth| *depth != NO_DEPTH)
+            .ok_or_else(|| {
+                EngineError::Full("an excluded cgroup lies 255 levels deep".to_owned())
+            })?;
+        if depths[..used].contains(&depth) {
+            continue;
+        }
+        *depths.get_mut(used).ok_or_else(|| {
+            EngineError::Full(format!(
+                "the excluded cgroups of a fault can lie at {EXCLUDE_DEPTHS} different depths"
+            ))
+        })? = depth;
+        used += 1;
+    }
+    Ok(depths)
+}
+
+const fn exclude_key(rule: RuleNumber, excluded: &Excluded) -> ExcludeKey {
+    ExcludeKey {
+        id: excluded.id,
+        rule,
+        padding: 0,
+    }
+}
+
+const fn replay_key(rule: RuleNumber, ordinal: u64) -> ReplayKey {
+    ReplayKey {
+        ordinal,
+        rule,
+        padding: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_depth_is_named_once_and_too_many_are_refused() {
+        let at = |level| Excluded { id: 1, level };
+        let depths = exclude_depths(&[at(3), at(5), at(3)]).unwrap();
+        assert_eq!(depths[..3], [3, 5, NO_DEPTH]);
+        let nine: Vec<Excluded> = (1..=9).map(at).collect();
+        assert!(exclude_depths(&nine[..8]).is_ok());
+        assert!(exclude_depths(&nine).is_err());
+        assert!(exclude_depths(&[at(255)]).is_err());
+    }
+}

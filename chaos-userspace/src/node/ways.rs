@@ -1,0 +1,143 @@
+//! Which mechanisms work here, and what is loaded for them.
+
+use std::collections::HashMap;
+
+use super::NodeError;
+use crate::{
+    engine::{Hooks, Object, Plane, RuleNumber},
+    experiment::{Fault, Mechanism},
+    fault, support,
+};
+
+/// How a fault is done with BPF.
+pub(super) type Way = (Object, Mechanism);
+
+/// The plane with the programs that ask it; only as long as a plan needs them.
+#[derive(Debug)]
+pub(super) struct Ways {
+    max_rules: u32,
+    /// Made when it is first needed.
+    plane: Option<Plane>,
+    hooks: HashMap<Way, Hooks>,
+    /// Ways that have passed their self-test, and why others have not.
+    probed: HashMap<Way, Result<(), String>>,
+}
+
+impl Ways {
+    /// Loads nothing yet.
+    pub(super) fn new(max_rules: u32) -> Self {
+        Self {
+            max_rules,
+            plane: None,
+            hooks: HashMap::new(),
+            probed: HashMap::new(),
+        }
+    }
+
+    /// The plane, if anything is loaded.
+    pub(super) fn plane(&self) -> Option<&Plane> {
+        self.plane.as_ref()
+    }
+
+    /// The same, to read events from.
+    pub(super) fn plane_mut(&mut self) -> Option<&mut Plane> {
+        self.plane.as_mut()
+    }
+
+    /// A way that was picked, with the plane.
+    pub(super) fn get(&mut self, way: Way) -> Result<(&mut Plane, &mut Hooks), NodeError> {
+        match (&mut self.plane, self.hooks.get_mut(&way)) {
+            (Some(plane), Some(hooks)) => Ok((plane, hooks)),
+            _ => Err(lost(way)),
+        }
+    }
+
+    /// The first mechanism of the fault's ladder that works here, loaded.
+    pub(super) fn pick(&mut self, fault: &Fault, object: Object) -> Result<Way, NodeError> {
+        let ladder = fault::ladder(&fault.kind);
+        let asked = fault.common.mechanism;
+        let mut reasons = Vec::new();
+        for mechanism in ladder.iter().copied() {
+            if asked.is_some_and(|asked| asked != mechanism) {
+                continue;
+            }
+            match self.ready((object, mechanism)) {
+                Ok(()) => return Ok((object, mechanism)),
+                Err(reason) => reasons.push(format!("  {mechanism}: {reason}")),
+            }
+        }
+        let mut text = format!(
+            "fault {}: this node can't do {}:\n{}",
+            fault.id,
+            fault.kind.name(),
+            reasons.join("\n")
+        );
+        if asked.is_some() && ladder.len() > 1 {
+            let others: Vec<&str> = ladder
+                .iter()
+                .filter(|other| Some(**other) != asked)
+                .filter(|other| self.ready((object, **other)).is_ok())
+                .map(|other| other.name())
+                .collect();
+            self.drop_idle();
+            if !others.is_empty() {
+                text.push_str("\n  would work here: mechanism=");
+                text.push_str(&others.join(", "));
+            }
+        }
+        Err(NodeError::Unsupported(text))
+    }
+
+    /// Loads a way, and tries it out the first time.
+    fn ready(&mut self, way: Way) -> Result<(), String> {
+        if self.hooks.contains_key(&way) {
+            return Ok(());
+        }
+        if let Some(Err(reason)) = self.probed.get(&way) {
+            return Err(reason.clone());
+        }
+        match self.load(way) {
+            Ok(hooks) => {
+                self.probed.insert(way, Ok(()));
+                self.hooks.insert(way, hooks);
+                Ok(())
+            }
+            Err(reason) => {
+                self.probed.insert(way, Err(reason.clone()));
+                Err(reason)
+            }
+        }
+    }
+
+    fn load(&mut self, way: Way) -> Result<Hooks, String> {
+        support::may_probe(way.1).map_err(|missing| missing.reason)?;
+        let plane = match &mut self.plane {
+            Some(plane) => plane,
+            none => none.insert(Plane::create(self.max_rules).map_err(|error| error.to_string())?),
+        };
+        if self.probed.contains_key(&way) {
+            return Hooks::load(plane, way.0, way.1).map_err(|error| error.to_string());
+        }
+        support::probe(plane, way.0, way.1).map_err(|missing| missing.reason)
+    }
+
+    /// Takes a rule out of the kernel.
+    pub(super) fn remove(&mut self, way: Way, rule: RuleNumber) {
+        if let Ok((plane, hooks)) = self.get(way) {
+            hooks.remove(plane, rule);
+        }
+    }
+
+    /// Programs that no plan needs cost every process of the machine a look, so they go.
+    pub(super) fn drop_idle(&mut self) {
+        self.hooks.retain(|_, hooks| !hooks.is_idle());
+        if self.hooks.is_empty() {
+            self.plane = None;
+        }
+    }
+}
+
+/// What a plan needs is not loaded any more, which can't be.
+pub(super) fn lost(way: Way) -> NodeError {
+    NodeError::Kernel(format!("the programs for {} are gone", way.0.name()))
+}
