@@ -55,17 +55,17 @@ duration: '5' has no unit; say which, such as 5s or 5m
             (
                 "",
                 "^\nkind: a fault word begins with a kind of fault; \
-                 such as file.error:open=EIO, net.loss=10%,direction=ingress or pressure.cpu=25%",
+                 such as file.error:open=EIO, net.loss=10%,direction=ingress, pressure.cpu=25% or syscall.error:fsync=EIO",
             ),
             (
-                "syscall.error:fsync=EIO",
-                "^^^^^^^^^^^^^\nkind: 'syscall.error' is not in this version; \
-                 there are file.error, net.loss and pressure.cpu",
+                "syscall.delay:fsync=1s",
+                "^^^^^^^^^^^^^\nkind: 'syscall.delay' is not in this version; \
+                 there are file.error, net.loss, pressure.cpu and syscall.error",
             ),
             (
                 "earthquake=9",
                 "^^^^^^^^^^\nkind: 'earthquake' is not a kind of fault; \
-                 there are file.error, net.loss and pressure.cpu",
+                 there are file.error, net.loss, pressure.cpu and syscall.error",
             ),
             (
                 "file.eror:open=EIO,path=x",

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::proto;
 use crate::experiment::{
     Comm, Common, Complete, CpuQuota, Direction, Errno, Experiment, Fault, FaultKind, FileError,
-    FileOp, Mechanism, NetLoss, PathFilter, PressureCpu, Pulse, Rate, Scope, Share, Target,
-    Violation, Violations, When, number_default_ids,
+    FileOp, Mechanism, NetLoss, PathFilter, PressureCpu, Pulse, Rate, Scope, Share, Syscall,
+    SyscallError, Target, Violation, Violations, When, number_default_ids,
 };
 
 impl TryFrom<proto::Experiment> for Experiment {
@@ -116,10 +116,15 @@ impl Reader {
                 let kind = FaultKind::PressureCpu(self.pressure_cpu(&inside, wire));
                 (kind, self.common(field, &inside, &common))
             }
+            Some(Wire::SyscallError(wire)) => {
+                let inside = format!("{field}.syscallError");
+                let kind = FaultKind::SyscallError(self.syscall_error(&inside, &wire));
+                (kind, self.common(field, &inside, &common))
+            }
             None => {
                 self.bad(
                     field,
-                    "has no kind; say one of fileError, netLoss, pressureCpu",
+                    "has no kind; say one of fileError, netLoss, pressureCpu, syscallError",
                 );
                 let harmless = FileError {
                     ops: vec![FileOp::Open],
@@ -147,14 +152,9 @@ impl Reader {
                 self.bad(&format!("{field}.ops"), format!("{op} is not an operation"));
             }
         }
-        let errno = wire.errno.parse().unwrap_or_else(|bad| {
-            self.found
-                .push(Violation::of(format!("{field}.errno"), bad));
-            Errno::EIO
-        });
         FileError {
             ops,
-            errno,
+            errno: self.errno(field, &wire.errno),
             path: match wire.path.as_str() {
                 "" => None,
                 path if path.ends_with('/') => Some(PathFilter::Subtree(path.to_owned())),
@@ -162,6 +162,28 @@ impl Reader {
             },
             include_exec: wire.include_exec,
         }
+    }
+
+    fn syscall_error(&mut self, field: &str, wire: &proto::SyscallError) -> SyscallError {
+        let mut ops: Vec<Syscall> = Vec::new();
+        for op in &wire.ops {
+            match op.parse() {
+                Ok(op) => ops.push(op),
+                Err(bad) => self.found.push(Violation::of(format!("{field}.ops"), bad)),
+            }
+        }
+        SyscallError {
+            ops,
+            errno: self.errno(field, &wire.errno),
+        }
+    }
+
+    fn errno(&mut self, field: &str, name: &str) -> Errno {
+        name.parse().unwrap_or_else(|bad| {
+            self.found
+                .push(Violation::of(format!("{field}.errno"), bad));
+            Errno::EIO
+        })
     }
 
     fn net_loss(&mut self, field: &str, wire: &proto::NetLoss) -> NetLoss {
@@ -297,6 +319,9 @@ pub(super) fn mechanism_of(wire: proto::Mechanism) -> Option<Mechanism> {
         proto::Mechanism::FmodRet => Some(Mechanism::FmodRet),
         proto::Mechanism::CgroupSkb => Some(Mechanism::CgroupSkb),
         proto::Mechanism::CgroupKnob => Some(Mechanism::CgroupKnob),
+        proto::Mechanism::FmodRetSyscall => Some(Mechanism::FmodRetSyscall),
+        proto::Mechanism::KprobeOverride => Some(Mechanism::KprobeOverride),
+        proto::Mechanism::SeccompNotify => Some(Mechanism::SeccompNotify),
     }
 }
 
@@ -307,6 +332,9 @@ impl From<Mechanism> for proto::Mechanism {
             Mechanism::FmodRet => Self::FmodRet,
             Mechanism::CgroupSkb => Self::CgroupSkb,
             Mechanism::CgroupKnob => Self::CgroupKnob,
+            Mechanism::FmodRetSyscall => Self::FmodRetSyscall,
+            Mechanism::KprobeOverride => Self::KprobeOverride,
+            Mechanism::SeccompNotify => Self::SeccompNotify,
         }
     }
 }
@@ -356,6 +384,7 @@ impl From<&Fault> for proto::Fault {
                 FaultKind::FileError(kind) => Wire::FileError(kind.into()),
                 FaultKind::NetLoss(kind) => Wire::NetLoss(kind.into()),
                 FaultKind::PressureCpu(kind) => Wire::PressureCpu(kind.into()),
+                FaultKind::SyscallError(kind) => Wire::SyscallError(kind.into()),
             }),
         }
     }
@@ -399,6 +428,15 @@ impl From<&PressureCpu> for proto::PressureCpu {
     fn from(kind: &PressureCpu) -> Self {
         Self {
             quota_millipercent: kind.quota.millipercent(),
+        }
+    }
+}
+
+impl From<&SyscallError> for proto::SyscallError {
+    fn from(kind: &SyscallError) -> Self {
+        Self {
+            ops: kind.ops.iter().map(ToString::to_string).collect(),
+            errno: kind.errno.name().to_owned(),
         }
     }
 }

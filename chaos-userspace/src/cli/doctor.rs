@@ -25,7 +25,7 @@ pub(super) struct DoctorArgs {
 }
 
 /// One kind by an example that shows it, and a command that it hits.
-const EXAMPLES: [(&str, &str); 3] = [
+const EXAMPLES: [(&str, &str); 4] = [
     (
         "file.error:open=EIO,path=/etc/hostname",
         "cat /etc/hostname",
@@ -36,6 +36,7 @@ const EXAMPLES: [(&str, &str); 3] = [
         "timeout 3 bash -c ': </dev/tcp/127.0.0.1/9'",
     ),
     ("pressure.cpu=25%", "timeout 3 sh -c 'while :; do :; done'"),
+    ("syscall.error:fsync=EIO", "sync /etc/hostname"),
 ];
 
 struct Rung {
@@ -85,17 +86,17 @@ pub(super) fn doctor(args: &DoctorArgs, out: &mut impl Write) -> Result<u8, CliE
         writeln!(out, "\n{}", fault.kind.name())?;
         for rung in rungs {
             match &rung.result {
-                Ok(()) => writeln!(out, "  {:<11} yes", rung.mechanism.name())?,
+                Ok(()) => writeln!(out, "  {:<16} yes", rung.mechanism.name())?,
                 Err(missing) if missing.capabilities.is_empty() => {
                     writeln!(
                         out,
-                        "  {:<11} no: {}",
+                        "  {:<16} no: {}",
                         rung.mechanism.name(),
                         missing.reason
                     )?;
                 }
                 Err(missing) => {
-                    writeln!(out, "  {:<11} {}", rung.mechanism.name(), missing.reason)?;
+                    writeln!(out, "  {:<16} {}", rung.mechanism.name(), missing.reason)?;
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use super::{
     Common, CpuQuota, Direction, Errno, Fault, FaultKind, FileError, Mechanism, NetLoss,
-    PressureCpu, Share,
+    PressureCpu, Share, SyscallError,
     violation::BadValue,
     wording::{all_of, nearest, quoted},
 };
@@ -81,7 +81,7 @@ pub(super) struct Kind {
     pub(super) blank: fn() -> FaultKind,
 }
 
-pub(super) static KINDS: [Kind; 3] = [
+pub(super) static KINDS: [Kind; 4] = [
     Kind {
         name: "file.error",
         block: "fileError",
@@ -137,10 +137,35 @@ pub(super) static KINDS: [Kind; 3] = [
             })
         },
     },
+    Kind {
+        name: "syscall.error",
+        block: "syscallError",
+        what: Some("ops"),
+        effect: "errno",
+        own: &[],
+        required: &[
+            key("ops", Type::List, "[fsync]"),
+            key("errno", Type::Text, "EIO"),
+        ],
+        example: "syscall.error:fsync=EIO",
+        mechanisms: &[
+            Mechanism::FmodRetSyscall,
+            Mechanism::KprobeOverride,
+            Mechanism::Lsm,
+            Mechanism::FmodRet,
+            Mechanism::SeccompNotify,
+        ],
+        blank: || {
+            FaultKind::SyscallError(SyscallError {
+                ops: Vec::new(),
+                errno: Errno::EIO,
+            })
+        },
+    },
 ];
 
 /// Kinds of the design that are not built yet.
-const PLANNED_KINDS: [&str; 30] = [
+const PLANNED_KINDS: [&str; 29] = [
     "clock.freeze",
     "clock.offset",
     "clock.speed",
@@ -169,7 +194,6 @@ const PLANNED_KINDS: [&str; 30] = [
     "net.reset",
     "pressure.memory",
     "syscall.delay",
-    "syscall.error",
     "syscall.return",
 ];
 
@@ -181,6 +205,7 @@ impl Kind {
             FaultKind::FileError(_) => &KINDS[0],
             FaultKind::NetLoss(_) => &KINDS[1],
             FaultKind::PressureCpu(_) => &KINDS[2],
+            FaultKind::SyscallError(_) => &KINDS[3],
         }
     }
 
@@ -361,12 +386,12 @@ mod tests {
     #[test]
     fn kinds_that_are_not_there() {
         assert_eq!(
-            no_such_kind("syscall.error", false).to_string(),
-            "'syscall.error' is not in this version; there are file.error, net.loss and pressure.cpu"
+            no_such_kind("syscall.delay", false).to_string(),
+            "'syscall.delay' is not in this version; there are file.error, net.loss, pressure.cpu and syscall.error"
         );
         assert_eq!(
             no_such_kind("clockOffset", true).to_string(),
-            "'clockOffset' is not in this version; there are fileError, netLoss and pressureCpu"
+            "'clockOffset' is not in this version; there are fileError, netLoss, pressureCpu and syscallError"
         );
         assert_eq!(
             no_such_kind("file.eror", false).to_string(),
@@ -374,7 +399,7 @@ mod tests {
         );
         assert_eq!(
             no_such_kind("earthquake", false).to_string(),
-            "'earthquake' is not a kind of fault; there are file.error, net.loss and pressure.cpu"
+            "'earthquake' is not a kind of fault; there are file.error, net.loss, pressure.cpu and syscall.error"
         );
     }
 }

@@ -17,6 +17,7 @@ mod schedule;
 mod set;
 #[cfg(test)]
 pub(crate) mod strategies;
+mod syscall;
 mod task;
 mod validate;
 mod violation;
@@ -27,6 +28,7 @@ pub mod yaml;
 pub use errno::Errno;
 pub use quantity::{CpuQuota, MAX_DURATION, Share, format_duration, parse_duration};
 pub use rate::Rate;
+pub use syscall::Syscall;
 pub use task::{Comm, Exclude, Scope};
 pub use validate::{Complete, number_default_ids};
 pub use violation::{BadValue, Violation, Violations};
@@ -81,6 +83,8 @@ pub enum FaultKind {
     NetLoss(NetLoss),
     /// `pressure.cpu`: the target gets less time on the processors.
     PressureCpu(PressureCpu),
+    /// `syscall.error`: system calls fail with an errno.
+    SyscallError(SyscallError),
 }
 
 /// `file.error`
@@ -126,6 +130,15 @@ pub struct NetLoss {
 pub struct PressureCpu {
     /// What the target keeps, all its processes together.
     pub quota: CpuQuota,
+}
+
+/// `syscall.error`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyscallError {
+    /// Which system calls; at least one, no duplicates.
+    pub ops: Vec<Syscall>,
+    /// The error that the caller sees.
+    pub errno: Errno,
 }
 
 /// Direction of packets, seen from the target.
@@ -205,11 +218,25 @@ pub enum Mechanism {
     CgroupSkb,
     /// A control file of the target's cgroup, such as `cpu.max`.
     CgroupKnob,
+    /// A `fmod_ret` program on the system call itself.
+    FmodRetSyscall,
+    /// A kprobe on the system call, which returns in its place.
+    KprobeOverride,
+    /// A seccomp filter whose notifications are answered from user space.
+    SeccompNotify,
 }
 
 impl Mechanism {
     /// Every mechanism, in no order of rank.
-    pub const ALL: [Self; 4] = [Self::Lsm, Self::FmodRet, Self::CgroupSkb, Self::CgroupKnob];
+    pub const ALL: [Self; 7] = [
+        Self::Lsm,
+        Self::FmodRet,
+        Self::CgroupSkb,
+        Self::CgroupKnob,
+        Self::FmodRetSyscall,
+        Self::KprobeOverride,
+        Self::SeccompNotify,
+    ];
 
     /// The word for it in files, fault words and reports.
     pub const fn name(self) -> &'static str {
@@ -218,6 +245,9 @@ impl Mechanism {
             Self::FmodRet => "fmod-ret",
             Self::CgroupSkb => "cgroup-skb",
             Self::CgroupKnob => "cgroup-knob",
+            Self::FmodRetSyscall => "fmod-ret-syscall",
+            Self::KprobeOverride => "kprobe-override",
+            Self::SeccompNotify => "seccomp-notify",
         }
     }
 }
@@ -235,6 +265,7 @@ impl FaultKind {
             Self::FileError(_) => "file.error",
             Self::NetLoss(_) => "net.loss",
             Self::PressureCpu(_) => "pressure.cpu",
+            Self::SyscallError(_) => "syscall.error",
         }
     }
 }

@@ -2,11 +2,11 @@
 //!
 //! Both forms go through [`Fault::set`], so that a value means the same in a file and in a word.
 
-use std::time::Duration;
+use std::{str::FromStr, time::Duration};
 
 use super::{
-    Direction, Fault, FaultKind, FileOp, Share, keys::Kind, names::parse_flag,
-    quantity::parse_duration, schedule::count, violation::BadValue, wording::quoted,
+    Direction, Fault, FaultKind, Share, keys::Kind, names::parse_flag, quantity::parse_duration,
+    schedule::count, violation::BadValue, wording::quoted,
 };
 
 impl Fault {
@@ -19,14 +19,13 @@ impl Fault {
         let common = &mut self.common;
         match (key, &mut self.kind) {
             ("ops", FaultKind::FileError(fault)) => {
-                let op: FileOp = text.parse()?;
-                if fault.ops.contains(&op) {
-                    let problem = format!("{} is named twice", quoted(text));
-                    return Err(BadValue::new(problem, "name it once"));
-                }
-                fault.ops.push(op);
+                add(&mut fault.ops, text)?;
+            }
+            ("ops", FaultKind::SyscallError(fault)) => {
+                add(&mut fault.ops, text)?;
             }
             ("errno", FaultKind::FileError(fault)) => fault.errno = text.parse()?,
+            ("errno", FaultKind::SyscallError(fault)) => fault.errno = text.parse()?,
             ("path", FaultKind::FileError(fault)) => fault.path = Some(text.parse()?),
             ("includeExec", FaultKind::FileError(fault)) => fault.include_exec = parse_flag(text)?,
             ("share", FaultKind::NetLoss(fault)) => fault.share = text.parse()?,
@@ -75,6 +74,20 @@ impl Fault {
             drop(self.set(field, key.example.trim_matches(['[', ']'])));
         }
     }
+}
+
+/// Adds an operation that is not there yet.
+fn add<T: FromStr<Err = BadValue> + PartialEq>(
+    ops: &mut Vec<T>,
+    text: &str,
+) -> Result<(), BadValue> {
+    let op = text.parse()?;
+    if ops.contains(&op) {
+        let problem = format!("{} is named twice", quoted(text));
+        return Err(BadValue::new(problem, "name it once"));
+    }
+    ops.push(op);
+    Ok(())
 }
 
 /// A whole number that fits.

@@ -8,8 +8,8 @@ use proptest::{collection::vec, option, prelude::*};
 
 use super::{
     Comm, Common, CpuQuota, Direction, Errno, Exclude, Experiment, Fault, FaultKind, FileError,
-    FileOp, MAX_DURATION, NetLoss, PathFilter, PressureCpu, Pulse, Rate, Scope, Share, Target,
-    When, number_default_ids,
+    FileOp, MAX_DURATION, NetLoss, PathFilter, PressureCpu, Pulse, Rate, Scope, Share, Syscall,
+    SyscallError, Target, When, number_default_ids,
 };
 
 const MAX_NANOS: u64 = 30 * 24 * 60 * 60 * 1_000_000_000;
@@ -128,7 +128,7 @@ fn common(
     kind: FaultKind,
 ) -> impl Strategy<Value = Fault> {
     let mechanisms = kind.mechanisms();
-    let of_task = if matches!(kind, FaultKind::NetLoss(_)) {
+    let of_task = if matches!(kind, FaultKind::NetLoss(_) | FaultKind::SyscallError(_)) {
         Just((Scope::Rule, None, None, None)).boxed()
     } else {
         of_task()
@@ -188,6 +188,10 @@ fn common(
 pub(crate) fn fault() -> BoxedStrategy<Fault> {
     let errno =
         proptest::sample::select((1..=133).filter_map(Errno::from_number).collect::<Vec<_>>());
+    let calls = proptest::sample::subsequence(Syscall::all().collect::<Vec<_>>(), 1..5);
+    let syscall = (calls, errno.clone())
+        .prop_map(|(ops, errno)| FaultKind::SyscallError(SyscallError { ops, errno }))
+        .prop_flat_map(|kind| common(option::of(share()).boxed(), kind));
     let file = (errno, option::of(path()), any::<bool>())
         .prop_map(|(errno, path, include_exec)| {
             FaultKind::FileError(FileError {
@@ -218,7 +222,7 @@ pub(crate) fn fault() -> BoxedStrategy<Fault> {
             },
             ..fault
         });
-    prop_oneof![file.boxed(), net.boxed(), cpu.boxed()].boxed()
+    prop_oneof![file.boxed(), net.boxed(), cpu.boxed(), syscall.boxed()].boxed()
 }
 
 fn target(pid: bool) -> BoxedStrategy<Target> {
@@ -251,7 +255,10 @@ pub(crate) fn experiment() -> BoxedStrategy<Experiment> {
                 .into_iter()
                 .map(|(mut fault, id, own)| {
                     fault.id = id.unwrap_or(fault.id);
-                    let takes_pid = matches!(fault.kind, FaultKind::FileError(_));
+                    let takes_pid = matches!(
+                        fault.kind,
+                        FaultKind::FileError(_) | FaultKind::SyscallError(_)
+                    );
                     fault.target = own.filter(|own| takes_pid || !matches!(own, Target::Pid(_)));
                     if target.is_none() && fault.target.is_none() {
                         fault.target = Some(Target::Unit("some.service".to_owned()));

@@ -222,12 +222,7 @@ impl Fault {
         };
         match &self.kind {
             FaultKind::FileError(fault) => {
-                let repeats = (1..fault.ops.len()).any(|i| fault.ops[..i].contains(&fault.ops[i]));
-                if fault.ops.is_empty() {
-                    check("ops", Err(BadValue::new("names no operation", "say open")));
-                } else if repeats {
-                    check("ops", Err(BadValue::new("names one twice", "name it once")));
-                }
+                check("ops", check_ops(&fault.ops, "open"));
                 check(
                     "path",
                     fault.path.as_ref().map_or(Ok(()), super::PathFilter::check),
@@ -255,6 +250,7 @@ impl Fault {
                     );
                 }
             }
+            FaultKind::SyscallError(fault) => check("ops", check_ops(&fault.ops, "fsync")),
         }
         let common = &self.common;
         if matches!(self.kind, FaultKind::NetLoss(_)) {
@@ -345,6 +341,18 @@ fn check_exclude(exclude: &[Exclude]) -> Result<(), BadValue> {
         return Err(BadValue::new("names one twice", "name it once"));
     }
     exclude.iter().try_for_each(Exclude::check)
+}
+
+/// At least one, none twice.
+fn check_ops<T: PartialEq>(ops: &[T], example: &str) -> Result<(), BadValue> {
+    if ops.is_empty() {
+        let say = format!("say {example}");
+        return Err(BadValue::new("names no operation", say));
+    }
+    if (1..ops.len()).any(|i| ops[..i].contains(&ops[i])) {
+        return Err(BadValue::new("names one twice", "name it once"));
+    }
+    Ok(())
 }
 
 fn check_direction(direction: Direction, form: Form) -> Result<(), BadValue> {

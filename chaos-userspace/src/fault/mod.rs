@@ -3,6 +3,7 @@
 mod file_error;
 mod net_loss;
 mod pressure_cpu;
+pub(crate) mod syscall_error;
 
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ pub const fn ladder(kind: &FaultKind) -> &'static [Mechanism] {
         FaultKind::FileError(_) => file_error::LADDER,
         FaultKind::NetLoss(_) => net_loss::LADDER,
         FaultKind::PressureCpu(_) => pressure_cpu::LADDER,
+        FaultKind::SyscallError(_) => syscall_error::LADDER,
     }
 }
 
@@ -48,7 +50,7 @@ pub const fn object(kind: &FaultKind) -> Option<Object> {
     match kind {
         FaultKind::FileError(_) => Some(Object::FileError),
         FaultKind::NetLoss(_) => Some(Object::NetLoss),
-        FaultKind::PressureCpu(_) => None,
+        FaultKind::PressureCpu(_) | FaultKind::SyscallError(_) => None,
     }
 }
 
@@ -56,7 +58,7 @@ pub const fn object(kind: &FaultKind) -> Option<Object> {
 pub(crate) fn knob(kind: &FaultKind) -> Option<Limit> {
     match kind {
         FaultKind::PressureCpu(kind) => Some(kind.quota.into()),
-        FaultKind::FileError(_) | FaultKind::NetLoss(_) => None,
+        FaultKind::FileError(_) | FaultKind::NetLoss(_) | FaultKind::SyscallError(_) => None,
     }
 }
 
@@ -66,6 +68,7 @@ pub fn not_covered(kind: &FaultKind) -> Vec<String> {
         FaultKind::FileError(_) => file_error::NOT_COVERED,
         FaultKind::NetLoss(_) => net_loss::NOT_COVERED,
         FaultKind::PressureCpu(_) => pressure_cpu::NOT_COVERED,
+        FaultKind::SyscallError(_) => syscall_error::NOT_COVERED,
     };
     rows.iter().map(|row| (*row).to_owned()).collect()
 }
@@ -91,7 +94,7 @@ pub fn compile(
     let effect = match &fault.kind {
         FaultKind::FileError(kind) => file_error::effect(kind, &fault.common),
         FaultKind::NetLoss(kind) => net_loss::effect(kind),
-        FaultKind::PressureCpu(_) => return None,
+        FaultKind::PressureCpu(_) | FaultKind::SyscallError(_) => return None,
     };
     let Common {
         when,

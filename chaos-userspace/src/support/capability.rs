@@ -33,11 +33,15 @@ impl Capability {
 /// What a mechanism needs and this process lacks.
 pub fn missing_capabilities(mechanism: Mechanism) -> Vec<Capability> {
     let needed: &[Capability] = match mechanism {
-        Mechanism::Lsm | Mechanism::FmodRet => &[Capability::Bpf, Capability::Perfmon],
+        Mechanism::Lsm
+        | Mechanism::FmodRet
+        | Mechanism::FmodRetSyscall
+        | Mechanism::KprobeOverride => &[Capability::Bpf, Capability::Perfmon],
         // Without CAP_PERFMON the verifier of 6.12 refuses a list that is walked by an index.
         Mechanism::CgroupSkb => &[Capability::Bpf, Capability::Perfmon, Capability::NetAdmin],
-        // The permissions of the control file decide.
-        Mechanism::CgroupKnob => &[],
+        // For a knob the permissions of its file decide; and everybody may set no_new_privs, which a
+        // filter takes without CAP_SYS_ADMIN.
+        Mechanism::CgroupKnob | Mechanism::SeccompNotify => &[],
     };
     let have = effective();
     needed

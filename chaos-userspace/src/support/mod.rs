@@ -70,7 +70,11 @@ pub fn try_out(kind: &FaultKind, mechanism: Mechanism) -> Result<(), Missing> {
             })?;
             probe(&mut plane, object, mechanism).map(drop)
         }
-        None => knob::probe(),
+        None if fault::knob(kind).is_some() => knob::probe(),
+        None => Err(Missing {
+            reason: fault::syscall_error::REFUSED.to_owned(),
+            capabilities: Vec::new(),
+        }),
     }
 }
 

@@ -19,6 +19,11 @@ pub fn format(fault: &Fault) -> String {
         }
         FaultKind::NetLoss(net) => out.push('=', &net.share),
         FaultKind::PressureCpu(cpu) => out.push('=', &cpu.quota),
+        FaultKind::SyscallError(call) => {
+            let ops: Vec<&str> = call.ops.iter().map(|op| op.name()).collect();
+            out.push(':', &ops.join("+"));
+            out.push('=', &call.errno);
+        }
     }
     if let Some(probability) = common.probability {
         out.push('@', &probability);
@@ -30,7 +35,7 @@ pub fn format(fault: &Fault) -> String {
         }
         // Said even where it is the default: it is the first thing that one asks about a loss.
         FaultKind::NetLoss(net) => out.key("direction", Some(net.direction)),
-        FaultKind::PressureCpu(_) => {}
+        FaultKind::PressureCpu(_) | FaultKind::SyscallError(_) => {}
     }
     out.key("when", common.when);
     out.key("scope", changed(common.scope));

@@ -67,6 +67,11 @@ pub fn format_fault(fault: &Fault) -> String {
             out.option(4, "direction", Some(net.direction));
         }
         FaultKind::PressureCpu(cpu) => out.option(4, "quota", Some(cpu.quota)),
+        FaultKind::SyscallError(call) => {
+            let ops: Vec<&str> = call.ops.iter().map(|op| op.name()).collect();
+            out.line(4, "ops", &format!("[{}]", ops.join(", ")));
+            out.option(4, "errno", Some(call.errno));
+        }
     }
     out.option(4, "probability", common.probability);
     // Quoted always, so that the type does not change from one `when` to the next.
