@@ -1,6 +1,6 @@
 //! What a rule wants of an event beyond its target: the values of optional maps, one per rule.
 
-use crate::limits::{COMM_BYTES, PATH_FILTER_BYTES};
+use crate::limits::{COMM_BYTES, PATH_FILTER_BYTES, SYSCALLS};
 
 /// Which paths a rule wants, as the target sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,31 @@ impl PathFilter {
             filter.masks[index] = u64::from_ne_bytes(mask);
         }
         Some(filter)
+    }
+}
+
+/// Which system calls a rule is about, one bit for each number of x86-64.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct CallSet {
+    /// Call `n` is bit `n % 64` of word `n / 64`.
+    pub words: [u64; SYSCALLS / 64],
+}
+
+impl CallSet {
+    /// Adds a call; numbers beyond the set are none of x86-64's.
+    pub fn insert(&mut self, number: u32) {
+        if let Some(word) = self.words.get_mut(number as usize / 64) {
+            *word |= 1 << (number % 64);
+        }
+    }
+
+    /// Whether a call is in it.
+    #[inline(always)]
+    #[must_use]
+    pub fn contains(&self, number: u64) -> bool {
+        let word = (number / 64) as usize;
+        word < SYSCALLS / 64 && self.words[word] & (1 << (number % 64)) != 0
     }
 }
 

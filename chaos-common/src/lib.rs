@@ -21,7 +21,7 @@ pub mod rule;
 
 pub use decision::{Decision, Filtered, RuleMemory, decide, roll};
 pub use event::Event;
-pub use filter::{CommFilter, ExcludeKey, Narrowing, PathFilter, ReplayKey, ThreadKey};
+pub use filter::{CallSet, CommFilter, ExcludeKey, Narrowing, PathFilter, ReplayKey, ThreadKey};
 pub use rule::{
     Counters, Gate, Hook, NO_DEPTH, NO_SLOT, RuleConfig, RuleList, RuleState, TargetKey, flags,
 };

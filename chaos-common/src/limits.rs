@@ -47,6 +47,9 @@ pub const COMM_BYTES: usize = 16;
 /// Hooks, and one more than the highest number of a [`crate::Hook`].
 pub const HOOKS: u32 = 16;
 
+/// Numbers of system calls that a rule can name: more than x86-64 has. A multiple of 64.
+pub const SYSCALLS: usize = 512;
+
 /// Plans on one node. A power of two, because programs bound an index by masking.
 pub const PLANS: u32 = 256;
 

@@ -1,8 +1,8 @@
 //! Marks the shared types as plain bytes for aya's typed maps.
 
 use crate::{
-    Counters, ExcludeKey, Gate, Narrowing, PathFilter, ReplayKey, RuleConfig, RuleList, RuleState,
-    TargetKey, ThreadKey,
+    CallSet, Counters, ExcludeKey, Gate, Narrowing, PathFilter, ReplayKey, RuleConfig, RuleList,
+    RuleState, TargetKey, ThreadKey,
 };
 
 macro_rules! plain_bytes {
@@ -12,6 +12,6 @@ macro_rules! plain_bytes {
     )*};
 }
 plain_bytes!(
-    Counters, ExcludeKey, Gate, Narrowing, PathFilter, ReplayKey, RuleConfig, RuleList, RuleState,
-    TargetKey, ThreadKey,
+    CallSet, Counters, ExcludeKey, Gate, Narrowing, PathFilter, ReplayKey, RuleConfig, RuleList,
+    RuleState, TargetKey, ThreadKey,
 );

@@ -13,6 +13,14 @@ pub enum Hook {
     NetIngress = 2,
     /// A file is opened, or created by an open: `fmod_ret`.
     FileOpenFmodRet = 3,
+    /// A system call: `fmod_ret` on the call itself.
+    SyscallFmodRet = 4,
+    /// A system call: a kprobe on the call itself.
+    SyscallKprobe = 5,
+    /// What a system call asks BPF LSM.
+    SyscallSecurityLsm = 6,
+    /// What a system call asks the security modules: `fmod_ret`.
+    SyscallSecurityFmodRet = 7,
 }
 
 impl Hook {

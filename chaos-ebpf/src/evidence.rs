@@ -1,7 +1,7 @@
 //! What programs tell of what they did: counters, the record of injections, sampled events.
 
 use chaos_common::{
-    Counters, Decision, Event, Hook, NO_SLOT, RuleConfig, RuleState,
+    Counters, Decision, Event, NO_SLOT, RuleConfig, RuleState,
     limits::{RECORD_ORDINALS, SAMPLES_PER_SECOND},
 };
 
@@ -47,7 +47,7 @@ pub unsafe fn count(rule: &RuleConfig, state: *mut RuleState, decision: Decision
 /// Records an injection, and sends an event of it if the rule's sampling allows. `detail` is what
 /// [`Event::detail`] is to be, unless the subject knows better.
 #[inline(always)]
-pub fn injected(hit: &Hit, subject: &impl Subject, hook: Hook, detail: u64) {
+pub fn injected(hit: &Hit, subject: &impl Subject, hook: u32, detail: u64) {
     record(hit);
     let now = now();
     if !sampled(hit.state, now) {
@@ -69,7 +69,7 @@ pub fn injected(hit: &Hit, subject: &impl Subject, hook: Hook, detail: u64) {
         (&raw mut (*event).rule).write_volatile(hit.number);
         (&raw mut (*event).ordinal).write_volatile(hit.ordinal);
         (&raw mut (*event).time_ns).write_volatile(now);
-        (&raw mut (*event).hook).write_volatile(hook as u32);
+        (&raw mut (*event).hook).write_volatile(hook);
         (&raw mut (*event).effect).write_volatile(hit.rule.effect);
         let by = subject.describe(detail);
         (&raw mut (*event).cgroup).write_volatile(by.cgroup);

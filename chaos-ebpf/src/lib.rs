@@ -24,12 +24,14 @@
 
 pub mod atomics;
 pub mod bounds;
+pub mod call;
 pub mod evidence;
 pub mod kernel;
 pub mod maps;
 pub mod memory;
 pub mod path;
 pub mod plane;
+pub mod program;
 pub mod scratch;
 pub mod subject;
 

@@ -11,8 +11,8 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use chaos_common::{
-    Counters, ExcludeKey, Gate, Narrowing, PathFilter, ReplayKey, RuleConfig, RuleList, RuleState,
-    TargetKey, ThreadKey,
+    CallSet, Counters, ExcludeKey, Gate, Narrowing, PathFilter, ReplayKey, RuleConfig, RuleList,
+    RuleState, TargetKey, ThreadKey,
     limits::{
         EVENT_RING_BYTES, HOOKS, PLANS, RECORD_ORDINALS, RECORDS, REPLAY_ORDINALS, RULES, THREADS,
     },
@@ -50,6 +50,10 @@ pub static RULES_COUNT: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1,
 #[map]
 pub static RULES_PATH: HashMap<u32, PathFilter> =
     HashMap::with_max_entries(RULES, BPF_F_NO_PREALLOC);
+
+/// Rule number to the system calls that it is about.
+#[map]
+pub static RULES_CALLS: HashMap<u32, CallSet> = HashMap::with_max_entries(RULES, BPF_F_NO_PREALLOC);
 
 /// Rule number to the tasks that it wants.
 #[map]

@@ -4,8 +4,8 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_loop;
 use chaos_common::{
-    Decision, ExcludeKey, Filtered, Gate, Hook, NO_DEPTH, RuleConfig, RuleList, RuleState,
-    TargetKey, decide, flags,
+    Decision, ExcludeKey, Filtered, Gate, NO_DEPTH, RuleConfig, RuleList, RuleState, TargetKey,
+    decide, flags,
     limits::{EXCLUDE_DEPTHS, RULES_PER_TARGET, TARGET_LEVELS},
 };
 
@@ -29,12 +29,12 @@ pub struct Hit {
     pub state: *mut RuleState,
 }
 
-/// The rules that the current task meets on a hook: those of its cgroup's ancestors, in the order of
+/// The rules that the current task meets on a hook ([`chaos_common::Hook`]): those of its cgroup's ancestors, in the order of
 /// the gate's levels, and its own. `None` costs one lookup in an array while the hook has no rules,
 /// and one lookup per depth in use for a task that is no target.
 #[inline(always)]
-pub fn met_by_task(hook: Hook) -> Option<(Scratch, &'static Gate)> {
-    let gate = GATES.get(hook as u32)?;
+pub fn met_by_task(hook: u32) -> Option<(Scratch, &'static Gate)> {
+    let gate = GATES.get(hook)?;
     if gate.levels_len == 0 && gate.processes == 0 {
         return None;
     }
@@ -50,7 +50,7 @@ pub fn met_by_task(hook: Hook) -> Option<(Scratch, &'static Gate)> {
             &mut scratch,
             &TargetKey {
                 id,
-                hook: hook as u32,
+                hook,
                 scope: TargetKey::CGROUP,
             },
         )?;
@@ -63,7 +63,7 @@ pub fn met_by_task(hook: Hook) -> Option<(Scratch, &'static Gate)> {
             &mut scratch,
             &TargetKey {
                 id,
-                hook: hook as u32,
+                hook,
                 scope: TargetKey::PROCESS,
             },
         )?;
@@ -94,10 +94,11 @@ fn look_up(scratch: &mut Option<Scratch>, key: &TargetKey) -> Option<()> {
 }
 
 /// What the rules of one event are asked with, one call of [`ask`] each.
-struct Walk<'a, F> {
+struct Walk<'a, C, F> {
     scratch: &'a Scratch,
     now: u64,
     who: &'a Who,
+    concerns: &'a C,
     filters: &'a F,
     /// The rule that injects, and the ordinal of the event; no event has the ordinal 0.
     number: u32,
@@ -108,10 +109,14 @@ struct Walk<'a, F> {
 ///
 /// The kernel does the loop: its verifier then follows what is done for a rule once instead of once
 /// for each rule that there may be.
+///
+/// A rule that the event does not concern by its number does not count it at all: on hooks that
+/// several kinds of events come by.
 #[inline(always)]
-pub fn decide_met<F: Fn(u32, &RuleConfig) -> Filtered>(
+pub fn decide_met<C: Fn(u32) -> bool, F: Fn(u32, &RuleConfig) -> Filtered>(
     scratch: &Scratch,
     gate: &Gate,
+    concerns: C,
     filters: F,
 ) -> Option<Hit> {
     let who = if gate.narrowings == 0 {
@@ -123,6 +128,7 @@ pub fn decide_met<F: Fn(u32, &RuleConfig) -> Filtered>(
         scratch,
         now: now(),
         who: &who,
+        concerns: &concerns,
         filters: &filters,
         number: 0,
         ordinal: 0,
@@ -131,7 +137,7 @@ pub fn decide_met<F: Fn(u32, &RuleConfig) -> Filtered>(
     unsafe {
         bpf_loop(
             scratch.rules() as u32,
-            ask::<F> as *mut c_void,
+            ask::<C, F> as *mut c_void,
             (&raw mut walk).cast(),
             0,
         );
@@ -150,14 +156,18 @@ pub fn decide_met<F: Fn(u32, &RuleConfig) -> Filtered>(
 }
 
 /// Asks one rule; 1 ends the walk.
-unsafe extern "C" fn ask<F: Fn(u32, &RuleConfig) -> Filtered>(
+unsafe extern "C" fn ask<C: Fn(u32) -> bool, F: Fn(u32, &RuleConfig) -> Filtered>(
     index: u64,
     walk: *mut c_void,
 ) -> i64 {
     // SAFETY: the caller passes a walk of this type, and waits for the end of the loop.
-    let walk = unsafe { &mut *walk.cast::<Walk<'_, F>>() };
+    let walk = unsafe { &mut *walk.cast::<Walk<'_, C, F>>() };
+    let number = walk.scratch.rule(index as usize);
+    if !(walk.concerns)(number) {
+        return 0;
+    }
     let hit = decide_one(
-        walk.scratch.rule(index as usize),
+        number,
         walk.now,
         &Task,
         |plan| walk.scratch.held_until(plan),

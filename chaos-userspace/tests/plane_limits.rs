@@ -16,6 +16,7 @@ mod tests {
             hook: Hook::FileOpenLsm,
             config: RuleConfig::ALWAYS,
             path: None,
+            calls: None,
             narrowing: None,
             exclude: Vec::new(),
             replay: None,

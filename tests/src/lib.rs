@@ -15,6 +15,7 @@
 
 pub mod agent;
 pub mod bpf;
+pub mod calls;
 pub mod cgroup;
 pub mod mounts;
 pub mod needs;

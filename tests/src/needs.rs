@@ -12,14 +12,22 @@ const ANY: &str = "*";
 
 /// A kernel or profile, or all of them, the kind that cannot be done there, and the only mechanism that cannot do
 /// it, if the others can.
-const MISSING: [(&str, &str, Option<&str>); 4] = [
+const MISSING: [(&str, &str, Option<&str>); 10] = [
     // Targets are cgroups of version 2.
     ("cgroup1", ANY, None),
-    // Accepted, but done by nothing yet.
-    (ANY, "syscall.error", None),
+    // Not in this version.
+    (ANY, "syscall.error", Some("seccomp-notify")),
+    // Linux 7 takes such programs without the kernel's list for error injection.
+    ("debian-6.1", "syscall.error", Some("fmod-ret-syscall")),
+    ("debian-6.12", "syscall.error", Some("fmod-ret-syscall")),
+    // Stock kernels are built without CONFIG_BPF_KPROBE_OVERRIDE.
+    ("debian-6.1", "syscall.error", Some("kprobe-override")),
+    ("debian-6.12", "syscall.error", Some("kprobe-override")),
+    ("debian-7", "syscall.error", Some("kprobe-override")),
     ("nolsm", ANY, Some("lsm")),
     // Programs must not read kernel memory.
     ("lockdown", "file.error", None),
+    ("lockdown", "syscall.error", None),
 ];
 
 /// Whether some mechanism can do the kind where the test runs.
@@ -65,7 +73,20 @@ mod tests {
     fn the_list_is_read_by_place_kind_and_mechanism() {
         for (lab, kind, mechanism, missing) in [
             ("debian-6.1", "file.error", None, false),
-            ("debian-6.1", "syscall.error", None, true),
+            ("debian-6.1", "syscall.error", None, false),
+            (
+                "debian-6.1",
+                "syscall.error",
+                Some("fmod-ret-syscall"),
+                true,
+            ),
+            ("debian-7", "syscall.error", Some("fmod-ret-syscall"), false),
+            (
+                "debian-7+nolsm",
+                "syscall.error",
+                Some("kprobe-override"),
+                true,
+            ),
             ("debian-6.1+cgroup1", "net.loss", Some("cgroup-skb"), true),
             ("debian-7+lockdown", "file.error", Some("fmod-ret"), true),
             ("debian-7+lockdown", "net.loss", None, false),

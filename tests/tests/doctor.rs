@@ -82,7 +82,7 @@ mod tests {
                 .unwrap(),
         );
         // Without a cgroup v2 tree there is nothing that a right would help with.
-        let unprobed = 3 + usize::from(can("pressure.cpu"));
+        let unprobed = 7 + usize::from(can("pressure.cpu"));
         let said_so = said.out.matches("not probed: needs").count();
         assert_eq!(said_so, unprobed, "{said:?}");
         assert!(said.out.contains("CAP_BPF and CAP_PERFMON"), "{said:?}");

@@ -1,26 +1,230 @@
-//! `syscall.error` on a real kernel: whom it is refused for.
+//! `syscall.error` on a real kernel: each call by each mechanism, and nothing else.
 
 #[cfg(test)]
 mod tests {
-    use kchaos_tests::{Said, cgroup::Cgroup, kchaos, needs::can};
+    use std::{
+        fs,
+        io::{BufRead as _, BufReader},
+        process::{Child, Stdio},
+        time::Duration,
+    };
+
+    use kchaos_tests::{
+        agent::Agent,
+        bpf::Loaded,
+        calls::{CALLS, FIRST_UNASKED},
+        cgroup::Cgroup,
+        counter, eventually, kchaos, lab, long,
+        needs::{can_by, skip},
+        require, run_script, signal,
+    };
+
+    /// Their entries are aliases of functions that stock kernels keep from `fmod_ret`.
+    const WITHOUT_ARGUMENTS: [&str; 9] = [
+        "fork",
+        "getegid",
+        "geteuid",
+        "getgid",
+        "getpid",
+        "getppid",
+        "gettid",
+        "getuid",
+        "sched_yield",
+    ];
+
+    /// One by each way in which they are seen; the short form has these and every fifth of the others.
+    const ALWAYS: [&str; 8] = [
+        "openat", "read", "write", "connect", "fsync", "mmap", "clone3", "futex",
+    ];
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// A process in a cgroup that makes all calls when it is told to.
+    struct Caller {
+        process: Child,
+        folder: tempfile::TempDir,
+    }
+
+    impl Caller {
+        fn start(cgroup: &Cgroup) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let results = folder.path().join("results");
+            fs::write(
+                &results,
+                vec![0; kchaos_tests::calls::ROUNDS * CALLS.len() * 2],
+            )
+            .unwrap();
+            let work = folder.path().join("work");
+            fs::create_dir(&work).unwrap();
+            let mut process = cgroup
+                .command(env!("CARGO_BIN_EXE_caller"))
+                .args([&work, &results])
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut line = String::new();
+            let out = process.stdout.take().unwrap();
+            BufReader::new(out).read_line(&mut line).unwrap();
+            assert_eq!(line, "ready\n");
+            Self { process, folder }
+        }
+
+        /// Tells it to make all calls, and returns the errno of each.
+        fn round(&mut self, round: usize) -> Vec<u16> {
+            signal(self.process.id(), libc::SIGUSR1);
+            let mut errnos = Vec::new();
+            eventually("all calls are made", PATIENCE, || {
+                assert_eq!(self.process.try_wait().unwrap(), None, "the caller ended");
+                let bytes = fs::read(self.folder.path().join("results")).unwrap();
+                let (words, _) = bytes.as_chunks::<2>();
+                errnos = words[round * CALLS.len()..][..CALLS.len()]
+                    .iter()
+                    .map(|word| u16::from_ne_bytes(*word))
+                    .collect();
+                errnos.iter().all(|errno| *errno != 0)
+            });
+            errnos.iter().map(|errno| errno - 1).collect()
+        }
+    }
+
+    impl Drop for Caller {
+        fn drop(&mut self) {
+            self.process.kill().ok();
+            self.process.wait().ok();
+        }
+    }
+
+    fn experiment(target: &Cgroup, ops: &[&str], mechanism: &str) -> String {
+        format!(
+            "apiVersion: kchaos.dev/v1alpha1
+kind: FaultExperiment
+metadata: {{name: calls}}
+spec:
+  target: {{cgroup: {}}}
+  duration: 10m
+  faults:
+  - id: calls
+    syscallError: {{ops: [{}], errno: EBADE, mechanism: {mechanism}}}
+",
+            target.path(),
+            ops.join(", ")
+        )
+    }
+
+    /// Every second call is hit, then the others; the ones that are not asked for never are.
+    fn each_call_alone(mechanism: &str) {
+        if !can_by("syscall.error", mechanism) {
+            return skip(&format!("no {mechanism} here"));
+        }
+        let asked = CALLS.iter().position(|(name, _)| *name == FIRST_UNASKED);
+        let covered = match mechanism {
+            "lsm" | "fmod-ret" => asked.unwrap(),
+            _ => CALLS.len(),
+        };
+        let no_alias = mechanism == "fmod-ret-syscall" && lab().starts_with("debian-7");
+        let before = Loaded::now();
+        let (target, neighbour) = (Cgroup::new("target"), Cgroup::new("neighbour"));
+        let (mut hit, mut spared) = (Caller::start(&target), Caller::start(&neighbour));
+        let plain = hit.round(0);
+        assert_eq!(spared.round(0), plain, "without a fault");
+        let mut agent = Agent::start(&[]);
+        for parity in [0, 1] {
+            let is_asked = |index: usize| {
+                let named = !(no_alias && WITHOUT_ARGUMENTS.contains(&CALLS[index].0));
+                let in_form = long() || index % 5 == 0 || ALWAYS.contains(&CALLS[index].0);
+                index < covered && index % 2 == parity && named && in_form
+            };
+            let ops: Vec<&str> = (0..CALLS.len())
+                .filter(|index| is_asked(*index))
+                .map(|index| CALLS[index].0)
+                .collect();
+            agent.apply(&experiment(&target, &ops, mechanism));
+            let errnos = hit.round(1 + parity);
+            for (index, (name, _)) in CALLS.iter().enumerate() {
+                let wanted = if is_asked(index) { 52 } else { plain[index] };
+                assert_eq!(errnos[index], wanted, "{name} by {mechanism}");
+            }
+            assert_eq!(
+                spared.round(1 + parity),
+                plain,
+                "the neighbour of {mechanism}"
+            );
+            let said = agent.ask(&["stop", "calls", "--json"]);
+            assert_eq!(said.status, 0, "{said:?}");
+            let count = format!("\"injected\":{},", ops.len());
+            assert!(
+                said.out.replace(' ', "").contains(&count),
+                "{count} {said:?}"
+            );
+        }
+        agent.signal(libc::SIGTERM);
+        assert!(agent.child.wait().unwrap().success());
+        assert_eq!(before.left_since(), Loaded::default());
+    }
 
     #[test]
-    fn only_a_command_can_be_hit() {
-        if !can("pressure.cpu") {
-            return kchaos_tests::needs::skip("no target can be had here");
+    fn each_call_alone_by_fmod_ret_syscall() {
+        each_call_alone("fmod-ret-syscall");
+    }
+
+    #[test]
+    fn each_call_alone_by_kprobe_override() {
+        each_call_alone("kprobe-override");
+    }
+
+    #[test]
+    fn each_call_alone_by_lsm() {
+        each_call_alone("lsm");
+    }
+
+    #[test]
+    fn each_call_alone_by_fmod_ret() {
+        each_call_alone("fmod-ret");
+    }
+
+    #[test]
+    fn what_a_mechanism_cannot_see_is_refused_by_name() {
+        require!("syscall.error");
+        let target = Cgroup::new("target");
+        for (mechanism, call, reason) in [
+            ("lsm", "fsync", "asks no security module about fsync"),
+            ("fmod-ret", "futex", "asks no security module about futex"),
+            ("seccomp-notify", "fsync", "only for the command"),
+        ] {
+            if mechanism != "seccomp-notify" && !can_by("syscall.error", mechanism) {
+                continue;
+            }
+            let fault = format!("syscall.error:{call}=EIO,mechanism={mechanism}");
+            let target = target.target();
+            let arguments = [
+                "inject",
+                "--target",
+                &target,
+                "--duration",
+                "1s",
+                "--fault",
+                &fault,
+            ];
+            let said = kchaos(&arguments);
+            assert_eq!(said.status, 3, "{said:?}");
+            assert!(said.err.contains(reason), "{said:?}");
         }
-        let target = Cgroup::new("syscall-error");
-        let said: Said = kchaos(&[
-            "inject",
-            "--target",
-            &target.target(),
-            "--fault",
-            "syscall.error:fsync=EIO",
-            "--duration",
-            "1s",
-        ]);
-        assert_eq!(said.status, 3, "{said:?}");
-        let reason = "seccomp-notify works only for the command that `kchaos run` starts";
-        assert!(said.err.contains(reason), "{said:?}");
+    }
+
+    #[test]
+    fn the_command_s_own_calls_are_counted_from_its_first() {
+        require!("syscall.error");
+        // The exec that starts it and what kchaos does before are no calls of the command.
+        let (said, account) = run_script(
+            &[
+                "syscall.error:mkdir=ENOSPC,when=2",
+                "syscall.error:openat=EIO,shadow=true,comm=true",
+            ],
+            "mkdir /tmp/a; mkdir /tmp/b; mkdir /tmp/c; rmdir /tmp/a /tmp/c",
+        );
+        assert_eq!(said.status, 123, "{said:?}");
+        assert_eq!(counter(&account, 0, "matched"), 3);
+        assert_eq!(counter(&account, 0, "injected"), 1);
+        assert!(said.err.contains("/tmp/b"), "{said:?}");
     }
 }

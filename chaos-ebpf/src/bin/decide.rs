@@ -32,7 +32,7 @@ fn decide(context: TcContext) -> i32 {
     let packet = Packet(&context.skb);
     match decide_list(list, &packet, |_, _| Filtered::In) {
         Some(hit) => {
-            evidence::injected(&hit, &packet, Hook::NetIngress, 0);
+            evidence::injected(&hit, &packet, Hook::NetIngress as u32, 0);
             INJECTED
         }
         None => PASSED,

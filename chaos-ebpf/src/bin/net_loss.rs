@@ -37,7 +37,7 @@ fn net_loss_in(context: SkBuffContext) -> i32 {
     let packet = Packet(&context.skb);
     match decide_list(list, &packet, |_, _| Filtered::In) {
         Some(hit) => {
-            evidence::injected(&hit, &packet, Hook::NetIngress, 0);
+            evidence::injected(&hit, &packet, Hook::NetIngress as u32, 0);
             DROP
         }
         None => PASS,

@@ -92,6 +92,12 @@ impl<'a> Btf<'a> {
         self.functions.iter().copied()
     }
 
+    /// How many arguments a function takes, by its id.
+    pub(super) fn arguments(&self, function: u32) -> Option<usize> {
+        let prototype = self.get(self.get(function)?.value)?;
+        (prototype.kind == KIND_FUNC_PROTO).then_some(prototype.count)
+    }
+
     /// The offset in bytes of a field, by the structure's name and the names on the way, through
     /// anonymous members. `None` if there is no such field or it is a bit field.
     pub(super) fn offset(&self, structure: &str, path: &[&str]) -> Option<u32> {
@@ -219,9 +225,11 @@ mod tests {
         assert_eq!(btf.offset("pt_regs", &["orig_ax"]), Some(120));
         assert_eq!(btf.offset("list_head", &["nothing"]), None);
         assert_eq!(btf.offset("no such struct", &[]), None);
-        assert!(
-            btf.functions()
-                .any(|(name, _)| name == "security_file_open")
-        );
+        let arguments = |wanted: &str| {
+            let (_, id) = btf.functions().find(|(name, _)| *name == wanted)?;
+            btf.arguments(id)
+        };
+        assert_eq!(arguments("security_file_open"), Some(1));
+        assert_eq!(arguments("security_file_permission"), Some(2));
     }
 }

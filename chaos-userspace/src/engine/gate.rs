@@ -105,6 +105,7 @@ mod tests {
             hook: Hook::FileOpenLsm,
             config: RuleConfig::ALWAYS,
             path: None,
+            calls: None,
             narrowing: None,
             exclude: Vec::new(),
             replay: None,

@@ -6,17 +6,18 @@ use aya::maps::Map;
 #[expect(deprecated, reason = "see INGRESS_RULES in chaos-ebpf")]
 use aya::maps::{CgroupStorage, MapData, cgroup_storage::CgroupStorageKey};
 use aya::programs::CgroupSkbAttachType;
-use chaos_common::{Hook, RuleList};
+use chaos_common::{CallSet, Hook, RuleList};
 
 use super::{
     EngineError, Object, Plane, RuleNumber, RulePlace, RuleSpec,
+    calls::Attached,
     loader::{Code, Link, Place, Program},
     maps::failed,
 };
 use crate::experiment::Mechanism;
 
 /// A program that is attached once for the whole machine.
-type Global = (&'static str, Place);
+type Global = (&'static str, Place<'static>);
 
 const FILE_ERROR_LSM: [Global; 2] = [
     ("file_open_lsm", Place::Lsm("file_open")),
@@ -36,11 +37,21 @@ type IngressRules = CgroupStorage<MapData, RuleList>;
 pub struct Hooks {
     object: Object,
     mechanism: Mechanism,
-    rules: HashMap<RuleNumber, (Vec<RulePlace>, Hook)>,
+    rules: HashMap<RuleNumber, Placed>,
     /// Attached once for the whole machine.
     links: Vec<Link>,
     /// Hangs on the targets' cgroups.
     ingress: Option<Ingress>,
+    /// Attached to the system calls that rules are about.
+    calls: Option<Attached>,
+}
+
+/// What a rule holds of the hooks.
+#[derive(Debug)]
+struct Placed {
+    places: Vec<RulePlace>,
+    hook: Hook,
+    calls: CallSet,
 }
 
 /// A packet program with the cgroups that it hangs on, by id.
@@ -68,7 +79,8 @@ impl Hooks {
     /// # Errors
     /// Everything that is missing here for this mechanism.
     pub fn load(plane: &Plane, object: Object, mechanism: Mechanism) -> Result<Self, EngineError> {
-        let mut code = Code::prepare(object, mechanism, &plane.maps)?;
+        let hook = hook(object, mechanism);
+        let mut code = Code::prepare(object, mechanism, hook, &plane.maps)?;
         let attach_all = |programs: &[Global]| {
             programs
                 .iter()
@@ -77,6 +89,7 @@ impl Hooks {
         };
         let mut links = Vec::new();
         let mut ingress = None;
+        let mut calls = None;
         match (object, mechanism) {
             (Object::FileError, Mechanism::Lsm) => links = attach_all(&FILE_ERROR_LSM)?,
             (Object::FileError, Mechanism::FmodRet) => links = attach_all(&FILE_ERROR_FMOD)?,
@@ -87,6 +100,13 @@ impl Hooks {
                     cgroups: HashMap::new(),
                 });
             }
+            (
+                Object::SyscallError,
+                Mechanism::FmodRetSyscall
+                | Mechanism::KprobeOverride
+                | Mechanism::Lsm
+                | Mechanism::FmodRet,
+            ) => calls = Some(Attached::none(code, mechanism)),
             _ => {
                 return Err(EngineError::Refused {
                     mechanism,
@@ -101,16 +121,31 @@ impl Hooks {
             rules: HashMap::new(),
             links,
             ingress,
+            calls,
         })
+    }
+
+    /// Attaches what rules about these system calls will need, until [`Self::drop_unused`].
+    ///
+    /// # Errors
+    /// What this mechanism can't do of them here.
+    pub fn prepare(&mut self, calls: &CallSet) -> Result<(), EngineError> {
+        match &mut self.calls {
+            Some(attached) => attached.prepare(calls),
+            None => Ok(()),
+        }
+    }
+
+    /// Detaches what was prepared and no rule has come to need.
+    pub fn drop_unused(&mut self) {
+        if let Some(attached) = &mut self.calls {
+            attached.drop_unused();
+        }
     }
 
     /// The hook that these programs ask the rules of.
     pub const fn hook(&self) -> Hook {
-        match (self.object, self.mechanism) {
-            (Object::FileError, Mechanism::FmodRet) => Hook::FileOpenFmodRet,
-            (Object::FileError, _) => Hook::FileOpenLsm,
-            (Object::NetLoss, _) => Hook::NetIngress,
-        }
+        hook(self.object, self.mechanism)
     }
 
     /// Adds a rule of a plan that is not armed yet. Places that are cgroups come with their open
@@ -126,8 +161,16 @@ impl Hooks {
         rule: RuleSpec,
     ) -> Result<(), EngineError> {
         let hook = rule.hook;
-        let known = places.iter().map(|(place, _)| *place).collect();
-        self.rules.insert(number, (known, hook));
+        let calls = rule.calls.unwrap_or_default();
+        if let Some(attached) = &mut self.calls {
+            attached.enter(&calls)?;
+        }
+        let held = Placed {
+            places: places.iter().map(|(place, _)| *place).collect(),
+            hook,
+            calls,
+        };
+        self.rules.insert(number, held);
         let added = plane
             .write(number, rule)
             .and_then(|()| self.place(plane, number, places, hook));
@@ -195,9 +238,17 @@ impl Hooks {
     /// Removes a rule and everything that only it needed. Never fails: what the kernel does not
     /// give back goes when the hooks do.
     pub fn remove(&mut self, plane: &mut Plane, number: RuleNumber) {
-        let Some((places, hook)) = self.rules.remove(&number) else {
+        let Some(Placed {
+            places,
+            hook,
+            calls,
+        }) = self.rules.remove(&number)
+        else {
             return;
         };
+        if let Some(attached) = &mut self.calls {
+            attached.leave(&calls);
+        }
         for place in places {
             let result = plane
                 .displace(number, place, hook)
@@ -212,6 +263,18 @@ impl Hooks {
     /// Whether no rule needs these hooks.
     pub fn is_idle(&self) -> bool {
         self.rules.is_empty()
+    }
+}
+
+const fn hook(object: Object, mechanism: Mechanism) -> Hook {
+    match (object, mechanism) {
+        (Object::FileError, Mechanism::FmodRet) => Hook::FileOpenFmodRet,
+        (Object::FileError, _) => Hook::FileOpenLsm,
+        (Object::NetLoss, _) => Hook::NetIngress,
+        (Object::SyscallError, Mechanism::KprobeOverride) => Hook::SyscallKprobe,
+        (Object::SyscallError, Mechanism::Lsm) => Hook::SyscallSecurityLsm,
+        (Object::SyscallError, Mechanism::FmodRet) => Hook::SyscallSecurityFmodRet,
+        (Object::SyscallError, _) => Hook::SyscallFmodRet,
     }
 }
 

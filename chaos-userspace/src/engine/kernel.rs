@@ -33,15 +33,23 @@ const FIELDS: &[Field] = &[
 
 /// Functions that programs may be attached to begin like one of these; all others are forgotten, to
 /// keep the memory.
-const FUNCTIONS: [&str; 2] = ["bpf_lsm_", "security_"];
+const FUNCTIONS: [&str; 4] = ["bpf_lsm_", "security_", "__x64_sys_", "__do_sys_"];
 
 /// The running kernel.
 #[derive(Debug)]
 pub(super) struct Kernel {
     /// Each global's name with its value.
     pub(super) offsets: Vec<(&'static str, u32)>,
-    /// BTF ids of functions by name.
-    functions: HashMap<String, u32>,
+    functions: HashMap<String, Function>,
+}
+
+/// A function of the kernel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Function {
+    /// Its BTF id.
+    pub(super) id: u32,
+    /// How many arguments it takes.
+    pub(super) arguments: usize,
 }
 
 impl Kernel {
@@ -74,13 +82,16 @@ impl Kernel {
         let functions = btf
             .functions()
             .filter(|(name, _)| FUNCTIONS.iter().any(|prefix| name.starts_with(prefix)))
-            .map(|(name, id)| (name.to_owned(), id))
+            .filter_map(|(name, id)| {
+                let arguments = btf.arguments(id)?;
+                Some((name.to_owned(), Function { id, arguments }))
+            })
             .collect();
         Ok(Self { offsets, functions })
     }
 
-    /// The BTF id of a function; `None` when this kernel has no such function.
-    pub(super) fn function(&self, name: &str) -> Option<u32> {
+    /// `None` when this kernel has no such function.
+    pub(super) fn function(&self, name: &str) -> Option<Function> {
         self.functions.get(name).copied()
     }
 }

@@ -22,6 +22,8 @@ use super::{
     maps::{Maps, NAME_PREFIX, failed},
     sys,
 };
+use chaos_common::Hook;
+
 use crate::experiment::Mechanism;
 
 /// Room for what the verifier says about a program that it refuses.
@@ -51,11 +53,13 @@ pub(super) struct Link {
 
 /// How a program is loaded and attached.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Place {
+pub(super) enum Place<'a> {
     /// To a hook of BPF LSM, by its name.
-    Lsm(&'static str),
+    Lsm(&'a str),
     /// To a kernel function, whose result it may replace before it runs.
-    FmodRet(&'static str),
+    FmodRet(&'a str),
+    /// To the beginning of a kernel function, in whose place it may return.
+    Kprobe(&'a str),
     /// To the packets that reach the sockets of a cgroup.
     CgroupIngress,
 }
@@ -65,6 +69,7 @@ impl Code {
     pub(super) fn prepare(
         object: Object,
         mechanism: Mechanism,
+        hook: Hook,
         maps: &Maps,
     ) -> Result<Self, EngineError> {
         let refused = |reason: String| EngineError::Refused {
@@ -80,10 +85,13 @@ impl Code {
                 .iter()
                 .map(|(_, value)| value.to_ne_bytes())
                 .collect();
+            let hook = (hook as u32).to_ne_bytes();
+            // No object has all of these.
             let globals = offsets
                 .iter()
                 .zip(&bytes)
                 .map(|((name, _), bytes)| (*name, (&bytes[..], false)))
+                .chain([("HOOK", (&hook[..], false))])
                 .collect();
             elf.patch_map_data(globals)
                 .map_err(|error| refused(chain(&error)))?;
@@ -136,7 +144,11 @@ impl Code {
     }
 
     /// Loads a program.
-    pub(super) fn load(&self, name: &'static str, place: Place) -> Result<Program, EngineError> {
+    pub(super) fn load(
+        &self,
+        name: &'static str,
+        place: Place<'_>,
+    ) -> Result<Program, EngineError> {
         let refused = |reason: String| EngineError::Refused {
             mechanism: self.mechanism,
             program: name,
@@ -149,6 +161,7 @@ impl Code {
         let function = |function: String| {
             Kernel::get()?
                 .function(&function)
+                .map(|function| function.id)
                 .ok_or_else(|| refused(format!("this kernel has no function {function}")))
         };
         let (program, attach, function) = match place {
@@ -161,6 +174,11 @@ impl Code {
                 bpf_prog_type::BPF_PROG_TYPE_TRACING,
                 bpf_attach_type::BPF_MODIFY_RETURN,
                 function(name.to_owned())?,
+            ),
+            Place::Kprobe(_) => (
+                bpf_prog_type::BPF_PROG_TYPE_KPROBE,
+                bpf_attach_type::BPF_TRACE_KPROBE_MULTI,
+                0,
             ),
             Place::CgroupIngress => (
                 bpf_prog_type::BPF_PROG_TYPE_CGROUP_SKB,
@@ -185,14 +203,17 @@ impl Code {
     }
 
     /// Loads a program and attaches it to the function that it is for.
-    pub(super) fn attach(&self, name: &'static str, place: Place) -> Result<Link, EngineError> {
+    pub(super) fn attach(&self, name: &'static str, place: Place<'_>) -> Result<Link, EngineError> {
         let program = self.load(name, place)?;
-        let link =
-            sys::attach_to_function(program.0.as_fd()).map_err(|error| EngineError::Refused {
-                mechanism: self.mechanism,
-                program: name,
-                reason: format!("attach: {error}"),
-            })?;
+        let link = match place {
+            Place::Kprobe(function) => sys::attach_to_kprobe(program.0.as_fd(), function),
+            _ => sys::attach_to_function(program.0.as_fd()),
+        };
+        let link = link.map_err(|error| EngineError::Refused {
+            mechanism: self.mechanism,
+            program: name,
+            reason: format!("attach: {error}"),
+        })?;
         Ok(Link { _fd: link })
     }
 }

@@ -8,8 +8,8 @@ use std::{
 use aya::maps::{Map, MapData, MapError};
 use aya_obj::generated::bpf_map_type;
 use chaos_common::{
-    Counters, ExcludeKey, Gate, Narrowing, PathFilter, ReplayKey, RuleConfig, RuleList, RuleState,
-    TargetKey, ThreadKey,
+    CallSet, Counters, ExcludeKey, Gate, Narrowing, PathFilter, ReplayKey, RuleConfig, RuleList,
+    RuleState, TargetKey, ThreadKey,
     limits::{
         COUNTER_POOL_BYTES, EVENT_RING_BYTES, HOOKS, PLANS, RECORD_ORDINALS, RECORDS,
         REPLAY_ORDINALS, THREADS,
@@ -64,7 +64,7 @@ const fn hash<K, V>(name: &'static str, entries: u32) -> Definition {
     }
 }
 
-fn definitions(rules: u32, counters: u32) -> [Definition; 14] {
+fn definitions(rules: u32, counters: u32) -> [Definition; 15] {
     [
         array::<u64>("PLANS_HELD", PLANS),
         array::<Gate>("GATES", HOOKS),
@@ -73,6 +73,7 @@ fn definitions(rules: u32, counters: u32) -> [Definition; 14] {
         hash::<u32, RuleState>("RULES_STATE", rules),
         per_cpu_array::<Counters>("RULES_COUNT", counters),
         hash::<u32, PathFilter>("RULES_PATH", rules),
+        hash::<u32, CallSet>("RULES_CALLS", rules),
         hash::<u32, Narrowing>("RULES_NARROW", rules),
         hash::<ExcludeKey, u32>("RULES_EXCLUDE", rules),
         hash::<ReplayKey, u32>("RULES_REPLAY", REPLAY_ORDINALS),

@@ -5,6 +5,7 @@
 //! dropping them, or the end of the process by whatever cause, detaches everything.
 
 mod btf;
+mod calls;
 mod events;
 mod filters;
 mod gate;
@@ -51,6 +52,9 @@ pub enum EngineError {
         /// What the kernel or the loader said, verifier log included.
         reason: String,
     },
+    /// This mechanism has no hook for what was asked of it, or not on this kernel.
+    #[error("{0}")]
+    NoHook(String),
     /// A map could not be written or read.
     #[error("map {map}: {reason}")]
     Map {

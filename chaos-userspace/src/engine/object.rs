@@ -9,9 +9,13 @@ pub enum Object {
     FileError,
     /// `net.loss`
     NetLoss,
+    /// `syscall.error`
+    SyscallError,
 }
 
 static FILE_ERROR: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/file_error.o"));
+static SYSCALL_ERROR: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/syscall_error.o"));
 static NET_LOSS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/net_loss.o"));
 
 impl Object {
@@ -20,12 +24,13 @@ impl Object {
         match self {
             Self::FileError => "file_error",
             Self::NetLoss => "net_loss",
+            Self::SyscallError => "syscall_error",
         }
     }
 
     /// Whether its programs read structures of the kernel.
     pub(super) const fn reads_kernel(self) -> bool {
-        matches!(self, Self::FileError)
+        matches!(self, Self::FileError | Self::SyscallError)
     }
 
     /// The ELF file.
@@ -36,6 +41,7 @@ impl Object {
         let bytes = match self {
             Self::FileError => FILE_ERROR,
             Self::NetLoss => NET_LOSS,
+            Self::SyscallError => SYSCALL_ERROR,
         };
         if bytes.is_empty() {
             Err(EngineError::ObjectNotBuilt(self.name()))

@@ -4,8 +4,8 @@ use std::{collections::HashMap as Table, fmt, time::Duration};
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues};
 use chaos_common::{
-    Counters as KernelCounters, Event, Gate, Hook, NO_SLOT, Narrowing, PathFilter, RuleConfig,
-    RuleList, RuleState, TargetKey, flags,
+    CallSet, Counters as KernelCounters, Event, Gate, Hook, NO_SLOT, Narrowing, PathFilter,
+    RuleConfig, RuleList, RuleState, TargetKey, flags,
     limits::{RECORD_ORDINALS, RECORDS, RULES_MAX, RULES_PER_TARGET},
 };
 
@@ -33,6 +33,8 @@ pub struct RuleSpec {
     pub config: RuleConfig,
     /// Which paths it wants.
     pub path: Option<PathFilter>,
+    /// Which system calls it is about, on hooks that many of them come by.
+    pub calls: Option<CallSet>,
     /// Which tasks it wants.
     pub narrowing: Option<Narrowing>,
     /// Which cgroups of the target it leaves out.

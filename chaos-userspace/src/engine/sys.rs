@@ -85,6 +85,22 @@ pub(super) fn attach_to_function(program: BorrowedFd<'_>) -> io::Result<OwnedFd>
     for_descriptor(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr)
 }
 
+/// Attaches a program to the beginning of a kernel function, by its name.
+pub(super) fn attach_to_kprobe(program: BorrowedFd<'_>, function: &str) -> io::Result<OwnedFd> {
+    let function = CString::new(function)?;
+    let functions = [function.as_ptr()];
+    let mut attr = zeroed();
+    // SAFETY: this command reads this member, and every other field of it stays zero.
+    let link = unsafe { &mut attr.link_create };
+    link.__bindgen_anon_1.prog_fd = program.as_raw_fd().cast_unsigned();
+    link.attach_type = bpf_attach_type::BPF_TRACE_KPROBE_MULTI as u32;
+    // SAFETY: this type of attachment reads this member.
+    let probe = unsafe { &mut link.__bindgen_anon_3.kprobe_multi };
+    probe.cnt = 1;
+    probe.syms = functions.as_ptr() as u64;
+    for_descriptor(bpf_cmd::BPF_LINK_CREATE, &mut attr)
+}
+
 /// Attaches a program to a cgroup by a link, beside whatever else is attached there.
 pub(super) fn attach_to_cgroup(
     program: BorrowedFd<'_>,

@@ -24,6 +24,78 @@ impl Syscall {
         self.0.id().unsigned_abs()
     }
 
+    /// What its entry in the kernel is called, after `__x64_sys_`: some are older or newer than the
+    /// call that everybody knows (`arch/x86/entry/syscalls/syscall_64.tbl`).
+    pub(crate) fn entry(self) -> &'static str {
+        match self.0 {
+            Sysno::stat => "newstat",
+            Sysno::fstat => "newfstat",
+            Sysno::lstat => "newlstat",
+            Sysno::uname => "newuname",
+            Sysno::sendfile => "sendfile64",
+            Sysno::umount2 => "umount",
+            other => other.name(),
+        }
+    }
+
+    /// The hooks of the kernel's security modules that it comes by, each call once on one of them;
+    /// empty for most calls. Calls that come by twice, or only sometimes, are not here.
+    pub(crate) fn security_hooks(self) -> &'static [&'static str] {
+        match self.0 {
+            // A name that does not exist is made on the second hook, before the first one is asked.
+            Sysno::open | Sysno::openat | Sysno::openat2 | Sysno::creat => {
+                &["file_open", "path_mknod"]
+            }
+            Sysno::read
+            | Sysno::pread64
+            | Sysno::readv
+            | Sysno::preadv
+            | Sysno::preadv2
+            | Sysno::write
+            | Sysno::pwrite64
+            | Sysno::writev
+            | Sysno::pwritev
+            | Sysno::pwritev2
+            | Sysno::getdents
+            | Sysno::getdents64
+            | Sysno::fallocate => &["file_permission"],
+            Sysno::ioctl => &["file_ioctl"],
+            Sysno::fcntl => &["file_fcntl"],
+            Sysno::flock => &["file_lock"],
+            Sysno::mmap => &["mmap_file"],
+            Sysno::clone | Sysno::clone3 | Sysno::fork | Sysno::vfork => &["task_alloc"],
+            Sysno::socket => &["socket_create"],
+            Sysno::bind => &["socket_bind"],
+            Sysno::connect => &["socket_connect"],
+            Sysno::listen => &["socket_listen"],
+            Sysno::accept | Sysno::accept4 => &["socket_accept"],
+            Sysno::sendto | Sysno::sendmsg => &["socket_sendmsg"],
+            Sysno::recvfrom | Sysno::recvmsg => &["socket_recvmsg"],
+            Sysno::shutdown => &["socket_shutdown"],
+            Sysno::getsockname => &["socket_getsockname"],
+            Sysno::getpeername => &["socket_getpeername"],
+            Sysno::getsockopt => &["socket_getsockopt"],
+            Sysno::setsockopt => &["socket_setsockopt"],
+            Sysno::mkdir | Sysno::mkdirat => &["path_mkdir"],
+            Sysno::mknod | Sysno::mknodat => &["path_mknod"],
+            Sysno::rmdir => &["path_rmdir"],
+            Sysno::unlink => &["path_unlink"],
+            Sysno::unlinkat => &["path_unlink", "path_rmdir"],
+            Sysno::rename | Sysno::renameat | Sysno::renameat2 => &["path_rename"],
+            Sysno::link | Sysno::linkat => &["path_link"],
+            Sysno::symlink | Sysno::symlinkat => &["path_symlink"],
+            Sysno::truncate => &["path_truncate"],
+            Sysno::chmod | Sysno::fchmod | Sysno::fchmodat => &["path_chmod"],
+            Sysno::chown | Sysno::fchown | Sysno::lchown | Sysno::fchownat => &["path_chown"],
+            Sysno::chroot => &["path_chroot"],
+            Sysno::stat | Sysno::lstat | Sysno::fstat | Sysno::newfstatat | Sysno::statx => {
+                &["inode_getattr"]
+            }
+            Sysno::statfs | Sysno::fstatfs => &["sb_statfs"],
+            _ => &[],
+        }
+    }
+
     /// Every system call that may be made to fail.
     pub fn all() -> impl Iterator<Item = Self> {
         Sysno::iter()

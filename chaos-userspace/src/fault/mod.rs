@@ -7,7 +7,7 @@ pub(crate) mod syscall_error;
 
 use std::time::Duration;
 
-use chaos_common::{CommFilter, Hook, Narrowing, PathFilter, RuleConfig, flags};
+use chaos_common::{CallSet, CommFilter, Hook, Narrowing, PathFilter, RuleConfig, flags};
 
 use crate::{
     engine::{Object, RuleSpec},
@@ -21,6 +21,7 @@ pub(crate) struct Effect {
     value: u32,
     flags: u32,
     path: Option<PathFilter>,
+    calls: Option<CallSet>,
     share: Share,
 }
 
@@ -50,7 +51,8 @@ pub const fn object(kind: &FaultKind) -> Option<Object> {
     match kind {
         FaultKind::FileError(_) => Some(Object::FileError),
         FaultKind::NetLoss(_) => Some(Object::NetLoss),
-        FaultKind::PressureCpu(_) | FaultKind::SyscallError(_) => None,
+        FaultKind::SyscallError(_) => Some(Object::SyscallError),
+        FaultKind::PressureCpu(_) => None,
     }
 }
 
@@ -59,6 +61,14 @@ pub(crate) fn knob(kind: &FaultKind) -> Option<Limit> {
     match kind {
         FaultKind::PressureCpu(kind) => Some(kind.quota.into()),
         FaultKind::FileError(_) | FaultKind::NetLoss(_) | FaultKind::SyscallError(_) => None,
+    }
+}
+
+/// The system calls that a kind is about, if it is about some.
+pub(crate) fn calls(kind: &FaultKind) -> Option<CallSet> {
+    match kind {
+        FaultKind::SyscallError(kind) => Some(syscall_error::calls(kind)),
+        FaultKind::FileError(_) | FaultKind::NetLoss(_) | FaultKind::PressureCpu(_) => None,
     }
 }
 
@@ -94,7 +104,8 @@ pub fn compile(
     let effect = match &fault.kind {
         FaultKind::FileError(kind) => file_error::effect(kind, &fault.common),
         FaultKind::NetLoss(kind) => net_loss::effect(kind),
-        FaultKind::PressureCpu(_) | FaultKind::SyscallError(_) => return None,
+        FaultKind::SyscallError(kind) => syscall_error::effect(kind, &fault.common),
+        FaultKind::PressureCpu(_) => return None,
     };
     let Common {
         when,
@@ -139,6 +150,7 @@ pub fn compile(
             ..RuleConfig::ALWAYS
         },
         path: effect.path,
+        calls: effect.calls,
         narrowing: narrowing(&fault.common),
         exclude: Vec::new(),
         replay: None,

@@ -1,7 +1,13 @@
 //! `syscall.error`
 
-use crate::experiment::Mechanism;
+use chaos_common::CallSet;
 
+use super::Effect;
+use crate::experiment::{Common, Mechanism, Share, SyscallError};
+
+/// On the call itself every call counts, as with strace. Security modules are asked about fewer
+/// calls, and only after the kernel's own checks. A filter needs no privileges, but has to be there
+/// before the target is.
 pub(super) const LADDER: &[Mechanism] = &[
     Mechanism::FmodRetSyscall,
     Mechanism::KprobeOverride,
@@ -10,8 +16,29 @@ pub(super) const LADDER: &[Mechanism] = &[
     Mechanism::SeccompNotify,
 ];
 
-pub(super) const NOT_COVERED: &[&str] = &["operations that are given to io_uring"];
+pub(super) const NOT_COVERED: &[&str] = &[
+    "32-bit system calls",
+    "operations that are given to io_uring, which are no system calls",
+];
 
-/// Why a node refuses it.
-pub(crate) const REFUSED: &str = "seccomp-notify works only for the command that `kchaos run` \
-                                  starts, and `kchaos run` can't do it in this version";
+/// Why a node refuses `seccomp-notify`.
+pub(crate) const ONLY_COMMANDS: &str = "works only for the command that `kchaos run` starts";
+
+pub(super) fn effect(kind: &SyscallError, common: &Common) -> Effect {
+    Effect {
+        value: u32::from(kind.errno.number()),
+        flags: 0,
+        path: None,
+        calls: Some(calls(kind)),
+        share: common.probability.unwrap_or(Share::ALL),
+    }
+}
+
+/// The system calls that it is about, as a program looks them up.
+pub(crate) fn calls(kind: &SyscallError) -> CallSet {
+    let mut calls = CallSet::default();
+    for op in &kind.ops {
+        calls.insert(op.number());
+    }
+    calls
+}

@@ -122,15 +122,7 @@ impl Node {
                     way: self.ways.pick(fault, object)?,
                     rule: self.draw_rule(),
                 },
-                None if fault::knob(&fault.kind).is_some() => Work::Knob(None),
-                None => {
-                    return Err(NodeError::Unsupported(format!(
-                        "fault {}: this node can't do {}:\n  {}",
-                        fault.id,
-                        fault.kind.name(),
-                        fault::syscall_error::REFUSED
-                    )));
-                }
+                None => Work::Knob(None),
             };
             rules.push((index, fault));
             live.faults.push(LiveFault {

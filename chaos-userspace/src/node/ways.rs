@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::NodeError;
 use crate::{
     engine::{Hooks, Object, Plane, RuleNumber},
-    experiment::{Fault, Mechanism},
+    experiment::{Fault, FaultKind, Mechanism},
     fault, support,
 };
 
@@ -61,7 +61,7 @@ impl Ways {
             if asked.is_some_and(|asked| asked != mechanism) {
                 continue;
             }
-            match self.ready((object, mechanism)) {
+            match self.ready((object, mechanism), &fault.kind) {
                 Ok(()) => return Ok((object, mechanism)),
                 Err(reason) => reasons.push(format!("  {mechanism}: {reason}")),
             }
@@ -76,7 +76,7 @@ impl Ways {
             let others: Vec<&str> = ladder
                 .iter()
                 .filter(|other| Some(**other) != asked)
-                .filter(|other| self.ready((object, **other)).is_ok())
+                .filter(|other| self.ready((object, **other), &fault.kind).is_ok())
                 .map(|other| other.name())
                 .collect();
             self.drop_idle();
@@ -88,8 +88,22 @@ impl Ways {
         Err(NodeError::Unsupported(text))
     }
 
-    /// Loads a way, and tries it out the first time.
-    fn ready(&mut self, way: Way) -> Result<(), String> {
+    /// Loads a way, and tries it out the first time. What is attached for single system calls
+    /// stays until a rule has come to need it.
+    fn ready(&mut self, way: Way, kind: &FaultKind) -> Result<(), String> {
+        if way.1 == Mechanism::SeccompNotify {
+            return Err(fault::syscall_error::ONLY_COMMANDS.to_owned());
+        }
+        self.loaded(way)?;
+        match (fault::calls(kind), self.hooks.get_mut(&way)) {
+            (Some(calls), Some(hooks)) => hooks
+                .prepare(&calls)
+                .map_err(|error| support::explain(way.1, &error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn loaded(&mut self, way: Way) -> Result<(), String> {
         if self.hooks.contains_key(&way) {
             return Ok(());
         }
@@ -130,7 +144,10 @@ impl Ways {
 
     /// Programs that no plan needs cost every process of the machine a look, so they go.
     pub(super) fn drop_idle(&mut self) {
-        self.hooks.retain(|_, hooks| !hooks.is_idle());
+        self.hooks.retain(|_, hooks| {
+            hooks.drop_unused();
+            !hooks.is_idle()
+        });
         if self.hooks.is_empty() {
             self.plane = None;
         }

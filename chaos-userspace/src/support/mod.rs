@@ -62,6 +62,10 @@ pub fn probe(plane: &mut Plane, object: Object, mechanism: Mechanism) -> Result<
 /// Why it can't be had.
 pub fn try_out(kind: &FaultKind, mechanism: Mechanism) -> Result<(), Missing> {
     match fault::object(kind) {
+        Some(_) if mechanism == Mechanism::SeccompNotify => Err(Missing {
+            reason: "not in this version".to_owned(),
+            capabilities: Vec::new(),
+        }),
         Some(object) => {
             may_probe(mechanism)?;
             let mut plane = Plane::create(1).map_err(|error| Missing {
@@ -70,11 +74,7 @@ pub fn try_out(kind: &FaultKind, mechanism: Mechanism) -> Result<(), Missing> {
             })?;
             probe(&mut plane, object, mechanism).map(drop)
         }
-        None if fault::knob(kind).is_some() => knob::probe(),
-        None => Err(Missing {
-            reason: fault::syscall_error::REFUSED.to_owned(),
-            capabilities: Vec::new(),
-        }),
+        None => knob::probe(),
     }
 }
 
@@ -87,7 +87,7 @@ fn lacking(capabilities: &[Capability]) -> String {
 }
 
 /// What stood in the way, and what would help.
-fn explain(mechanism: Mechanism, error: &EngineError) -> String {
+pub(crate) fn explain(mechanism: Mechanism, error: &EngineError) -> String {
     let text = error.to_string();
     tracing::debug!(%mechanism, "{text}");
     let locked = std::fs::read_to_string("/sys/kernel/security/lockdown")
@@ -101,6 +101,11 @@ fn explain(mechanism: Mechanism, error: &EngineError) -> String {
     }
     if mechanism != Mechanism::CgroupSkb && !has_btf() {
         return "this kernel has no BTF (/sys/kernel/btf/vmlinux): it needs CONFIG_DEBUG_INFO_BTF"
+            .to_owned();
+    }
+    if text.contains("bpf_override_return") {
+        return "this kernel lets no program return in a function's place: it needs \
+                CONFIG_BPF_KPROBE_OVERRIDE"
             .to_owned();
     }
     summary(&text)

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use chaos_common::{PathFilter, RuleConfig, limits::PLANS};
+use chaos_common::{CallSet, PathFilter, RuleConfig, limits::PLANS};
 
 use crate::{
     engine::{Hooks, Object, Plane, RulePlace, RuleSpec},
@@ -30,6 +30,9 @@ const ERRNO: i32 = libc::EBADE;
 const HIT: i32 = 10_001;
 const NOT_HIT: i32 = 10_002;
 const WRONG_HIT: i32 = 10_003;
+
+/// The call by which a C library opens files, on x86-64.
+const OPENAT: u32 = 257;
 
 const WANTED: &CStr = c"/dev/null";
 const UNWANTED: &CStr = c"/dev/zero";
@@ -62,9 +65,10 @@ pub(super) fn run(
             &[(at, Some(cgroup.as_fd()))],
             rule(hooks, object),
         )
-        .map_err(|error| error.to_string())
+        .map_err(|error| super::explain(mechanism, &error))
         .and_then(|()| match object {
-            Object::FileError => file_error(plane, mechanism, &scratch),
+            Object::FileError => open_fails(plane, mechanism, &scratch, || open(UNWANTED)),
+            Object::SyscallError => open_fails(plane, mechanism, &scratch, || access(WANTED)),
             Object::NetLoss => net_loss(plane, &scratch),
         });
     let disarmed = plane.disarm(PLAN).map_err(|error| error.to_string());
@@ -77,8 +81,13 @@ pub(super) fn run(
 fn rule(hooks: &Hooks, object: Object) -> RuleSpec {
     let path = match object {
         Object::FileError => PathFilter::new(WANTED.to_bytes(), PathFilter::FILE),
-        Object::NetLoss => None,
+        Object::NetLoss | Object::SyscallError => None,
     };
+    let calls = (object == Object::SyscallError).then(|| {
+        let mut calls = CallSet::default();
+        calls.insert(OPENAT);
+        calls
+    });
     RuleSpec {
         hook: hooks.hook(),
         config: RuleConfig {
@@ -87,6 +96,7 @@ fn rule(hooks: &Hooks, object: Object) -> RuleSpec {
             ..RuleConfig::ALWAYS
         },
         path,
+        calls,
         narrowing: None,
         exclude: Vec::new(),
         replay: None,
@@ -97,10 +107,16 @@ fn arm(plane: &Plane) -> Result<(), String> {
     plane.arm(PLAN, LEASE).map_err(|error| error.to_string())
 }
 
-fn file_error(plane: &Plane, mechanism: Mechanism, scratch: &ScratchCgroup) -> Result<(), String> {
+/// Whether the open that the rule wants fails in the target, and nothing else does.
+fn open_fails(
+    plane: &Plane,
+    mechanism: Mechanism,
+    scratch: &ScratchCgroup,
+    other: fn() -> Result<(), i32>,
+) -> Result<(), String> {
     arm(plane)?;
     let neighbour = std::fs::File::open("/dev/null");
-    let report = in_child(scratch, || match (open(WANTED), open(UNWANTED)) {
+    let report = in_child(scratch, move || match (open(WANTED), other()) {
         (Err(ERRNO), Ok(())) => HIT,
         (Err(ERRNO), Err(_)) => WRONG_HIT,
         _ => NOT_HIT,
@@ -112,7 +128,9 @@ fn file_error(plane: &Plane, mechanism: Mechanism, scratch: &ScratchCgroup) -> R
     }
     match report {
         HIT => Ok(()),
-        WRONG_HIT => Err("self-test: another file than the one that was named was hit".to_owned()),
+        WRONG_HIT => {
+            Err("self-test: something else than what was named was hit as well".to_owned())
+        }
         _ => Err(not_hit(mechanism)),
     }
 }
@@ -168,6 +186,14 @@ fn open(path: &CStr) -> Result<(), i32> {
     }
     // SAFETY: nobody else has this descriptor.
     unsafe { libc::close(fd) };
+    Ok(())
+}
+
+fn access(path: &CStr) -> Result<(), i32> {
+    // SAFETY: the path ends in a zero.
+    if unsafe { libc::access(path.as_ptr(), libc::F_OK) } != 0 {
+        return Err(io::Error::last_os_error().raw_os_error().unwrap_or(0));
+    }
     Ok(())
 }
 

@@ -1,0 +1,120 @@
+//! `syscall.error`: system calls fail with an errno.
+//!
+//! The programs are for functions with so many arguments; user space loads a copy for each function
+//! that a rule needs: a system call itself, or what a system call asks the security modules. Either
+//! way the number of the call that the task is in says which one it is.
+
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![expect(
+    clippy::inline_always,
+    reason = "the verifier walks a function again at every call, and a call spills what it knows"
+)]
+#![expect(
+    clippy::not_unsafe_ptr_arg_deref,
+    reason = "only the kernel calls the programs, with the context that the verifier knows"
+)]
+
+use core::ffi::c_void;
+
+use aya_ebpf::{Global, helpers::generated::bpf_override_return};
+use chaos_common::Filtered;
+use chaos_ebpf::{
+    bounds::negative_errno,
+    call::Call,
+    evidence,
+    kernel::{OFF_FILE_MODE, read},
+    maps::RULES_CALLS,
+    plane::{decide_met, met_by_task},
+    program,
+    program::argument,
+    subject::Task,
+};
+
+/// The [`chaos_common::Hook`] of the mechanism that this copy of the programs is loaded for.
+#[unsafe(no_mangle)]
+static HOOK: Global<u32> = Global::new(0);
+
+/// The file was created by this very open (`include/linux/fs.h`, the same from 5.1 to 7.x).
+const FMODE_CREATED: u32 = 1 << 20;
+/// A file that the kernel has opened for itself: overlayfs opens the file behind its own one this
+/// way, and what is done to the one is done to the other again.
+const FMODE_NOACCOUNT: u32 = 1 << 29;
+
+/// The negative errno that the current call is to fail with, or 0.
+#[inline(always)]
+fn verdict() -> i64 {
+    let hook = HOOK.load();
+    let Some((scratch, gate)) = met_by_task(hook) else {
+        return 0;
+    };
+    let Some(call) = Call::current() else {
+        return 0;
+    };
+    if call.compat {
+        return 0;
+    }
+    let concerns = |rule: u32| {
+        // SAFETY: values are replaced whole, and the map is not preallocated.
+        unsafe { RULES_CALLS.get(rule) }.is_some_and(|calls| calls.contains(call.number))
+    };
+    let Some(hit) = decide_met(&scratch, gate, concerns, |_, _| Filtered::In) else {
+        return 0;
+    };
+    evidence::injected(&hit, &Task, hook, call.number);
+    negative_errno(hit.rule.effect)
+}
+
+/// The same, unless the file is one that the same call has been asked about already.
+#[inline(always)]
+fn verdict_on(file: u64) -> i64 {
+    // SAFETY: the read is checked by a helper.
+    match unsafe { read::<u32>(file, &OFF_FILE_MODE) } {
+        Some(mode) if mode & (FMODE_CREATED | FMODE_NOACCOUNT) == 0 => verdict(),
+        _ => 0,
+    }
+}
+
+// aya-obj knows no section for fmod_ret; the loader makes of fentry what it needs.
+program!(
+    /// On a function with one argument: every system call is one.
+    call_1, "fentry/call_1", 1, |context| { _ = context; verdict() }
+);
+program!(
+    /// With two.
+    call_2, "fentry/call_2", 2, |context| { _ = context; verdict() }
+);
+program!(
+    /// With three.
+    call_3, "fentry/call_3", 3, |context| { _ = context; verdict() }
+);
+program!(
+    /// With four.
+    call_4, "fentry/call_4", 4, |context| { _ = context; verdict() }
+);
+program!(
+    /// With five.
+    call_5, "fentry/call_5", 5, |context| { _ = context; verdict() }
+);
+program!(
+    /// `file_open(file)`
+    file_1, "fentry/file_1", 1, |context| verdict_on(argument(context, 0))
+);
+program!(
+    /// `file_permission(file, mask)`
+    file_2, "fentry/file_2", 2, |context| verdict_on(argument(context, 0))
+);
+
+/// Where system calls begin, if the kernel lets a program return in their place.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "kprobe/call_probe")]
+pub extern "C" fn call_probe(context: *mut c_void) -> i64 {
+    let error = verdict();
+    if error != 0 {
+        // SAFETY: the program's own context.
+        unsafe { bpf_override_return(context.cast(), error.cast_unsigned()) };
+    }
+    0
+}
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}
