@@ -49,7 +49,7 @@ impl PathFilter {
 }
 
 /// Which system calls a rule is about, one bit for each number of x86-64.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct CallSet {
     /// Call `n` is bit `n % 64` of word `n / 64`.

@@ -23,5 +23,6 @@ pub use decision::{Decision, Filtered, RuleMemory, decide, roll};
 pub use event::Event;
 pub use filter::{CallSet, CommFilter, ExcludeKey, Narrowing, PathFilter, ReplayKey, ThreadKey};
 pub use rule::{
-    Counters, Gate, Hook, NO_DEPTH, NO_SLOT, RuleConfig, RuleList, RuleState, TargetKey, flags,
+    Counters, Gate, Hook, NO_DEPTH, NO_PLACE, NO_SLOT, RuleConfig, RuleList, RuleState, TargetKey,
+    flags,
 };

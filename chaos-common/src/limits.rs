@@ -50,6 +50,9 @@ pub const HOOKS: u32 = 16;
 /// Numbers of system calls that a rule can name: more than x86-64 has. A multiple of 64.
 pub const SYSCALLS: usize = 512;
 
+/// Different sets of system calls that the rules of a node can be about.
+pub const CALL_SETS: u32 = 1024;
+
 /// Plans on one node. A power of two, because programs bound an index by masking.
 pub const PLANS: u32 = 256;
 

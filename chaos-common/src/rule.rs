@@ -89,12 +89,17 @@ pub struct RuleConfig {
     pub effect: u32,
     /// Index into the per-CPU counters; [`NO_SLOT`] counts in [`RuleState::shared`].
     pub counters: u32,
-    /// Index of the block that the ordinals of injections are recorded in, or [`NO_SLOT`].
-    pub record: u32,
+    /// Index of the block that the ordinals of injections are recorded in, or [`NO_PLACE`].
+    pub record: u16,
+    /// Index of the set of system calls that it is about, or [`NO_PLACE`].
+    pub calls: u16,
 }
 
 /// No place in a pool.
 pub const NO_SLOT: u32 = u32::MAX;
+
+/// No place in a pool of fewer places.
+pub const NO_PLACE: u16 = u16::MAX;
 
 /// A free byte of [`RuleConfig::exclude_depths`].
 pub const NO_DEPTH: u8 = u8::MAX;
@@ -121,7 +126,8 @@ impl RuleConfig {
         flags: 0,
         effect: 0,
         counters: NO_SLOT,
-        record: NO_SLOT,
+        record: NO_PLACE,
+        calls: NO_PLACE,
     };
 }
 

@@ -1,7 +1,7 @@
 //! What programs tell of what they did: counters, the record of injections, sampled events.
 
 use chaos_common::{
-    Counters, Decision, Event, NO_SLOT, RuleConfig, RuleState,
+    Counters, Decision, Event, NO_PLACE, NO_SLOT, RuleConfig, RuleState,
     limits::{RECORD_ORDINALS, SAMPLES_PER_SECOND},
 };
 
@@ -84,7 +84,7 @@ pub fn injected(hit: &Hit, subject: &impl Subject, hook: u32, detail: u64) {
 
 #[inline(always)]
 fn record(hit: &Hit) {
-    if hit.rule.record == NO_SLOT {
+    if hit.rule.record == NO_PLACE {
         return;
     }
     // SAFETY: a map's value.
@@ -92,7 +92,7 @@ fn record(hit: &Hit) {
     if place >= u64::from(RECORD_ORDINALS) {
         return;
     }
-    let index = hit.rule.record.wrapping_mul(RECORD_ORDINALS) + place as u32;
+    let index = u32::from(hit.rule.record).wrapping_mul(RECORD_ORDINALS) + place as u32;
     if let Some(entry) = RECORD.get_ptr_mut(index) {
         // SAFETY: a map's value, and no other event has this place.
         unsafe { entry.write_volatile(hit.ordinal) };

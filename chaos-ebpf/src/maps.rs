@@ -14,7 +14,8 @@ use chaos_common::{
     CallSet, Counters, ExcludeKey, Gate, Narrowing, PathFilter, ReplayKey, RuleConfig, RuleList,
     RuleState, TargetKey, ThreadKey,
     limits::{
-        EVENT_RING_BYTES, HOOKS, PLANS, RECORD_ORDINALS, RECORDS, REPLAY_ORDINALS, RULES, THREADS,
+        self, EVENT_RING_BYTES, HOOKS, PLANS, RECORD_ORDINALS, RECORDS, REPLAY_ORDINALS, RULES,
+        THREADS,
     },
 };
 
@@ -51,9 +52,9 @@ pub static RULES_COUNT: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1,
 pub static RULES_PATH: HashMap<u32, PathFilter> =
     HashMap::with_max_entries(RULES, BPF_F_NO_PREALLOC);
 
-/// Rule number to the system calls that it is about.
+/// The system calls that rules are about, shared by those that are about the same ones.
 #[map]
-pub static RULES_CALLS: HashMap<u32, CallSet> = HashMap::with_max_entries(RULES, BPF_F_NO_PREALLOC);
+pub static CALL_SETS: Array<CallSet> = Array::with_max_entries(limits::CALL_SETS, 0);
 
 /// Rule number to the tasks that it wants.
 #[map]

@@ -110,10 +110,10 @@ struct Walk<'a, C, F> {
 /// The kernel does the loop: its verifier then follows what is done for a rule once instead of once
 /// for each rule that there may be.
 ///
-/// A rule that the event does not concern by its number does not count it at all: on hooks that
-/// several kinds of events come by.
+/// A rule that the event does not concern does not count it at all: on hooks that several kinds of
+/// events come by.
 #[inline(always)]
-pub fn decide_met<C: Fn(u32) -> bool, F: Fn(u32, &RuleConfig) -> Filtered>(
+pub fn decide_met<C: Fn(&RuleConfig) -> bool, F: Fn(u32, &RuleConfig) -> Filtered>(
     scratch: &Scratch,
     gate: &Gate,
     concerns: C,
@@ -156,21 +156,18 @@ pub fn decide_met<C: Fn(u32) -> bool, F: Fn(u32, &RuleConfig) -> Filtered>(
 }
 
 /// Asks one rule; 1 ends the walk.
-unsafe extern "C" fn ask<C: Fn(u32) -> bool, F: Fn(u32, &RuleConfig) -> Filtered>(
+unsafe extern "C" fn ask<C: Fn(&RuleConfig) -> bool, F: Fn(u32, &RuleConfig) -> Filtered>(
     index: u64,
     walk: *mut c_void,
 ) -> i64 {
     // SAFETY: the caller passes a walk of this type, and waits for the end of the loop.
     let walk = unsafe { &mut *walk.cast::<Walk<'_, C, F>>() };
-    let number = walk.scratch.rule(index as usize);
-    if !(walk.concerns)(number) {
-        return 0;
-    }
     let hit = decide_one(
-        number,
+        walk.scratch.rule(index as usize),
         walk.now,
         &Task,
         |plan| walk.scratch.held_until(plan),
+        walk.concerns,
         |number, rule| match narrowed(number, rule, walk.who) {
             Filtered::In => (walk.filters)(number, rule),
             other => other,
@@ -219,6 +216,7 @@ pub fn decide_list<S: Subject>(
                 }
                 word
             },
+            |_| true,
             &filters,
         );
         if hit.is_some() {
@@ -269,10 +267,14 @@ fn decide_one<S: Subject>(
     now: u64,
     subject: &S,
     held_until: impl FnOnce(u32) -> u64,
+    concerns: impl Fn(&RuleConfig) -> bool,
     filters: impl Fn(u32, &RuleConfig) -> Filtered,
 ) -> Option<Hit> {
     // SAFETY: values are replaced whole, and the map is not preallocated.
     let rule = unsafe { RULES_CONFIG.get(number) }?;
+    if !concerns(rule) {
+        return None;
+    }
     let held_until = held_until(rule.plan);
     if held_until == 0 || left_out(number, rule, subject) {
         return None;

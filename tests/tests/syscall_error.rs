@@ -15,7 +15,7 @@ mod tests {
         calls::{CALLS, FIRST_UNASKED},
         cgroup::Cgroup,
         counter, eventually, kchaos, lab, long,
-        needs::{can_by, skip},
+        needs::{can_by, says_covered, skip},
         require, run_script, signal,
     };
 
@@ -131,7 +131,7 @@ spec:
         for parity in [0, 1] {
             let is_asked = |index: usize| {
                 let named = !(no_alias && WITHOUT_ARGUMENTS.contains(&CALLS[index].0));
-                let in_form = long() || index % 5 == 0 || ALWAYS.contains(&CALLS[index].0);
+                let in_form = long() || index.is_multiple_of(5) || ALWAYS.contains(&CALLS[index].0);
                 index < covered && index % 2 == parity && named && in_form
             };
             let ops: Vec<&str> = (0..CALLS.len())
@@ -156,6 +156,14 @@ spec:
                 said.out.replace(' ', "").contains(&count),
                 "{count} {said:?}"
             );
+        }
+        if long() {
+            for (name, _) in CALLS[..covered]
+                .iter()
+                .filter(|(name, _)| !(no_alias && WITHOUT_ARGUMENTS.contains(name)))
+            {
+                says_covered(mechanism, name);
+            }
         }
         agent.signal(libc::SIGTERM);
         assert!(agent.child.wait().unwrap().success());

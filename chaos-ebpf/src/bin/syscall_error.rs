@@ -17,13 +17,13 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{Global, helpers::generated::bpf_override_return};
-use chaos_common::Filtered;
+use chaos_common::{Filtered, RuleConfig};
 use chaos_ebpf::{
     bounds::negative_errno,
     call::Call,
     evidence,
     kernel::{OFF_FILE_MODE, read},
-    maps::RULES_CALLS,
+    maps::CALL_SETS,
     plane::{decide_met, met_by_task},
     program,
     program::argument,
@@ -53,9 +53,9 @@ fn verdict() -> i64 {
     if call.compat {
         return 0;
     }
-    let concerns = |rule: u32| {
-        // SAFETY: values are replaced whole, and the map is not preallocated.
-        unsafe { RULES_CALLS.get(rule) }.is_some_and(|calls| calls.contains(call.number))
+    let concerns = |rule: &RuleConfig| {
+        let calls = CALL_SETS.get(rule.calls.into());
+        calls.is_some_and(|calls| calls.contains(call.number))
     };
     let Some(hit) = decide_met(&scratch, gate, concerns, |_, _| Filtered::In) else {
         return 0;

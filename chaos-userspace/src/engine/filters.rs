@@ -2,7 +2,7 @@
 
 use aya::maps::{HashMap, Map, MapData, MapError};
 use chaos_common::{
-    CallSet, ExcludeKey, NO_DEPTH, Narrowing, PathFilter, ReplayKey, ThreadKey, flags,
+    ExcludeKey, NO_DEPTH, Narrowing, PathFilter, ReplayKey, ThreadKey, flags,
     limits::EXCLUDE_DEPTHS,
 };
 
@@ -14,7 +14,6 @@ use super::{
 /// These maps.
 pub(super) struct Filters {
     path: HashMap<MapData, u32, PathFilter>,
-    calls: HashMap<MapData, u32, CallSet>,
     narrow: HashMap<MapData, u32, Narrowing>,
     exclude: HashMap<MapData, ExcludeKey, u32>,
     replay: HashMap<MapData, ReplayKey, u32>,
@@ -25,7 +24,6 @@ impl Filters {
     pub(super) fn take(maps: &mut Maps) -> Result<Self, EngineError> {
         Ok(Self {
             path: maps.take("RULES_PATH", Map::HashMap)?,
-            calls: maps.take("RULES_CALLS", Map::HashMap)?,
             narrow: maps.take("RULES_NARROW", Map::HashMap)?,
             exclude: maps.take("RULES_EXCLUDE", Map::HashMap)?,
             replay: maps.take("RULES_REPLAY", Map::HashMap)?,
@@ -39,11 +37,6 @@ impl Filters {
             self.path
                 .insert(number, path, 0)
                 .map_err(|error| failed("RULES_PATH", &error))?;
-        }
-        if let Some(calls) = &rule.calls {
-            self.calls
-                .insert(number, calls, 0)
-                .map_err(|error| failed("RULES_CALLS", &error))?;
         }
         if let Some(narrowing) = &rule.narrowing {
             self.narrow
@@ -67,9 +60,6 @@ impl Filters {
     pub(super) fn erase(&mut self, number: RuleNumber, rule: &RuleSpec) {
         if rule.path.is_some() {
             gone("RULES_PATH", self.path.remove(&number));
-        }
-        if rule.calls.is_some() {
-            gone("RULES_CALLS", self.calls.remove(&number));
         }
         if rule.narrowing.is_some() {
             gone("RULES_NARROW", self.narrow.remove(&number));

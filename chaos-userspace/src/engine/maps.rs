@@ -11,7 +11,7 @@ use chaos_common::{
     CallSet, Counters, ExcludeKey, Gate, Narrowing, PathFilter, ReplayKey, RuleConfig, RuleList,
     RuleState, TargetKey, ThreadKey,
     limits::{
-        COUNTER_POOL_BYTES, EVENT_RING_BYTES, HOOKS, PLANS, RECORD_ORDINALS, RECORDS,
+        CALL_SETS, COUNTER_POOL_BYTES, EVENT_RING_BYTES, HOOKS, PLANS, RECORD_ORDINALS, RECORDS,
         REPLAY_ORDINALS, THREADS,
     },
 };
@@ -73,7 +73,7 @@ fn definitions(rules: u32, counters: u32) -> [Definition; 15] {
         hash::<u32, RuleState>("RULES_STATE", rules),
         per_cpu_array::<Counters>("RULES_COUNT", counters),
         hash::<u32, PathFilter>("RULES_PATH", rules),
-        hash::<u32, CallSet>("RULES_CALLS", rules),
+        array::<CallSet>("CALL_SETS", CALL_SETS),
         hash::<u32, Narrowing>("RULES_NARROW", rules),
         hash::<ExcludeKey, u32>("RULES_EXCLUDE", rules),
         hash::<ReplayKey, u32>("RULES_REPLAY", REPLAY_ORDINALS),

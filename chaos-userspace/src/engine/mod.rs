@@ -5,6 +5,7 @@
 //! dropping them, or the end of the process by whatever cause, detaches everything.
 
 mod btf;
+mod call_sets;
 mod calls;
 mod events;
 mod filters;

@@ -4,13 +4,14 @@ use std::{collections::HashMap as Table, fmt, time::Duration};
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues};
 use chaos_common::{
-    CallSet, Counters as KernelCounters, Event, Gate, Hook, NO_SLOT, Narrowing, PathFilter,
-    RuleConfig, RuleList, RuleState, TargetKey, flags,
+    CallSet, Counters as KernelCounters, Event, Gate, Hook, NO_PLACE, NO_SLOT, Narrowing,
+    PathFilter, RuleConfig, RuleList, RuleState, TargetKey, flags,
     limits::{RECORD_ORDINALS, RECORDS, RULES_MAX, RULES_PER_TARGET},
 };
 
 use super::{
     EngineError,
+    call_sets::CallSets,
     events::Events,
     filters::{Filters, exclude_depths, gone},
     gate::GateUse,
@@ -87,6 +88,7 @@ pub struct Plane {
     state: HashMap<MapData, u32, RuleState>,
     count: PerCpuArray<MapData, KernelCounters>,
     filters: Filters,
+    call_sets: CallSets,
     record: Array<MapData, u64>,
     events: Events,
     /// Free places in `count` and blocks in `record`.
@@ -125,6 +127,7 @@ impl Plane {
             state: maps.take("RULES_STATE", Map::HashMap)?,
             count: maps.take("RULES_COUNT", Map::PerCpuArray)?,
             filters: Filters::take(&mut maps)?,
+            call_sets: CallSets::new(maps.take("CALL_SETS", Map::Array)?),
             record: maps.take("RECORD", Map::Array)?,
             events: Events::new(
                 maps.take("EVENTS", Map::RingBuf)?,
@@ -224,8 +227,15 @@ impl Plane {
                 config.flags |= flag;
             }
         }
+        if let Some(calls) = &rule.calls {
+            config.calls = self.call_sets.take(calls)?;
+        }
         config.counters = self.counter_slots.take().unwrap_or(NO_SLOT);
-        config.record = self.records.take().unwrap_or(NO_SLOT);
+        config.record = self
+            .records
+            .take()
+            .and_then(|block| u16::try_from(block).ok())
+            .unwrap_or(NO_PLACE);
         Ok(())
     }
 
@@ -240,9 +250,13 @@ impl Plane {
         if rule.config.counters != NO_SLOT {
             self.counter_slots.give_back(rule.config.counters);
         }
-        if rule.config.record != NO_SLOT {
-            self.clear_record(rule.config.record);
-            self.records.give_back(rule.config.record);
+        if rule.config.record != NO_PLACE {
+            let block = u32::from(rule.config.record);
+            self.clear_record(block);
+            self.records.give_back(block);
+        }
+        if let Some(calls) = &rule.calls {
+            self.call_sets.give_back(calls);
         }
     }
 
@@ -368,8 +382,8 @@ impl Plane {
     pub fn counters(&self, number: RuleNumber) -> Result<Counters, EngineError> {
         let mut sum = Counters::default();
         sum.add(&self.state(number)?.shared);
-        let slot = self.slot(number, |config| config.counters);
-        if let Some(slot) = slot {
+        let slot = self.rules.get(&number).map(|rule| rule.config.counters);
+        if let Some(slot) = slot.filter(|slot| *slot != NO_SLOT) {
             let values = self
                 .count
                 .get(&slot, 0)
@@ -384,14 +398,15 @@ impl Plane {
     /// # Errors
     /// A map read failed.
     pub fn record(&self, number: RuleNumber, record: &mut Record) -> Result<(), EngineError> {
-        let Some(block) = self.slot(number, |config| config.record) else {
+        let block = self.rules.get(&number).map(|rule| rule.config.record);
+        let Some(block) = block.filter(|block| *block != NO_PLACE) else {
             record.missing = self.counters(number)?.injected;
             return Ok(());
         };
         let recorded = self.state(number)?.recorded;
         let kept = recorded.min(u64::from(RECORD_ORDINALS));
         let known = u32::try_from(record.ordinals.len()).unwrap_or(RECORD_ORDINALS);
-        let first = block * RECORD_ORDINALS;
+        let first = u32::from(block) * RECORD_ORDINALS;
         for index in first + known..first + u32::try_from(kept).unwrap_or(RECORD_ORDINALS) {
             let ordinal = self
                 .record
@@ -424,10 +439,5 @@ impl Plane {
         self.state
             .get(&number, 0)
             .map_err(|error| failed("RULES_STATE", &error))
-    }
-
-    fn slot(&self, number: RuleNumber, of: fn(&RuleConfig) -> u32) -> Option<u32> {
-        let slot = of(&self.rules.get(&number)?.config);
-        (slot != NO_SLOT).then_some(slot)
     }
 }

@@ -5,6 +5,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use super::coverage::COVERED;
+
 /// How a test says that it is skipped, and why: see `needs.rs` of the lab tests.
 const SKIPPED: &str = "SKIPPED: ";
 
@@ -19,6 +21,8 @@ pub(crate) struct Counts {
     pub(crate) skipped: usize,
     /// Names of those that failed.
     pub(crate) failures: Vec<String>,
+    /// What they say that they cover: see [`super::coverage`].
+    pub(crate) covered: Vec<String>,
 }
 
 impl Counts {
@@ -117,6 +121,9 @@ impl State {
             .strip_prefix("test ")
             .and_then(|rest| rest.split_once(" ... "))
             .is_some_and(|(_, said)| said.starts_with(SKIPPED));
+        if let Some((_, covered)) = line.split_once(COVERED) {
+            self.counts.covered.push(covered.to_owned());
+        }
         // The list of names comes under the second such line; the first is followed by a blank one.
         if line == "failures:" {
             self.in_failures = true;
@@ -191,6 +198,7 @@ test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; fini
             failed: 1,
             skipped: 1,
             failures: vec!["b::c".to_owned()],
+            ..Counts::default()
         };
         assert_eq!(reader.counts(), expected);
         assert_eq!(output, OUTPUT.as_bytes());

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: the host's tests, then those of the `tests` crate on real kernels, one boot
 //! per kernel and profile.
 
+mod coverage;
 mod demonstration;
 mod fresh;
 mod guest;
@@ -91,6 +92,7 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
             guest::run(spec, &binaries, filter, arguments.long)
         }));
     }
+    coverage::write(&parts)?;
     // It takes most of an hour, and runs all of the above once more.
     if arguments.long {
         parts.push(timed("fresh machine", || fresh::run(filter)));
