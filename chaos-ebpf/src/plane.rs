@@ -29,11 +29,17 @@ pub struct Hit {
     pub state: *mut RuleState,
 }
 
-/// The rules that the current task meets on a hook ([`chaos_common::Hook`]): those of its cgroup's ancestors, in the order of
-/// the gate's levels, and its own. `None` costs one lookup in an array while the hook has no rules,
-/// and one lookup per depth in use for a task that is no target.
+/// The rules that the current task meets on a hook ([`chaos_common::Hook`]): see [`met_by`].
 #[inline(always)]
 pub fn met_by_task(hook: u32) -> Option<(Scratch, &'static Gate)> {
+    met_by(&Task, hook)
+}
+
+/// The rules that somebody meets on a hook: those of the cgroup's ancestors, in the order of the
+/// gate's levels, and a task's own. `None` costs one lookup in an array while the hook has no rules,
+/// and one lookup per depth in use for somebody who is no target.
+#[inline(always)]
+pub fn met_by<S: Subject>(subject: &S, hook: u32) -> Option<(Scratch, &'static Gate)> {
     let gate = GATES.get(hook)?;
     if gate.levels_len == 0 && gate.processes == 0 {
         return None;
@@ -45,7 +51,7 @@ pub fn met_by_task(hook: u32) -> Option<(Scratch, &'static Gate)> {
             break;
         }
         // A slot without a level asks for level -1, which the helper answers with 0: no target.
-        let id = Task.ancestor(gate.levels[index]);
+        let id = subject.ancestor(gate.levels[index]);
         look_up(
             &mut scratch,
             &TargetKey {
@@ -56,7 +62,8 @@ pub fn met_by_task(hook: u32) -> Option<(Scratch, &'static Gate)> {
         )?;
         index += 1;
     }
-    if gate.processes != 0
+    if S::TASK
+        && gate.processes != 0
         && let Some(id) = current_process()
     {
         look_up(
@@ -94,8 +101,9 @@ fn look_up(scratch: &mut Option<Scratch>, key: &TargetKey) -> Option<()> {
 }
 
 /// What the rules of one event are asked with, one call of [`ask`] each.
-struct Walk<'a, C, F> {
+struct Walk<'a, S, C, F> {
     scratch: &'a Scratch,
+    subject: &'a S,
     now: u64,
     who: &'a Who,
     concerns: &'a C,
@@ -105,7 +113,7 @@ struct Walk<'a, C, F> {
     ordinal: u64,
 }
 
-/// Asks the rules that the current task meets in order and returns the first one that injects.
+/// Asks the rules that somebody meets in order and returns the first one that injects.
 ///
 /// The kernel does the loop: its verifier then follows what is done for a rule once instead of once
 /// for each rule that there may be.
@@ -113,19 +121,26 @@ struct Walk<'a, C, F> {
 /// A rule that the event does not concern does not count it at all: on hooks that several kinds of
 /// events come by.
 #[inline(always)]
-pub fn decide_met<C: Fn(&RuleConfig) -> bool, F: Fn(u32, &RuleConfig) -> Filtered>(
+pub fn decide_met<S, C, F>(
     scratch: &Scratch,
     gate: &Gate,
+    subject: &S,
     concerns: C,
     filters: F,
-) -> Option<Hit> {
-    let who = if gate.narrowings == 0 {
+) -> Option<Hit>
+where
+    S: Subject,
+    C: Fn(&RuleConfig) -> bool,
+    F: Fn(u32, &RuleConfig) -> Filtered,
+{
+    let who = if !S::TASK || gate.narrowings == 0 {
         Who::default()
     } else {
         Who::current()
     };
     let mut walk = Walk {
         scratch,
+        subject,
         now: now(),
         who: &who,
         concerns: &concerns,
@@ -137,7 +152,7 @@ pub fn decide_met<C: Fn(&RuleConfig) -> bool, F: Fn(u32, &RuleConfig) -> Filtere
     unsafe {
         bpf_loop(
             scratch.rules() as u32,
-            ask::<C, F> as *mut c_void,
+            ask::<S, C, F> as *mut c_void,
             (&raw mut walk).cast(),
             0,
         );
@@ -156,16 +171,18 @@ pub fn decide_met<C: Fn(&RuleConfig) -> bool, F: Fn(u32, &RuleConfig) -> Filtere
 }
 
 /// Asks one rule; 1 ends the walk.
-unsafe extern "C" fn ask<C: Fn(&RuleConfig) -> bool, F: Fn(u32, &RuleConfig) -> Filtered>(
-    index: u64,
-    walk: *mut c_void,
-) -> i64 {
+unsafe extern "C" fn ask<S, C, F>(index: u64, walk: *mut c_void) -> i64
+where
+    S: Subject,
+    C: Fn(&RuleConfig) -> bool,
+    F: Fn(u32, &RuleConfig) -> Filtered,
+{
     // SAFETY: the caller passes a walk of this type, and waits for the end of the loop.
-    let walk = unsafe { &mut *walk.cast::<Walk<'_, C, F>>() };
+    let walk = unsafe { &mut *walk.cast::<Walk<'_, S, C, F>>() };
     let hit = decide_one(
         walk.scratch.rule(index as usize),
         walk.now,
-        &Task,
+        walk.subject,
         |plan| walk.scratch.held_until(plan),
         walk.concerns,
         |number, rule| match narrowed(number, rule, walk.who) {

@@ -3,11 +3,13 @@
 //! Needs root and the objects of `cargo xtask build-ebpf`; says so and passes where they lack, and
 //! fails in CI, where they must be there.
 
+mod test_run;
+
 #[cfg(test)]
 mod tests {
     use std::{
         cell::Cell,
-        fs, io,
+        fs,
         os::fd::{AsFd as _, AsRawFd as _},
         path::Path,
         time::Instant,
@@ -24,6 +26,8 @@ mod tests {
         limits::{RECORD_ORDINALS, SAMPLES_PER_SECOND},
     };
     use proptest::prelude::*;
+
+    use crate::test_run::test_run;
 
     const RULE: u32 = 7;
 
@@ -88,7 +92,7 @@ mod tests {
 
         /// Runs the program and returns what the last run returned.
         fn repeat(&mut self, times: u32) -> u32 {
-            test_run(self.program(), times)
+            test_run(self.program(), times).0
         }
 
         fn program(&self) -> i32 {
@@ -389,43 +393,5 @@ mod tests {
         assert_eq!(counters.injected, 100, "{counters:?}");
         assert_eq!(counters.over_budget, 40_000 - 100, "{counters:?}");
         assert_eq!(counters.matched, 40_000, "{counters:?}");
-    }
-
-    /// `BPF_PROG_TEST_RUN` with an empty packet.
-    fn test_run(program: i32, times: u32) -> u32 {
-        const BPF_PROG_TEST_RUN: libc::c_int = 10;
-        /// The part of the kernel's attribute that this command reads.
-        #[repr(C)]
-        #[derive(Default)]
-        struct TestRun {
-            program: u32,
-            returned: u32,
-            in_bytes: u32,
-            out_bytes: u32,
-            input: u64,
-            output: u64,
-            repeat: u32,
-            duration: u32,
-            context: [u64; 3],
-        }
-        let packet = [0_u8; 64];
-        let mut run = TestRun {
-            program: program.cast_unsigned(),
-            in_bytes: 64,
-            input: packet.as_ptr() as u64,
-            repeat: times,
-            ..TestRun::default()
-        };
-        // SAFETY: the attribute and the packet outlive the call.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                BPF_PROG_TEST_RUN,
-                &raw mut run,
-                size_of::<TestRun>(),
-            )
-        };
-        assert_eq!(result, 0, "{}", io::Error::last_os_error());
-        run.returned
     }
 }

@@ -14,7 +14,11 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use chaos_common::{Filtered, Hook, RuleList};
-use chaos_ebpf::{evidence, plane::decide_list, subject::Packet};
+use chaos_ebpf::{
+    evidence,
+    plane::{decide_list, decide_met, met_by},
+    subject::Packet,
+};
 
 /// The rules that every run asks.
 #[map]
@@ -35,6 +39,25 @@ fn decide(context: TcContext) -> i32 {
             evidence::injected(&hit, &packet, Hook::NetIngress as u32, 0);
             INJECTED
         }
+        None => PASSED,
+    }
+}
+
+/// A program that does nothing: what running one costs.
+#[classifier]
+fn empty(_context: TcContext) -> i32 {
+    PASSED
+}
+
+/// The whole way of a hook that runs for everybody, from its gate on.
+#[classifier]
+fn meet(context: TcContext) -> i32 {
+    let packet = Packet(&context.skb);
+    let Some((scratch, gate)) = met_by(&packet, Hook::FileOpenLsm as u32) else {
+        return PASSED;
+    };
+    match decide_met(&scratch, gate, &packet, |_| true, |_, _| Filtered::In) {
+        Some(_) => INJECTED,
         None => PASSED,
     }
 }

@@ -101,6 +101,7 @@ fn decide(hook: u32, scratch: &Scratch, gate: &Gate, path: bool, exec: bool) -> 
     let hit = decide_met(
         scratch,
         gate,
+        &Task,
         |_| true,
         |number, rule| filter(number, rule, scratch, path, exec),
     );

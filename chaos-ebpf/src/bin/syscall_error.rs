@@ -57,7 +57,7 @@ fn verdict() -> i64 {
         let calls = CALL_SETS.get(rule.calls.into());
         calls.is_some_and(|calls| calls.contains(call.number))
     };
-    let Some(hit) = decide_met(&scratch, gate, concerns, |_, _| Filtered::In) else {
+    let Some(hit) = decide_met(&scratch, gate, &Task, concerns, |_, _| Filtered::In) else {
         return 0;
     };
     evidence::injected(&hit, &Task, hook, call.number);

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    io,
+    fs, io,
     path::PathBuf,
     process::{Command, Stdio},
     time::Duration,
@@ -93,19 +93,54 @@ fn executables(messages: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Runs all test binaries in one boot; the second value says what went wrong apart from tests.
+/// Runs all test binaries in one boot; the second value says what went wrong apart from tests. Where
+/// it was the emulator, it gets one more boot.
 pub(super) fn run(
     spec: &Spec,
     binaries: &[PathBuf],
     filter: Option<&str>,
     long: bool,
 ) -> Result<(Counts, Option<String>)> {
+    let (counts, end, console) = boot(spec, binaries, filter, long)?;
+    let died = matches!(end, End::Failed(_));
+    let result = if died && fs::read_to_string(&console).is_ok_and(|text| ran_stale_code(&text)) {
+        println!(
+            "{STALE}: {spec} is booted once more (console log: {})",
+            console.display()
+        );
+        boot(spec, binaries, filter, long)?
+    } else {
+        (counts, end, console)
+    };
+    Ok(judged(result, long))
+}
+
+const STALE: &str = "the emulator ran a breakpoint that was not in memory any more";
+
+/// Whether the kernel died of a breakpoint (the byte cc) that is not there. It patches its code by
+/// putting one there for a moment, and waits until no processor can be in it before it forgets about
+/// it (`text_poke_bp`, arch/x86/kernel/alternative.c). QEMU's emulation of several processors, which
+/// keeps translations of code, now and then runs it after that; a processor can't.
+fn ran_stale_code(console: &str) -> bool {
+    let Some((_, oops)) = console.split_once("Oops: int3") else {
+        return false;
+    };
+    let code = oops.lines().find_map(|line| line.split_once("Code: "));
+    code.and_then(|(_, code)| code.split_once(" <"))
+        .is_some_and(|(before, _)| !before.ends_with("cc"))
+}
+
+fn boot(
+    spec: &Spec,
+    binaries: &[PathBuf],
+    filter: Option<&str>,
+    long: bool,
+) -> Result<(Counts, End, PathBuf)> {
     let mut lab = Lab::new(spec.clone());
     let (tee, reader) = Tee::new(io::stdout());
     lab.stdout = Box::new(tee);
     lab.stderr = Box::new(io::stderr());
-    let timeout = if long { LONG_TIMEOUT } else { TIMEOUT };
-    lab.timeout = timeout;
+    lab.timeout = timeout(long);
     // As cargo has it for tests.
     lab.cwd = Some(project::root().join("tests"));
     if long {
@@ -116,23 +151,42 @@ pub(super) fn run(
         .to_vec();
     argv.extend(binaries.iter().map(|path| path.clone().into_os_string()));
     let outcome = lab.run(&argv)?;
-    let counts = reader.counts();
-    let problem = match outcome.end {
+    Ok((reader.counts(), outcome.end, outcome.log))
+}
+
+const fn timeout(long: bool) -> Duration {
+    if long { LONG_TIMEOUT } else { TIMEOUT }
+}
+
+fn judged((counts, end, console): (Counts, End, PathBuf), long: bool) -> (Counts, Option<String>) {
+    let problem = match end {
         End::Exited(0) => None,
         End::Exited(_) if counts.failed > 0 => None,
         End::Exited(status) => Some(format!("a test binary ended without a summary ({status})")),
-        End::TimedOut => Some(format!("timeout after {timeout:.0?}")),
+        End::TimedOut => Some(format!("timeout after {:.0?}", timeout(long))),
         End::Failed(failure) => Some(failure.to_string()),
     };
-    Ok((
-        counts,
-        problem.map(|text| format!("{text} (console log: {})", outcome.log.display())),
-    ))
+    let problem = problem.map(|text| format!("{text} (console log: {})", console.display()));
+    (counts, problem)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_breakpoint_that_is_gone_is_the_emulators() {
+        let oops = |code: &str| {
+            format!("Oops: int3: 0000 [#1] SMP\nRIP: 0010:__x64_sys_poll+0x1/0x110\nCode: {code}\n")
+        };
+        assert!(ran_stale_code(&oops(
+            "66 0f 1f 44 00 00 0f <1f> 44 00 00 41"
+        )));
+        assert!(!ran_stale_code(&oops(
+            "66 0f 1f 44 00 00 cc <1f> 44 00 00 41"
+        )));
+        assert!(!ran_stale_code("Oops: 0000 [#1] SMP\nCode: 0f <1f> 44"));
+    }
 
     #[test]
     fn only_executables_are_taken() {
