@@ -76,12 +76,7 @@ impl Attached {
     fn functions_of(&self, call: Syscall) -> Result<Vec<String>, EngineError> {
         match self.mechanism {
             Mechanism::Lsm | Mechanism::FmodRet => {
-                let hooks = call.security_hooks();
-                if hooks.is_empty() {
-                    return Err(EngineError::NoHook(format!(
-                        "the kernel asks no security module about {call}"
-                    )));
-                }
+                let hooks = call.security_hooks().map_err(EngineError::NoHook)?;
                 let prefix = self.security_prefix();
                 Ok(hooks.iter().map(|hook| format!("{prefix}{hook}")).collect())
             }

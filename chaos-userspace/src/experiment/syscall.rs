@@ -38,9 +38,19 @@ impl Syscall {
         }
     }
 
-    /// The hooks of the kernel's security modules that it comes by, each call once on one of them;
-    /// empty for most calls. Calls that come by twice, or only sometimes, are not here.
-    pub(crate) fn security_hooks(self) -> &'static [&'static str] {
+    /// The hooks of the kernel's security modules that it comes by, each call once on one of them.
+    ///
+    /// # Errors
+    /// Why there are none, as for most calls.
+    pub(crate) fn security_hooks(self) -> Result<&'static [&'static str], String> {
+        match self.known_hooks() {
+            [] => Err(format!("the kernel asks no security module about {self}")),
+            hooks => Ok(hooks),
+        }
+    }
+
+    /// Calls that come by twice, or only sometimes, are not here.
+    fn known_hooks(self) -> &'static [&'static str] {
         match self.0 {
             // A name that does not exist is made on the second hook, before the first one is asked.
             Sysno::open | Sysno::openat | Sysno::openat2 | Sysno::creat => {

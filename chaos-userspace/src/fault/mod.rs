@@ -64,6 +64,17 @@ pub(crate) fn knob(kind: &FaultKind) -> Option<Limit> {
     }
 }
 
+/// Whether a node can do what a kind is about by a mechanism, on any machine.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn covers(kind: &FaultKind, mechanism: Mechanism) -> Result<(), String> {
+    match kind {
+        FaultKind::SyscallError(kind) => syscall_error::covers(kind, mechanism),
+        FaultKind::FileError(_) | FaultKind::NetLoss(_) | FaultKind::PressureCpu(_) => Ok(()),
+    }
+}
+
 /// The system calls that a kind is about, if it is about some.
 pub(crate) fn calls(kind: &FaultKind) -> Option<CallSet> {
     match kind {

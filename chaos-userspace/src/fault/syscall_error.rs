@@ -21,8 +21,22 @@ pub(super) const NOT_COVERED: &[&str] = &[
     "operations that are given to io_uring, which are no system calls",
 ];
 
-/// Why a node refuses `seccomp-notify`.
-pub(crate) const ONLY_COMMANDS: &str = "works only for the command that `kchaos run` starts";
+/// Whether a node can do it by a mechanism on any machine.
+///
+/// # Errors
+/// Why not.
+pub(super) fn covers(kind: &SyscallError, mechanism: Mechanism) -> Result<(), String> {
+    match mechanism {
+        Mechanism::Lsm | Mechanism::FmodRet => kind
+            .ops
+            .iter()
+            .try_for_each(|call| call.security_hooks().map(|_hooks| ())),
+        Mechanism::SeccompNotify => {
+            Err("works only for the command that `kchaos run` starts".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
 
 pub(super) fn effect(kind: &SyscallError, common: &Common) -> Effect {
     Effect {

@@ -91,9 +91,7 @@ impl Ways {
     /// Loads a way, and tries it out the first time. What is attached for single system calls
     /// stays until a rule has come to need it.
     fn ready(&mut self, way: Way, kind: &FaultKind) -> Result<(), String> {
-        if way.1 == Mechanism::SeccompNotify {
-            return Err(fault::syscall_error::ONLY_COMMANDS.to_owned());
-        }
+        fault::covers(kind, way.1)?;
         self.loaded(way)?;
         match (fault::calls(kind), self.hooks.get_mut(&way)) {
             (Some(calls), Some(hooks)) => hooks
