@@ -94,7 +94,8 @@ pub fn compile(
     let effect = match &fault.kind {
         FaultKind::FileError(kind) => file_error::effect(kind, &fault.common),
         FaultKind::NetLoss(kind) => net_loss::effect(kind),
-        FaultKind::PressureCpu(_) | FaultKind::SyscallError(_) => return None,
+        FaultKind::SyscallError(kind) => syscall_error::effect(kind, &fault.common),
+        FaultKind::PressureCpu(_) => return None,
     };
     let Common {
         when,

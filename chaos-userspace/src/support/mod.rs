@@ -12,7 +12,7 @@ pub(crate) use self_test::PLAN as SELF_TEST_PLAN;
 use crate::{
     engine::{EngineError, Hooks, Object, Plane},
     experiment::{FaultKind, Mechanism},
-    fault,
+    fault, seccomp,
     target::CgroupTree,
 };
 
@@ -61,6 +61,12 @@ pub fn probe(plane: &mut Plane, object: Object, mechanism: Mechanism) -> Result<
 /// # Errors
 /// Why it can't be had.
 pub fn try_out(kind: &FaultKind, mechanism: Mechanism) -> Result<(), Missing> {
+    if mechanism == Mechanism::SeccompNotify {
+        return seccomp::probe().map_err(|reason| Missing {
+            reason,
+            capabilities: Vec::new(),
+        });
+    }
     match fault::object(kind) {
         Some(object) => {
             may_probe(mechanism)?;
@@ -72,7 +78,7 @@ pub fn try_out(kind: &FaultKind, mechanism: Mechanism) -> Result<(), Missing> {
         }
         None if fault::knob(kind).is_some() => knob::probe(),
         None => Err(Missing {
-            reason: fault::syscall_error::REFUSED.to_owned(),
+            reason: "not in this version".to_owned(),
             capabilities: Vec::new(),
         }),
     }
