@@ -17,6 +17,7 @@ pub mod node;
 pub mod residue;
 pub mod run;
 pub mod scheduler;
+pub mod seccomp;
 pub mod state;
 pub mod stop;
 pub mod support;

@@ -12,11 +12,15 @@ const ANY: &str = "*";
 
 /// A kernel or profile, or all of them, the kind that cannot be done there, and the only mechanism that cannot do
 /// it, if the others can.
-const MISSING: [(&str, &str, Option<&str>); 10] = [
+const MISSING: [(&str, &str, Option<&str>); 18] = [
     // Targets are cgroups of version 2.
-    ("cgroup1", ANY, None),
-    // Not in this version.
-    (ANY, "syscall.error", Some("seccomp-notify")),
+    ("cgroup1", "file.error", None),
+    ("cgroup1", "net.loss", None),
+    ("cgroup1", "pressure.cpu", None),
+    ("cgroup1", "syscall.error", Some("fmod-ret-syscall")),
+    ("cgroup1", "syscall.error", Some("kprobe-override")),
+    ("cgroup1", "syscall.error", Some("lsm")),
+    ("cgroup1", "syscall.error", Some("fmod-ret")),
     // Linux 7 takes such programs without the kernel's list for error injection.
     ("debian-6.1", "syscall.error", Some("fmod-ret-syscall")),
     ("debian-6.12", "syscall.error", Some("fmod-ret-syscall")),
@@ -27,7 +31,10 @@ const MISSING: [(&str, &str, Option<&str>); 10] = [
     ("nolsm", ANY, Some("lsm")),
     // Programs must not read kernel memory.
     ("lockdown", "file.error", None),
-    ("lockdown", "syscall.error", None),
+    ("lockdown", "syscall.error", Some("fmod-ret-syscall")),
+    ("lockdown", "syscall.error", Some("kprobe-override")),
+    ("lockdown", "syscall.error", Some("lsm")),
+    ("lockdown", "syscall.error", Some("fmod-ret")),
 ];
 
 /// Whether some mechanism can do the kind where the test runs.

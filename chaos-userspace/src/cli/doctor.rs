@@ -36,7 +36,7 @@ const EXAMPLES: [(&str, &str); 4] = [
         "timeout 3 bash -c ': </dev/tcp/127.0.0.1/9'",
     ),
     ("pressure.cpu=25%", "timeout 3 sh -c 'while :; do :; done'"),
-    ("syscall.error:fsync=EIO", "sync /etc/hostname"),
+    ("syscall.error:mkdir=ENOSPC", "mkdir /tmp/kchaos"),
 ];
 
 struct Rung {

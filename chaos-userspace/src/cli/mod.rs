@@ -21,7 +21,7 @@ use std::{io::Write as _, process::ExitCode};
 use clap::{Parser, Subcommand};
 pub use client::CliError;
 
-use crate::run::guard;
+use crate::{run::guard, seccomp};
 
 /// Breaks things on purpose, from inside the kernel, for exactly the processes that were named
 /// and for exactly as long as was said.
@@ -58,6 +58,11 @@ enum Command {
     #[command(name = guard::SUBCOMMAND, hide = true)]
     Guard {
         cgroup: std::path::PathBuf,
+    },
+    #[command(name = seccomp::guard::SUBCOMMAND, hide = true)]
+    GuardOfCalls {
+        listener: i32,
+        memory: i32,
     },
 }
 
@@ -99,6 +104,10 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
         }
         Command::Guard { cgroup } => {
             guard::main(&cgroup)?;
+            Ok(0)
+        }
+        Command::GuardOfCalls { listener, memory } => {
+            seccomp::guard::main(listener, memory)?;
             Ok(0)
         }
         Command::Apply(args) => runtime()?.block_on(apply::apply(&args, &mut out)),

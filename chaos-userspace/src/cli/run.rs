@@ -28,11 +28,15 @@ const NOT_FOUND: u8 = 127;
 
 /// Runs a command under faults
 ///
-/// COMMAND gets a cgroup of its own. The faults are armed before its first instruction and end with
+/// COMMAND gets a cgroup of its own, where one is needed. The faults are armed before its first instruction and end with
 /// it; they hit COMMAND and everything that it starts, and nothing else. No daemon is needed.
 ///
 /// The exec of COMMAND itself, and of every program that it starts, is exempt unless --include-exec
 /// is given; the first event that counts is COMMAND's own, the dynamic loader's included.
+///
+/// syscall.error is done by a seccomp filter, which takes no privileges; a run of such faults alone
+/// makes no cgroup. Without `CAP_SYS_ADMIN` it sets `no_new_privs`, so that setuid programs gain
+/// COMMAND nothing.
 ///
 /// What COMMAND leaves running in the background runs on, unharmed. If kchaos is killed (SIGKILL),
 /// the faults end at once, COMMAND and everything in its session is killed too, and what had left
@@ -50,8 +54,9 @@ const NOT_FOUND: u8 = 127;
   126  COMMAND can't be started
   127  COMMAND was not found
 
-Example:
-  kchaos run --fault 'file.error:open=EIO,path=/etc/hostname' -- cat /etc/hostname"
+Examples:
+  kchaos run --fault 'file.error:open=EIO,path=/etc/hostname' -- cat /etc/hostname
+  kchaos run --fault 'syscall.error:fsync=EIO,when=3' -- ./test"
 )]
 pub(super) struct RunArgs {
     /// A fault in one word, such as 'file.error:open=EIO@5%,path=/data/'; may be repeated

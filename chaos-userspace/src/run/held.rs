@@ -1,16 +1,22 @@
-//! A command that is started but held before its exec, inside its cgroup.
+//! A command that is started but held before its exec, inside its cgroup and behind its filter.
 
 use std::{
     ffi::OsString,
     io::{self, Read as _, Write as _},
-    os::unix::process::CommandExt as _,
+    os::{
+        fd::AsRawFd as _,
+        unix::{net::UnixStream, process::CommandExt as _},
+    },
     process::{Command, ExitStatus},
     sync::mpsc::Sender,
     thread,
 };
 
 use super::Event;
-use crate::node::scratch::ScratchCgroup;
+use crate::{
+    node::scratch::ScratchCgroup,
+    seccomp::{Entry, Greeting},
+};
 
 /// Why a command could not be started, as a shell tells it.
 #[derive(Debug, thiserror::Error)]
@@ -64,25 +70,27 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Forks, moves the child into the cgroup and holds it there. The child dies with this process.
+    /// Forks, moves the child into the cgroup, has it enter the filter, and holds it there. The child
+    /// dies with this process.
     pub(super) fn start(
         command: &[OsString],
-        cgroup: &ScratchCgroup,
+        cgroup: Option<&ScratchCgroup>,
+        entry: Option<Entry>,
         events: Sender<Event>,
-    ) -> io::Result<Self> {
+    ) -> io::Result<(Self, Greeting)> {
         let Some((program, arguments)) = command.split_first() else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no command"));
         };
         let name = program.to_string_lossy().into_owned();
-        let join = cgroup.joiner()?;
-        let (mut ready_in, ready) = io::pipe()?;
+        let join = cgroup.map(ScratchCgroup::joiner).transpose()?;
+        let (heard, ready) = UnixStream::pair()?;
         let (wait, go) = io::pipe()?;
         let mut command = Command::new(program);
         command.args(arguments);
         let parent = std::process::id();
         // The child has a copy of the writing end as well. While it holds that, the pipe never
         // breaks, so it closes its copy first.
-        let own_go = std::os::fd::AsRawFd::as_raw_fd(&go);
+        let own_go = go.as_raw_fd();
         // SAFETY: between fork and exec the child only makes system calls on its own descriptors and
         // stack: nothing in there allocates or takes a lock.
         unsafe {
@@ -95,8 +103,14 @@ impl Held {
                 if libc::getppid().cast_unsigned() != parent {
                     return Err(io::Error::from_raw_os_error(libc::ESRCH));
                 }
-                join.join()?;
-                (&ready).write_all(&libc::getpid().to_ne_bytes())?;
+                if let Some(join) = &join {
+                    join.join()?;
+                }
+                if let Some(entry) = &entry {
+                    entry.enter(ready.as_raw_fd(), wait.as_raw_fd());
+                    return Ok(());
+                }
+                (&ready).write_all(&Greeting::plain(libc::getpid()))?;
                 (&wait).read_exact(&mut [0])
             });
         }
@@ -115,12 +129,9 @@ impl Held {
                     result,
                 })));
             })?;
-        let mut pid = [0; 4];
-        ready_in.read_exact(&mut pid)?;
-        Ok(Self {
-            pid: i32::from_ne_bytes(pid),
-            go,
-        })
+        let greeting = Greeting::receive(&heard)?;
+        let pid = greeting.pid;
+        Ok((Self { pid, go }, greeting))
     }
 
     /// Lets the command's exec happen and returns its pid.

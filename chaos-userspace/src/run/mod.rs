@@ -1,9 +1,12 @@
-//! `kchaos run`: a command in a cgroup of its own, with faults that are armed before its first
-//! instruction and gone after its last one.
+//! `kchaos run`: a command with faults that are armed before its first instruction and gone after its
+//! last one. It gets a cgroup of its own for those that the node does, and a seccomp filter for those
+//! that no BPF program does here; with only these, nothing else is needed.
 
+mod armed;
 pub mod guard;
 mod held;
 mod signals;
+mod split;
 
 use std::{
     ffi::OsString,
@@ -16,13 +19,16 @@ use std::{
 pub use held::StartError;
 
 use self::{
+    armed::{Armed, Waiting},
     guard::Guard,
     held::{Ended, Held},
     signals::{Came, Signals},
+    split::Split,
 };
 use crate::{
-    experiment::{Experiment, MAX_DURATION, Target},
-    node::{Node, NodeControl as _, NodeError, Plan, PlanStatus, Settings, scratch::ScratchCgroup},
+    experiment::{Experiment, MAX_DURATION, Mechanism, Target},
+    node::{NodeError, Plan, PlanStatus, Settings, scratch::ScratchCgroup},
+    seccomp::{self, Entry, Greeting},
     state::Role,
     support,
     target::CgroupTree,
@@ -91,18 +97,30 @@ enum Event {
 pub fn run(request: Request) -> Result<Outcome, RunError> {
     let io = |what| move |source| RunError::Io { what, source };
     check_privileges(&request.experiment)?;
+    let split = Split::of(request.experiment)?;
+    let errand = Errand {
+        command: request.command,
+        timeout: request.timeout,
+        needs_node: split.rest().is_some(),
+        split,
+        settings: Settings::default(),
+    };
     let (events, inbox) = mpsc::channel();
     let signals = Signals::catch(events.clone()).map_err(io("catch signals"))?;
-    let settings = Settings::default();
-    let registered = settings
-        .state
+    if !errand.needs_node {
+        let result = errand.run(None, events, &inbox);
+        drop(signals);
+        return result;
+    }
+    let state = &errand.settings.state;
+    let registered = state
         .register(Role::Run)
         .map_err(io("register this process"))?;
     let tree = CgroupTree::find().map_err(NodeError::from)?;
-    crate::heal::sweep(&tree, &settings.state);
+    crate::heal::sweep(&tree, state);
     let cgroup = ScratchCgroup::make(&tree, "run").map_err(io("make a cgroup"))?;
     let guard = Guard::start(cgroup.folder()).map_err(io("start the guard"))?;
-    let result = with_cgroup(request, settings, &cgroup, events, &inbox);
+    let result = errand.run(Some(&cgroup), events, &inbox);
     drop(signals);
     if let Err(error) = guard::evacuate(cgroup.folder()) {
         tracing::warn!(%error, "processes could not be moved out of the command's cgroup");
@@ -113,62 +131,89 @@ pub fn run(request: Request) -> Result<Outcome, RunError> {
     result
 }
 
-fn with_cgroup(
-    request: Request,
+/// A request, looked at.
+struct Errand {
+    command: Vec<OsString>,
+    timeout: Option<Duration>,
+    needs_node: bool,
+    split: Split,
     settings: Settings,
-    cgroup: &ScratchCgroup,
-    events: mpsc::Sender<Event>,
-    inbox: &mpsc::Receiver<Event>,
-) -> Result<Outcome, RunError> {
-    // Forked before anything is loaded, so that the child holds no BPF descriptor.
-    let held = match Held::start(&request.command, cgroup, events) {
-        Ok(held) => held,
-        // The child's own reason says more.
-        Err(source) => match inbox.recv_timeout(Duration::from_secs(1)) {
-            Ok(Event::Ended(ended)) => return Err(ended.error().into()),
-            _ => {
-                return Err(RunError::Io {
-                    what: "start the command",
-                    source,
-                });
+}
+
+impl Errand {
+    fn run(
+        self,
+        cgroup: Option<&ScratchCgroup>,
+        events: mpsc::Sender<Event>,
+        inbox: &mpsc::Receiver<Event>,
+    ) -> Result<Outcome, RunError> {
+        let io = |what| move |source| RunError::Io { what, source };
+        let state = self.settings.state.clone();
+        let numbers = self.split.numbers();
+        let entry = if numbers.is_empty() {
+            None
+        } else {
+            Some(Entry::new(&numbers).map_err(io("make a seccomp filter"))?)
+        };
+        // Forked before anything is loaded, so that the child holds no BPF descriptor.
+        let (held, greeting) = match Held::start(&self.command, cgroup, entry, events) {
+            Ok(held) => held,
+            // The child's own reason says more.
+            Err(source) => match inbox.recv_timeout(Duration::from_secs(1)) {
+                Ok(Event::Ended(ended)) => return Err(ended.error().into()),
+                _ => return Err(io("start the command")(source)),
+            },
+        };
+        let program = self
+            .command
+            .first()
+            .map(|program| program.to_string_lossy());
+        let armed =
+            waiting(greeting, program.unwrap_or_default().into_owned()).and_then(|waiting| {
+                let cgroup = cgroup.map(ScratchCgroup::path);
+                Armed::arm(self.split, self.settings, cgroup, waiting)
+            });
+        let early = inbox.try_recv();
+        let mut armed = match (armed, early) {
+            (Ok(armed), Err(_)) => armed,
+            (armed, early) => {
+                held.abandon(inbox);
+                armed?;
+                return match early {
+                    Ok(Event::Signal(came)) => Err(RunError::Interrupted(came.signal)),
+                    Ok(Event::Ended(ended)) => Err(ended.error().into()),
+                    Err(_) => Err(RunError::Interrupted(0)),
+                };
             }
-        },
-    };
-    let state = settings.state.clone();
-    let mut node = Node::new(settings)?;
-    let plan = plan(request.experiment, cgroup.path());
-    let armed = node.apply(&plan);
-    let early = inbox.try_recv();
-    match (armed, early) {
-        (Ok(_), Err(_)) => {}
-        (armed, early) => {
-            held.abandon(inbox);
-            armed?;
-            return match early {
-                Ok(Event::Signal(came)) => Err(RunError::Interrupted(came.signal)),
-                Ok(Event::Ended(ended)) => Err(ended.error().into()),
-                Err(_) => Err(RunError::Interrupted(0)),
-            };
-        }
+        };
+        let pid = held.release().map_err(io("start the command"))?;
+        let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
+        let mut forbidden = None;
+        let (ended, timed_out) = wait(inbox, pid, deadline, || {
+            armed.tend();
+            if forbidden.is_none() && state.disabled().is_some() {
+                forbidden = Some(armed.stop());
+            }
+        });
+        let evidence = forbidden.unwrap_or_else(|| armed.stop())?;
+        let status = ended.into_result()?;
+        Ok(Outcome {
+            status,
+            timed_out,
+            evidence,
+        })
     }
-    let pid = held.release().map_err(|source| RunError::Io {
-        what: "start the command",
-        source,
-    })?;
-    let deadline = request.timeout.map(|timeout| Instant::now() + timeout);
-    let mut forbidden = None;
-    let (ended, timed_out) = wait(inbox, pid, deadline, || {
-        node.collect();
-        if forbidden.is_none() && state.disabled().is_some() {
-            forbidden = Some(node.stop(&plan.id));
-        }
-    });
-    let evidence = forbidden.unwrap_or_else(|| node.stop(&plan.id))?;
-    let status = ended.into_result()?;
-    Ok(Outcome {
-        status,
-        timed_out,
-        evidence,
+}
+
+fn waiting(greeting: Greeting, program: String) -> Result<Waiting, NodeError> {
+    Ok(Waiting {
+        pid: greeting.pid,
+        program,
+        listener: greeting.entered.map_err(|error| {
+            let reason = seccomp::explain(&error);
+            NodeError::Unsupported(format!("{}: {reason}", Mechanism::SeccompNotify))
+        })?,
+        no_new_privs: greeting.no_new_privs,
     })
 }
 
@@ -217,7 +262,7 @@ fn plan(mut experiment: Experiment, cgroup: &str) -> Plan {
         }
     }
     Plan {
-        id: "run".to_owned(),
+        id: armed::PLAN.to_owned(),
         experiment,
     }
 }

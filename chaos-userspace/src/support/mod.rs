@@ -12,7 +12,7 @@ pub(crate) use self_test::PLAN as SELF_TEST_PLAN;
 use crate::{
     engine::{EngineError, Hooks, Object, Plane},
     experiment::{FaultKind, Mechanism},
-    fault,
+    fault, seccomp,
     target::CgroupTree,
 };
 
@@ -56,23 +56,32 @@ pub fn probe(plane: &mut Plane, object: Object, mechanism: Mechanism) -> Result<
     Ok(hooks)
 }
 
-/// Tries one rung of a kind's ladder out, and leaves nothing of it behind.
+/// Tries one rung of a kind's ladder out, for what exactly the kind is about, and leaves nothing of
+/// it behind.
 ///
 /// # Errors
 /// Why it can't be had.
 pub fn try_out(kind: &FaultKind, mechanism: Mechanism) -> Result<(), Missing> {
+    let refuse = |reason: String| Missing {
+        reason,
+        capabilities: Vec::new(),
+    };
+    if mechanism == Mechanism::SeccompNotify {
+        return seccomp::probe().map_err(refuse);
+    }
     match fault::object(kind) {
-        Some(_) if mechanism == Mechanism::SeccompNotify => Err(Missing {
-            reason: "not in this version".to_owned(),
-            capabilities: Vec::new(),
-        }),
         Some(object) => {
             may_probe(mechanism)?;
-            let mut plane = Plane::create(1).map_err(|error| Missing {
-                reason: summary(&error.to_string()),
-                capabilities: Vec::new(),
-            })?;
-            probe(&mut plane, object, mechanism).map(drop)
+            fault::covers(kind, mechanism).map_err(refuse)?;
+            let mut plane =
+                Plane::create(1).map_err(|error| refuse(summary(&error.to_string())))?;
+            let mut hooks = probe(&mut plane, object, mechanism)?;
+            match fault::calls(kind) {
+                Some(calls) => hooks
+                    .prepare(&calls)
+                    .map_err(|error| refuse(explain(mechanism, &error))),
+                None => Ok(()),
+            }
         }
         None => knob::probe(),
     }
