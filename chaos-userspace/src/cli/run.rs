@@ -209,6 +209,9 @@ fn give_account(args: &RunArgs, outcome: &Outcome, own: u8) {
         for fault in &outcome.evidence.faults {
             complain(&account::line(fault));
         }
+        if let Some(notice) = outcome.notice {
+            complain(notice);
+        }
         if outcome.timed_out {
             complain("the time was up: the command was killed");
         }

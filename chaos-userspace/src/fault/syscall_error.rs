@@ -17,7 +17,7 @@ pub(super) const LADDER: &[Mechanism] = &[
 ];
 
 pub(super) const NOT_COVERED: &[&str] = &[
-    "32-bit system calls",
+    "32-bit and x32 system calls, which have other numbers",
     "operations that are given to io_uring, which are no system calls",
 ];
 

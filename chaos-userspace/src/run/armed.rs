@@ -103,6 +103,11 @@ impl Armed {
         })
     }
 
+    /// See [`super::Outcome::notice`].
+    pub(super) fn notice(&self) -> Option<&'static str> {
+        self.no_new_privs.then_some(seccomp::NO_NEW_PRIVS)
+    }
+
     fn timing(&self, fault: &Fault) -> Timing {
         let experiment = self.split.experiment();
         Timing {
@@ -146,10 +151,8 @@ impl Armed {
     }
 
     fn not_covered(&self, fault: &Fault) -> Vec<String> {
-        let privileges = self.no_new_privs.then_some(seccomp::NO_NEW_PRIVS);
-        let more = seccomp::NOT_COVERED.iter().copied().chain(privileges);
         let mut rows = fault::not_covered(&fault.kind);
-        rows.extend(more.map(str::to_owned));
+        rows.extend(self.notice().map(str::to_owned));
         rows
     }
 }

@@ -60,6 +60,8 @@ pub struct Outcome {
     pub timed_out: bool,
     /// The last counters.
     pub evidence: PlanStatus,
+    /// What the faults took from the command beside what they did to it, to be said aloud.
+    pub notice: Option<&'static str>,
 }
 
 /// Why nothing was run to its end.
@@ -201,6 +203,7 @@ impl Errand {
             status,
             timed_out,
             evidence,
+            notice: armed.notice(),
         })
     }
 }

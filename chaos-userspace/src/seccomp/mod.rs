@@ -26,11 +26,7 @@ pub(crate) use calls::{Calls, Spec};
 pub(crate) use entry::{Entry, Greeting};
 pub(crate) use probe::probe;
 
-/// What this mechanism can't see, beyond what the kind can't.
-pub(crate) const NOT_COVERED: &[&str] =
-    &["32-bit and x32 system calls, which have other numbers: they pass"];
-
-/// The same where the filter took it.
+/// To be said where the filter took it.
 pub(crate) const NO_NEW_PRIVS: &str = "COMMAND runs with no_new_privs, which a filter takes without \
                                        CAP_SYS_ADMIN: setuid programs and file capabilities gain it \
                                        nothing";
