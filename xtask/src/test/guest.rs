@@ -44,6 +44,13 @@ exit $status
 struct Message {
     reason: String,
     executable: Option<PathBuf>,
+    profile: Option<Profile>,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    /// Whether it has a test harness: programs that tests start have none.
+    test: bool,
 }
 
 /// Builds what the guests run and fetches what they need; returns the test binaries.
@@ -89,6 +96,7 @@ fn executables(messages: &str) -> Vec<PathBuf> {
         .lines()
         .filter_map(|line| serde_json::from_str::<Message>(line).ok())
         .filter(|message| message.reason == "compiler-artifact")
+        .filter(|message| message.profile.as_ref().is_some_and(|profile| profile.test))
         .filter_map(|message| message.executable)
         .collect()
 }
@@ -189,9 +197,10 @@ mod tests {
     }
 
     #[test]
-    fn only_executables_are_taken() {
+    fn only_tests_are_taken() {
         let messages = r#"{"reason":"compiler-artifact","executable":null,"target":{}}
 {"reason":"compiler-artifact","executable":"/t/debug/deps/file_error-1","profile":{"test":true}}
+{"reason":"compiler-artifact","executable":"/t/debug/caller","profile":{"test":false}}
 not json
 {"reason":"build-finished","success":true}"#;
         assert_eq!(
