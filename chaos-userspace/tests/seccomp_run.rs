@@ -244,6 +244,20 @@ mod tests {
         let ran = running.wait();
         assert_eq!(ran.status, 0, "{ran:?}");
         assert!(is_alive(guards[0]));
+        // What is sent to everybody of a name or a group, and a limit of processor time that is spent.
+        for signal in [
+            libc::SIGTERM,
+            libc::SIGQUIT,
+            libc::SIGUSR1,
+            libc::SIGALRM,
+            libc::SIGXCPU,
+        ] {
+            // SAFETY: takes two integers.
+            unsafe { libc::kill(guards[0].cast_signed(), signal) };
+        }
+        assert!(is_alive(guards[0]));
+        let open = std::fs::read_dir(format!("/proc/{}/fd", guards[0])).unwrap();
+        assert!(open.count() <= 6, "it holds what kchaos was started with");
         let said = lab.said("detached");
         assert_eq!(number(&said, "other"), 0, "{said}");
         assert_eq!(number(&said, "eio"), injected(&ran.account()), "{said}");

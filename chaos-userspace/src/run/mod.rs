@@ -98,8 +98,10 @@ enum Event {
 /// See [`RunError`].
 pub fn run(request: Request) -> Result<Outcome, RunError> {
     let io = |what| move |source| RunError::Io { what, source };
-    check_privileges(&request.experiment)?;
     let split = Split::of(request.experiment)?;
+    if let Some(rest) = split.rest() {
+        check_privileges(&rest)?;
+    }
     let errand = Errand {
         command: request.command,
         timeout: request.timeout,
@@ -110,6 +112,12 @@ pub fn run(request: Request) -> Result<Outcome, RunError> {
     let (events, inbox) = mpsc::channel();
     let signals = Signals::catch(events.clone()).map_err(io("catch signals"))?;
     if !errand.needs_node {
+        // So that `kchaos stop --all` finds it; where it can't be written there is nobody to do that.
+        let _registered = errand
+            .settings
+            .state
+            .register(Role::Run)
+            .inspect_err(|error| tracing::debug!(%error, "not registered"));
         let result = errand.run(None, events, &inbox);
         drop(signals);
         return result;
@@ -238,7 +246,8 @@ fn wait(
         match inbox.recv_timeout(left.min(LOOK)) {
             Ok(Event::Ended(ended)) => return (ended, timed_out),
             // What a terminal sends, it sends to the command as well.
-            Ok(Event::Signal(came)) if came.from_terminal => {}
+            // But the end of the terminal itself it tells only the leader of the session.
+            Ok(Event::Signal(came)) if came.from_terminal && came.signal != libc::SIGHUP => {}
             Ok(Event::Signal(came)) => signals::send(pid, came.signal),
             Err(RecvTimeoutError::Timeout) if left > LOOK => {}
             Err(RecvTimeoutError::Timeout) => {
@@ -277,6 +286,8 @@ fn check_privileges(experiment: &Experiment) -> Result<(), NodeError> {
         let lacking: Vec<_> = ladder
             .iter()
             .filter(|rung| fault.common.mechanism.is_none_or(|asked| asked == **rung))
+            // Not of the faults that are left to the node.
+            .filter(|rung| **rung != Mechanism::SeccompNotify)
             .map(|rung| support::missing_capabilities(*rung))
             .collect();
         if let Some(first) = lacking.iter().min_by_key(|missing| missing.len())

@@ -64,6 +64,7 @@ impl Calls {
         command: i32,
         lease: Duration,
     ) -> io::Result<Self> {
+        proc_is_ours()?;
         let board = Shared::create(specs)?;
         board.command.store(command.unsigned_abs(), Relaxed);
         let post = Arc::new(Post {
@@ -135,6 +136,18 @@ impl Calls {
             tracing::debug!("the thread that keeps the guard was gone");
         }
     }
+}
+
+/// Callers are told by their numbers, and looked up in /proc: in that of another pid namespace these
+/// are the numbers of others.
+fn proc_is_ours() -> io::Result<()> {
+    let this = std::fs::read_link("/proc/self").ok();
+    if this.is_some_and(|link| link.as_os_str() == std::process::id().to_string().as_str()) {
+        return Ok(());
+    }
+    Err(io::Error::other(
+        "/proc is not that of this pid namespace: mount it there, as `unshare --mount-proc` does",
+    ))
 }
 
 impl Drop for Calls {
@@ -216,7 +229,8 @@ impl Guard {
     /// Has the guard end the rules, and waits until it has.
     fn farewell(&mut self) -> io::Result<u8> {
         let mut said = [0];
-        self.connection.write_all(&[guard::END])?;
+        // One that has heard it before does not listen any more, but may have answered meanwhile.
+        self.connection.write_all(&[guard::END]).ok();
         self.connection.read_exact(&mut said)?;
         Ok(said[0])
     }

@@ -7,7 +7,11 @@ use std::{
         fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
         unix::net::UnixStream,
     },
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::Ordering::Relaxed,
+        mpsc::{SyncSender, sync_channel},
+    },
     thread,
 };
 
@@ -44,12 +48,21 @@ pub(super) const LEAVING: u8 = b'-';
 /// When these are not what they should be, or the kernel refuses something.
 pub fn main(listener: RawFd, memory: RawFd) -> io::Result<()> {
     ignore_signals();
-    // SAFETY: whoever has started this program has opened them for it; others get errors.
-    let [listener, memory, kchaos] =
-        [listener, memory, 0].map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+    raise_cpu_limit();
+    let theirs = [listener, memory, 0];
+    // SAFETY: takes integers.
+    let is_open = |fd: RawFd| unsafe { libc::fcntl(fd, libc::F_GETFD) } >= 0;
+    if listener <= 2 || memory <= 2 || listener == memory || !theirs.into_iter().all(is_open) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    close_others(listener, memory);
+    // SAFETY: they are open, and nothing in this program knows of them yet.
+    let [listener, memory, kchaos] = theirs.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+    let board = Arc::new(Shared::map(memory)?);
     let guard = Guard {
         listener: Listener::new(listener),
-        board: Arc::new(Shared::map(memory)?),
+        killer: killer(&board),
+        board,
         tree: CgroupTree::find().ok(),
     };
     guard.listener.hurry();
@@ -60,6 +73,9 @@ pub fn main(listener: RawFd, memory: RawFd) -> io::Result<()> {
 struct Guard {
     listener: Listener,
     board: Arc<Shared>,
+    /// Has it kill. There from the beginning, because a target that was let loose may have taken all
+    /// pids by then; `None` where there was none left for it.
+    killer: Option<SyncSender<()>>,
     /// For samples.
     tree: Option<CgroupTree>,
 }
@@ -99,10 +115,9 @@ impl Guard {
 
     /// kchaos was killed: so is what is still attached to it, while all others are answered.
     fn kill(&self) {
-        let board = Arc::clone(&self.board);
-        let kill = move || board.mark().kill_in_session(board.session.load(Relaxed));
-        if let Err(error) = thread::Builder::new().spawn(kill) {
-            tracing::debug!(%error, "nobody was killed");
+        match &self.killer {
+            Some(killer) => drop(killer.try_send(())),
+            None => kill_attached(&self.board),
         }
     }
 
@@ -177,9 +192,12 @@ impl Guard {
         let now = boot::time_ns();
         let held_until = board.held_until.load(Relaxed);
         let task = Task::new(&self.listener, call.id, call.pid);
-        while wanted != 0 {
-            let index = wanted.trailing_zeros();
-            wanted &= wanted - 1;
+        // What takes long comes first: a guard that is killed between two rules has its successor ask
+        // the earlier one again.
+        for rule in each(wanted).map(|index| board.rule(index)) {
+            task.read(rule.is_narrowed != 0, rule.counts_threads());
+        }
+        for index in each(wanted) {
             let rule = board.rule(index);
             let (decision, ordinal) = rule.decide(index, now, held_until, &task, &board.threads);
             if decision != Decision::Inject {
@@ -216,10 +234,74 @@ impl Guard {
     }
 }
 
-/// What ends whole groups of processes must not end the one that answers.
+/// The places of the bits that are set, the lowest first.
+fn each(mut bits: u64) -> impl Iterator<Item = u32> {
+    std::iter::from_fn(move || {
+        let place = bits.trailing_zeros();
+        bits &= bits.wrapping_sub(1);
+        (place < u64::BITS).then_some(place)
+    })
+}
+
+/// A thread that waits for the word to kill.
+fn killer(board: &Arc<Shared>) -> Option<SyncSender<()>> {
+    let board = Arc::clone(board);
+    let (sender, receiver) = sync_channel(1);
+    let wait = move || {
+        if receiver.recv().is_ok() {
+            kill_attached(&board);
+        }
+    };
+    thread::Builder::new().spawn(wait).ok().map(|_| sender)
+}
+
+fn kill_attached(board: &Shared) {
+    board.mark().kill_in_session(board.session.load(Relaxed));
+}
+
+/// What ends processes by their name, user or group must not end the one that answers: everything
+/// but what tells of a mistake of its own, and what can't be ignored.
 fn ignore_signals() {
-    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGPIPE] {
-        // SAFETY: no handler is installed.
+    let mistakes = [
+        libc::SIGSEGV,
+        libc::SIGBUS,
+        libc::SIGILL,
+        libc::SIGFPE,
+        libc::SIGABRT,
+        libc::SIGSYS,
+        // Its default is to be ignored, and children are waited for.
+        libc::SIGCHLD,
+    ];
+    for signal in (1..=libc::SIGRTMAX()).filter(|signal| !mistakes.contains(signal)) {
+        // SAFETY: no handler is installed; those that can't be ignored are refused.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
+/// It works for whoever makes calls, and has the limit of whoever has started kchaos: as much as that
+/// allows.
+fn raise_cpu_limit() {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: room for a limit.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_CPU, &raw mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_CPU, &raw const limit);
+        }
+    }
+}
+
+/// Whatever else kchaos was started with: pipes and locks of others, that would stay as long as this
+/// program.
+fn close_others(first: RawFd, second: RawFd) {
+    let (low, high) = (first.min(second), first.max(second));
+    for (from, to) in [(3, low - 1), (low + 1, high - 1), (high + 1, RawFd::MAX)] {
+        if from <= to {
+            // SAFETY: nothing in this program has opened anything above standard error yet.
+            unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) };
+        }
     }
 }

@@ -4,13 +4,16 @@ use std::{
     fs,
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{state::Owner, target::Stat};
 
-/// Rounds of killing before giving up: processes may fork meanwhile.
-const ROUNDS: usize = 50;
+/// How long it is tried to kill what may fork meanwhile.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Rounds without anybody to be killed before it is done: a parent may have ended and left a child
+/// that was not there yet when its place was looked at.
+const QUIET: u32 = 3;
 
 /// A number that no other run has, as the soft `RLIMIT_LOCKS`: the kernel has not looked at that
 /// limit since 2.6, hands it on over fork and exec, and shows it to everybody.
@@ -52,14 +55,19 @@ impl Mark {
     /// Kills whoever has the mark and is in this session: what has a session of its own had detached
     /// itself.
     pub(super) fn kill_in_session(self, session: u32) {
-        for _ in 0..ROUNDS {
+        let start = Instant::now();
+        let mut quiet = 0;
+        while quiet < QUIET && start.elapsed() < PATIENCE {
             let mut busy = false;
             for pid in processes() {
                 busy |= self.kill(pid, session);
             }
-            if !busy {
-                return;
+            if busy {
+                // At once: whoever forks does not rest either.
+                quiet = 0;
+                continue;
             }
+            quiet += 1;
             thread::sleep(Duration::from_millis(5));
         }
     }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use chaos_common::{
-    Decision, Filtered, Narrowing, RuleConfig, RuleMemory, decide, limits::RECORD_ORDINALS,
+    Decision, Filtered, Narrowing, RuleConfig, RuleMemory, decide, flags, limits::RECORD_ORDINALS,
     limits::SAMPLES_PER_SECOND,
 };
 
@@ -140,6 +140,11 @@ impl Rule {
         };
         let decision = decide(&self.config, now, held_until, filters, &memory);
         (decision, memory.ordinal.get())
+    }
+
+    /// Whether it counts the events of each thread for itself.
+    pub(super) const fn counts_threads(&self) -> bool {
+        self.config.flags & flags::SCOPE_THREAD != 0
     }
 
     /// Counts a decision as programs do. An injection counts only if somebody got the error.

@@ -48,6 +48,16 @@ impl<'a> Task<'a> {
         }
     }
 
+    /// Reads what will be asked for.
+    pub(super) fn read(&self, who: bool, start: bool) {
+        if who {
+            self.who();
+        }
+        if start {
+            self.start();
+        }
+    }
+
     /// Whether a rule wants this task.
     pub(super) fn filter(&self, wanted: &Narrowing) -> Filtered {
         let Some(who) = self.who() else {
