@@ -19,7 +19,8 @@ const END: &str = "<!-- end of coverage -->";
 pub(super) fn write(parts: &[Part]) -> Result<()> {
     let seen: Vec<(&str, &[String])> = parts
         .iter()
-        .filter(|part| !part.counts.covered.is_empty())
+        // What ended early has not seen all that there is.
+        .filter(|part| part.is_good() && !part.counts.covered.is_empty())
         .map(|part| (part.name.as_str(), &part.counts.covered[..]))
         .collect();
     if seen.is_empty() {

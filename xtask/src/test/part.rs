@@ -18,7 +18,7 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    fn is_good(&self) -> bool {
+    pub(super) fn is_good(&self) -> bool {
         self.counts.failed == 0 && self.problem.is_none()
     }
 }
