@@ -98,6 +98,28 @@ mod tests {
     }
 
     #[test]
+    fn an_injection_of_strace_counts_each_thread_for_itself() {
+        let lab = Lab::new();
+        let ran = lab.run_command(
+            &[],
+            &[
+                "--strace",
+                "fsync,fdatasync:error=EIO:when=2",
+                "--allow-no-hit",
+            ],
+            &["./test", "threads", "4", "5"],
+        );
+        assert_eq!(number(&ran.out, "eio"), 4, "{ran:?}");
+        assert_eq!(number(&ran.out, "ok"), 16, "{ran:?}");
+        let ran = lab.run_command(&[], &[], &["true"]);
+        assert_eq!(ran.status, 125, "{ran:?}");
+        assert!(
+            ran.err.contains("no fault: say one with --fault"),
+            "{ran:?}"
+        );
+    }
+
+    #[test]
     fn a_budget_is_kept_among_threads() {
         let lab = Lab::new();
         let ran = lab.run(

@@ -40,9 +40,8 @@ pub(super) struct InjectArgs {
     /// What is hit: cgroup=/PATH, unit=NAME or pid=N
     #[arg(long, value_name = "TARGET", value_parser = words::target)]
     target: Target,
-    /// A fault in one word, such as 'file.error:open=EIO@5%,path=/data/'; may be repeated
-    #[arg(long = "fault", value_name = "FAULT", required = true)]
-    faults: Vec<String>,
+    #[command(flatten)]
+    faults: words::FaultArgs,
     /// How long, such as 30s
     #[arg(long, value_name = "TIME", value_parser = duration)]
     duration: Duration,
@@ -75,7 +74,7 @@ pub(super) fn inject(args: &InjectArgs, out: &mut impl Write) -> Result<u8, CliE
         seed: args
             .seed
             .or_else(|| args.print.is_none().then(super::run::draw_seed)),
-        faults: words::faults(&args.faults)?,
+        faults: args.faults.read(false)?,
     };
     experiment
         .validate(Complete::File)

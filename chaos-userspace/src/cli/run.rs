@@ -59,13 +59,8 @@ Examples:
   kchaos run --fault 'syscall.error:fsync=EIO,when=3' -- ./test"
 )]
 pub(super) struct RunArgs {
-    /// A fault in one word, such as 'file.error:open=EIO@5%,path=/data/'; may be repeated
-    #[arg(
-        long = "fault",
-        value_name = "FAULT",
-        required_unless_present = "experiment"
-    )]
-    faults: Vec<String>,
+    #[command(flatten)]
+    faults: words::FaultArgs,
     /// An experiment; its faults hit COMMAND unless they name a cgroup, unit or pid
     #[arg(short = 'f', long, value_name = "FILE")]
     experiment: Option<PathBuf>,
@@ -144,7 +139,7 @@ pub(super) fn run(args: &RunArgs) -> Result<u8, CliError> {
 }
 
 fn request(args: &RunArgs) -> Result<(Experiment, Vec<OsString>), CliError> {
-    let mut faults = words::faults(&args.faults)?;
+    let mut faults = args.faults.read(args.experiment.is_some())?;
     let mut experiment = match &args.experiment {
         Some(file) => super::validate::read(file, Complete::Run)?,
         None => Experiment {

@@ -7,10 +7,11 @@ use std::{
 };
 
 use clap::Args;
+use serde_json::json;
 
 use super::client::CliError;
 use crate::{
-    experiment::{Complete, Experiment, yaml},
+    experiment::{Complete, Experiment, Violations, yaml},
     scheduler::ExitClass,
 };
 
@@ -25,6 +26,9 @@ pub(super) struct ValidateArgs {
     /// It is for `kchaos run`, which supplies target and duration
     #[arg(long)]
     run: bool,
+    /// Print JSON: name, number of faults, violations
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn validate(args: &ValidateArgs, out: &mut impl Write) -> Result<u8, CliError> {
@@ -33,7 +37,23 @@ pub(super) fn validate(args: &ValidateArgs, out: &mut impl Write) -> Result<u8, 
     } else {
         Complete::File
     };
-    let experiment = read(&args.file, complete)?;
+    let (source, parsed) = parse(&args.file, complete)?;
+    if args.json {
+        let result = match &parsed {
+            Ok(experiment) => json!({
+                "name": experiment.name,
+                "faults": experiment.faults.len(),
+                "violations": [],
+            }),
+            Err(violations) => json!({"violations": violations}),
+        };
+        writeln!(out, "{result}")?;
+        return Ok(match parsed {
+            Ok(_) => 0,
+            Err(_) => ExitClass::BadInput.code(),
+        });
+    }
+    let experiment = parsed.map_err(|violations| CliError::invalid(&source, &violations))?;
     let faults = experiment.faults.len();
     writeln!(
         out,
@@ -46,6 +66,15 @@ pub(super) fn validate(args: &ValidateArgs, out: &mut impl Write) -> Result<u8, 
 
 /// Reads an experiment; `-` is the standard input.
 pub(super) fn read(file: &Path, complete: Complete) -> Result<Experiment, CliError> {
+    let (source, parsed) = parse(file, complete)?;
+    parsed.map_err(|violations| CliError::invalid(&source, &violations))
+}
+
+/// What the input is called, and what is in it.
+fn parse(
+    file: &Path,
+    complete: Complete,
+) -> Result<(String, Result<Experiment, Violations>), CliError> {
     // One byte more than is accepted is enough to refuse it.
     let limit = yaml::MAX_BYTES as u64 + 1;
     let mut bytes = Vec::new();
@@ -57,5 +86,6 @@ pub(super) fn read(file: &Path, complete: Complete) -> Result<Experiment, CliErr
         (file.display().to_string(), result)
     };
     result.map_err(|error| CliError::new(ExitClass::BadInput, format!("{source}: {error}")))?;
-    yaml::parse_for(&bytes, complete).map_err(|violations| CliError::invalid(&source, &violations))
+    let parsed = yaml::parse_for(&bytes, complete);
+    Ok((source, parsed))
 }

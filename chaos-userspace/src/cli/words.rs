@@ -1,18 +1,53 @@
 //! Faults and targets as arguments.
 
+use clap::Args;
+
 use super::client::CliError;
 use crate::{
-    experiment::{Fault, Target, number_default_ids, word},
+    experiment::{Fault, Target, number_default_ids, strace, word},
     scheduler::ExitClass,
 };
 
-/// Parses fault words, and says everything that is wrong with all of them.
-pub(super) fn faults(words: &[String]) -> Result<Vec<Fault>, CliError> {
+/// The faults of a command line.
+#[derive(Args, Debug)]
+pub(super) struct FaultArgs {
+    /// A fault in one word, such as 'file.error:open=EIO@5%,path=/data/'; may be repeated
+    #[arg(long = "fault", value_name = "FAULT")]
+    words: Vec<String>,
+    /// An injection as strace(1) has it, such as 'fsync:error=EIO:when=3'; may be repeated
+    ///
+    /// Counted for each thread and each system call by itself, as strace does.
+    #[arg(long = "strace", value_name = "INJECTION")]
+    strace: Vec<String>,
+}
+
+impl FaultArgs {
+    /// The faults, those of --fault first.
+    ///
+    /// # Errors
+    /// Everything that is wrong with any of them; and none at all, unless that is `optional`.
+    pub(super) fn read(&self, optional: bool) -> Result<Vec<Fault>, CliError> {
+        if !optional && self.words.is_empty() && self.strace.is_empty() {
+            return Err(CliError::new(
+                ExitClass::BadInput,
+                "no fault: say one with --fault, such as --fault 'file.error:open=EIO,path=/data/'",
+            ));
+        }
+        read(&self.words, &self.strace)
+    }
+}
+
+/// Reads fault words and injections of strace, and says everything that is wrong with all of them.
+pub(super) fn read(words: &[String], injections: &[String]) -> Result<Vec<Fault>, CliError> {
+    let words = words
+        .iter()
+        .map(|text| (text, word::parse(text).map(|fault| vec![fault])));
+    let injections = injections.iter().map(|text| (text, strace::parse(text)));
     let mut faults = Vec::new();
     let mut complaints = Vec::new();
-    for text in words {
-        match word::parse(text) {
-            Ok(fault) => faults.push(fault),
+    for (text, read) in words.chain(injections) {
+        match read {
+            Ok(good) => faults.extend(good),
             Err(violations) => {
                 complaints.push(format!("bad fault\n{}", word::render(text, &violations)));
             }

@@ -15,6 +15,7 @@ mod rate;
 mod round_trip_tests;
 mod schedule;
 mod set;
+pub mod strace;
 #[cfg(test)]
 pub(crate) mod strategies;
 mod syscall;

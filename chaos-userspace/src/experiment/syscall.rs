@@ -106,6 +106,11 @@ impl Syscall {
         }
     }
 
+    /// Whether x86-64 has a call of this name, may it be made to fail or not.
+    pub(super) fn exists(name: &str) -> bool {
+        Sysno::iter().any(|call| call.name() == name)
+    }
+
     /// Every system call that may be made to fail.
     pub fn all() -> impl Iterator<Item = Self> {
         Sysno::iter()

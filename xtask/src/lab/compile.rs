@@ -65,9 +65,9 @@ pub(super) fn build(
     let log = tree.join("make.log");
     let mut setting = "KCONFIG_ALLCONFIG=".to_owned();
     setting.push_str(&config.to_string_lossy());
-    make(&source, &log, &[&setting, "allnoconfig"])?;
+    logged(&mut make(&source, &[&setting, "allnoconfig"]), &log)?;
     let jobs = thread::available_parallelism().map_or(1, usize::from);
-    make(&source, &log, &[&format!("-j{jobs}"), "bzImage"])?;
+    logged(&mut make(&source, &[&format!("-j{jobs}"), "bzImage"]), &log)?;
 
     let staged = cache::Staged::new(target.to_path_buf())?;
     let into = |name: &str| staged.path().join(name);
@@ -134,16 +134,21 @@ fn unpack(archive: &Archive, recipe: &Recipe, version: &str, tree: &Path) -> Res
     staged.commit()
 }
 
-/// Runs make to its end; says now and then how far it is.
-fn make(source: &Path, log: &Path, words: &[&str]) -> Result<()> {
-    let output = File::create(log).with_context(|| format!("create {}", log.display()))?;
+fn make(source: &Path, words: &[&str]) -> Command {
     let mut command = Command::new("make");
     command
         .args(words)
         .current_dir(source)
         .env("LC_ALL", "C")
         // A make that started xtask hands its job server down, which is not there for this one.
-        .env_remove("MAKEFLAGS")
+        .env_remove("MAKEFLAGS");
+    command
+}
+
+/// Runs a long command to its end; says now and then how far it is.
+fn logged(command: &mut Command, log: &Path) -> Result<()> {
+    let output = File::create(log).with_context(|| format!("create {}", log.display()))?;
+    command
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
         .stderr(output);
@@ -154,7 +159,9 @@ fn make(source: &Path, log: &Path, words: &[&str]) -> Result<()> {
     }
     let start = Instant::now();
     let mut reported = start;
-    let mut child = command.spawn().context("start make")?;
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("start {command:?}"))?;
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break status;
@@ -178,8 +185,7 @@ fn make(source: &Path, log: &Path, words: &[&str]) -> Result<()> {
     let mut lines: Vec<&str> = text.lines().rev().take(LAST_LINES).collect();
     lines.reverse();
     bail!(
-        "make {} failed: {status} (all of its output: {})\n{}",
-        words.join(" "),
+        "{command:?} failed: {status} (all of its output: {})\n{}",
         log.display(),
         lines.join("\n")
     )
@@ -207,16 +213,17 @@ mod tests {
     }
 
     #[test]
-    fn a_failing_make_shows_its_last_words() {
+    fn a_failing_build_shows_its_last_words() {
         let directory = tempfile::tempdir().unwrap();
-        fs::write(
-            directory.path().join("Makefile"),
-            "good:\n\t@echo fine\nbad:\n\t@echo last words; exit 3\n",
-        )
-        .unwrap();
         let log = directory.path().join("log");
-        make(directory.path(), &log, &["good"]).unwrap();
-        let error = make(directory.path(), &log, &["bad"]).unwrap_err();
+        let shell = |script: &str| logged(Command::new("sh").args(["-c", script]), &log);
+        shell("echo fine").unwrap();
+        let error = shell("echo last words; exit 3").unwrap_err();
         assert!(error.to_string().contains("last words"), "{error}");
+        let error = logged(&mut Command::new("/nothing/here"), &log).unwrap_err();
+        assert!(
+            error.to_string().contains("start \"/nothing/here\""),
+            "{error}"
+        );
     }
 }
