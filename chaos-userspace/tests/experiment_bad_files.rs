@@ -263,19 +263,19 @@ spec: is missing; it says what is hit, for how long and how"
         for (text, message) in [
             (
                 "",
-                "spec.target: is empty; its fields: cgroup, unit, pid, command",
+                "spec.target: is empty; its fields: cgroup, cgroups, unit, pid, command",
             ),
             (
                 "{}",
-                "spec.target: names nothing; say one of cgroup, unit, pid or command",
+                "spec.target: names nothing; say one of cgroup, cgroups, unit, pid or command",
             ),
             (
                 "nginx",
-                "spec.target: is the text 'nginx' instead of a mapping; its fields: cgroup, unit, pid, command",
+                "spec.target: is the text 'nginx' instead of a mapping; its fields: cgroup, cgroups, unit, pid, command",
             ),
             (
                 "{pods: {}}",
-                "spec.target.pods: is not in this version; fields here: cgroup, unit, pid, command",
+                "spec.target.pods: is not in this version; fields here: cgroup, cgroups, unit, pid, command",
             ),
             (
                 "{unti: a}",
@@ -308,6 +308,26 @@ spec: is missing; it says what is hit, for how long and how"
             (
                 "{cgroup: /}",
                 "spec.target.cgroup: '/' is the whole machine; name a cgroup below it, such as /system.slice/nginx.service",
+            ),
+            (
+                "{cgroup: /sys/fs/cgroup/unified/a}",
+                "spec.target.cgroup: '/sys/fs/cgroup/unified/a' has the mount point in it; say /a",
+            ),
+            (
+                "{cgroups: [/a/b, /c, /a]}",
+                "spec.target.cgroups: '/a/b' lies in '/a'; leave it out: a cgroup is hit with its subtree",
+            ),
+            (
+                "{cgroups: [/a, /a]}",
+                "spec.target.cgroups: '/a' lies in '/a'; leave it out: a cgroup is hit with its subtree",
+            ),
+            (
+                "{cgroups: [/a]}",
+                "spec.target.cgroups: names 1 cgroups; say several, or one as cgroup",
+            ),
+            (
+                "{cgroups: /a}",
+                "spec.target.cgroups: is the text '/a' instead of a list; say their paths: [/web.slice/a, /web.slice/b]",
             ),
             (
                 "{command: [cat]}",

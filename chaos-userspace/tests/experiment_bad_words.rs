@@ -198,7 +198,7 @@ duration: '5' has no unit; say which, such as 5s or 5m
     #[test]
     fn keys() {
         let place = format!("{:20}", "");
-        let has = "path, includeExec, when, scope, times, maxRate, comm, uid, thread, exclude, seed, shadow, mechanism, after, duration and pulse";
+        let has = "path, includeExec, when, scope, times, maxRate, replay, comm, uid, thread, exclude, seed, shadow, mechanism, after, duration and pulse";
         for (keys, message) in [
             ("glob=/a/*", format!("^^^^\nglob: this key is not in this version; file.error has {has}")),
             ("colour=red", format!("^^^^^^\ncolour: file.error has no such key; it has {has}")),
@@ -217,7 +217,7 @@ duration: '5' has no unit; say which, such as 5s or 5m
         assert_eq!(
             refused("net.loss=5%,direction=ingress,path=/a"),
             format!(
-                "{:30}^^^^\npath: net.loss has no such key; it has direction, when, scope, times, maxRate, comm, uid, thread, exclude, seed, \
+                "{:30}^^^^\npath: net.loss has no such key; it has direction, when, scope, times, maxRate, replay, comm, uid, thread, exclude, seed, \
                  shadow, mechanism, after, duration and pulse",
                 ""
             )

@@ -120,6 +120,44 @@ mod tests {
     }
 
     #[test]
+    fn a_replay_hits_what_was_hit() {
+        let lab = Lab::new();
+        let first = lab.run(&["syscall.error:fsync=EIO@30%"], &["fsyncs", "40"]);
+        let hit = first.account()["faults"][0]["trail"]["ordinals"].clone();
+        assert!(hit.as_array().unwrap().len() > 2, "{first:?}");
+        let file = lab.file("first.json", &first.err);
+        // Another seed, another chance.
+        let again = |fault: &str| {
+            let options = ["--replay", &file, "--seed", "99"];
+            lab.run_command(&[fault], &options, &["./test", "fsyncs", "40"])
+        };
+        let second = again("syscall.error:fsync=EIO@1%");
+        assert_eq!(second.out, first.out);
+        assert_eq!(second.account()["faults"][0]["trail"]["ordinals"], hit);
+        let other = again("syscall.error:sync=EIO");
+        assert_eq!(
+            other.status, 123,
+            "found by its id, and hits nothing: {other:?}"
+        );
+        lab.file(
+            "first.json",
+            &first
+                .err
+                .replace("\"truncated\":false", "\"truncated\":true"),
+        );
+        let refused = again("syscall.error:fsync=EIO");
+        assert_eq!(
+            (refused.status, refused.out.as_str()),
+            (125, ""),
+            "{refused:?}"
+        );
+        assert!(
+            refused.err.contains("more events than are recorded"),
+            "{refused:?}"
+        );
+    }
+
+    #[test]
     fn a_budget_is_kept_among_threads() {
         let lab = Lab::new();
         let ran = lab.run(

@@ -155,6 +155,63 @@ spec:
     }
 
     #[test]
+    fn several_cgroups_are_one_target_and_a_replay_hits_the_same_again() {
+        require!("file.error");
+        let (a, b, other) = (Cgroup::new("a"), Cgroup::new("b"), Cgroup::new("other"));
+        let deep = b.child("deep");
+        let agent = Agent::start(&[]);
+        let several = |name: &str, fields: &str| {
+            let rules = fault("one", None, &format!("path: /etc/hostname, {fields}"));
+            let target = format!("{{cgroups: [{}, {}]}}", a.path(), b.path());
+            experiment(name, "/x", &rules).replace("{cgroup: /x}", &target)
+        };
+        let mut openers = [&a, &deep, &other].map(Opener::start);
+        let mut rounds = || {
+            let mut hits = [0; 3];
+            for _ in 0..20 {
+                for (count, opener) in hits.iter_mut().zip(&mut openers) {
+                    *count += opener.open("/etc/hostname", 1);
+                }
+            }
+            hits
+        };
+        // Counted and bounded over both together.
+        agent.apply(&several("chance", "probability: 40%, times: 10"));
+        let hits = rounds();
+        assert_eq!((hits[0] + hits[1], hits[2]), (10, 0), "{hits:?}");
+        counted(&agent, "chance", "one", "injected", 10);
+        eventually("the record is whole", Duration::from_secs(20), || {
+            let ordinals =
+                &shown_events(&agent, "chance")["nodes"][0]["faults"][0]["trail"]["ordinals"];
+            ordinals.as_array().is_some_and(|all| all.len() == 10)
+        });
+        let told = shown_events(&agent, "chance");
+        assert_eq!(agent.ask(&["stop", "chance"]).status, 0);
+        let folder = tempfile::tempdir().unwrap();
+        let evidence = folder.path().join("evidence.json");
+        fs::write(&evidence, told.to_string()).unwrap();
+        let file = agent.file(&several("again", "when: 1"));
+        let said = agent.ask(&["apply", &file, "--replay", evidence.to_str().unwrap()]);
+        assert_eq!(said.status, 0, "{said:?}");
+        assert_eq!(rounds(), hits);
+        counted(&agent, "again", "one", "injected", 10);
+        counted(&agent, "again", "one", "matched", 40);
+        // One of them goes: the other is still a target.
+        assert_eq!(agent.ask(&["stop", "again"]).status, 0);
+        agent.apply(&several("rest", "times: 100"));
+        let [first, _, _] = openers;
+        drop((first, a));
+        let mut second = Opener::start(&b);
+        assert_eq!(second.open("/etc/hostname", 5), 5);
+        counted(&agent, "rest", "one", "injected", 5);
+    }
+
+    fn shown_events(agent: &Agent, name: &str) -> Value {
+        let said = agent.ask(&["show", name, "--events", "--json"]);
+        serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {said:?}"))
+    }
+
+    #[test]
     fn eight_rules_of_a_target_are_asked_in_order_and_a_ninth_is_refused() {
         require!("file.error");
         let target = Cgroup::new("eight");
@@ -386,7 +443,7 @@ spec:
                 }
                 count
             });
-            let limit = Duration::from_secs(if long() { 60 } else { 12 });
+            let limit = Duration::from_secs(if long() { 60 } else { 20 });
             let start = Instant::now();
             let mut rounds = 0;
             while start.elapsed() < limit {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::proto;
 use crate::experiment::{
     Comm, Common, Complete, CpuQuota, Direction, Errno, Experiment, Fault, FaultKind, FileError,
-    FileOp, Mechanism, NetLoss, PathFilter, PressureCpu, Pulse, Rate, Scope, Share, Syscall,
-    SyscallError, Target, Violation, Violations, When, number_default_ids,
+    FileOp, Mechanism, NetLoss, Ordinals, PathFilter, PressureCpu, Pulse, Rate, Scope, Share,
+    Syscall, SyscallError, Target, Violation, Violations, When, number_default_ids,
 };
 
 impl TryFrom<proto::Experiment> for Experiment {
@@ -75,11 +75,15 @@ impl Reader {
     fn target(&mut self, field: &str, wire: proto::Target) -> Option<Target> {
         use proto::target::Target as Wire;
         let Some(target) = wire.target else {
-            self.bad(field, "names no target; say one of cgroup, unit, pid");
+            self.bad(
+                field,
+                "names no target; say one of cgroup, cgroups, unit, pid",
+            );
             return None;
         };
         Some(match target {
             Wire::Cgroup(path) => Target::Cgroup(path),
+            Wire::Cgroups(several) => Target::Cgroups(several.paths),
             Wire::Unit(name) => Target::Unit(name),
             Wire::Pid(pid) => Target::Pid(pid),
             Wire::Command(command) => Target::Command(command.argv),
@@ -285,6 +289,14 @@ impl Reader {
                     .duration(&format!("{inside}.maxRate"), rate.per)
                     .unwrap_or_default(),
             }),
+            replay: wire.replay.as_ref().and_then(|replay| {
+                Ordinals::new(replay.ordinals.clone())
+                    .map_err(|bad| {
+                        let field = format!("{inside}.replay");
+                        self.found.push(Violation::of(field, bad));
+                    })
+                    .ok()
+            }),
             comm: self.comm(&format!("{inside}.comm"), &wire.comm),
             uid: wire.uid,
             thread: self.comm(&format!("{inside}.thread"), &wire.thread),
@@ -365,6 +377,9 @@ impl From<&Target> for proto::Target {
         Self {
             target: Some(match target {
                 Target::Cgroup(path) => Wire::Cgroup(path.clone()),
+                Target::Cgroups(paths) => Wire::Cgroups(proto::Cgroups {
+                    paths: paths.clone(),
+                }),
                 Target::Unit(name) => Wire::Unit(name.clone()),
                 Target::Pid(pid) => Wire::Pid(*pid),
                 Target::Command(argv) => Wire::Command(proto::Command { argv: argv.clone() }),
@@ -467,6 +482,9 @@ impl From<&Common> for proto::Common {
             max_rate: common.max_rate.map(|rate| proto::Rate {
                 count: rate.count,
                 per: Some(wire_duration(rate.per)),
+            }),
+            replay: common.replay.as_ref().map(|replay| proto::Replay {
+                ordinals: replay.as_slice().to_vec(),
             }),
             comm: common
                 .comm

@@ -10,6 +10,7 @@ use clap::Args;
 use super::{
     account,
     client::{CliError, Client, Connect, exit_of, status},
+    replay::ReplayArgs,
     show::{remaining, to_json, write_fault, write_headline, write_json, write_wrapped},
     validate,
 };
@@ -37,6 +38,9 @@ pub struct ApplyArgs {
         hide_default_value = true
     )]
     pub node: String,
+    /// What an earlier run has hit
+    #[command(flatten)]
+    pub replay: ReplayArgs,
     /// Print the evidence each second until the experiment has ended; Ctrl-C ends it
     #[arg(long)]
     pub wait: bool,
@@ -53,7 +57,8 @@ pub struct ApplyArgs {
 /// # Errors
 /// The file is bad, the experiment was refused, or there is nobody to ask.
 pub async fn apply(args: &ApplyArgs, out: &mut (impl Write + Send)) -> Result<u8, CliError> {
-    let experiment = validate::read(&args.file, Complete::File)?;
+    let mut experiment = validate::read(&args.file, Complete::File)?;
+    args.replay.give(&mut experiment.faults)?;
     let mut client = args.connect.client().await?;
     // From here on Ctrl-C has something to end.
     let mut interrupt = Interrupt::new()?;

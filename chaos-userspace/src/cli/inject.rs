@@ -14,9 +14,9 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::{account, client::CliError, words};
+use super::{account, client::CliError, replay::ReplayArgs, words};
 use crate::{
-    experiment::{Complete, Experiment, Target, parse_duration, yaml},
+    experiment::{Complete, Experiment, parse_duration, yaml},
     heal,
     node::{Node, NodeControl as _, NodeError, Plan, PlanStatus, Settings},
     scheduler::ExitClass,
@@ -37,11 +37,13 @@ const REPORT: Duration = Duration::from_secs(1);
 #[command(after_help = "Example:
   kchaos inject --target unit=nginx.service --fault 'file.error:open=EMFILE@10%' --duration 1m")]
 pub(super) struct InjectArgs {
-    /// What is hit: cgroup=/PATH, unit=NAME or pid=N
-    #[arg(long, value_name = "TARGET", value_parser = words::target)]
-    target: Target,
+    /// What is hit: cgroup=/PATH, unit=NAME or pid=N; several cgroups are hit as one
+    #[arg(long = "target", value_name = "TARGET", required = true)]
+    targets: Vec<String>,
     #[command(flatten)]
     faults: words::FaultArgs,
+    #[command(flatten)]
+    replay: ReplayArgs,
     /// How long, such as 30s
     #[arg(long, value_name = "TIME", value_parser = duration)]
     duration: Duration,
@@ -67,15 +69,16 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) fn inject(args: &InjectArgs, out: &mut impl Write) -> Result<u8, CliError> {
-    let experiment = Experiment {
+    let mut experiment = Experiment {
         name: "inject".to_owned(),
-        target: Some(args.target.clone()),
+        target: Some(words::target(&args.targets)?),
         duration: Some(args.duration),
         seed: args
             .seed
             .or_else(|| args.print.is_none().then(super::run::draw_seed)),
         faults: args.faults.read(false)?,
     };
+    args.replay.give(&mut experiment.faults)?;
     experiment
         .validate(Complete::File)
         .map_err(|violations| CliError::invalid("this", &violations))?;

@@ -8,6 +8,7 @@ mod explain;
 mod heal;
 mod inject;
 pub mod ls;
+pub mod replay;
 mod run;
 pub mod show;
 pub mod stop;
@@ -157,4 +158,14 @@ fn log(verbose: bool) {
         .without_time()
         .with_target(false)
         .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn no_two_arguments_have_one_name() {
+        super::Cli::command().debug_assert();
+    }
 }

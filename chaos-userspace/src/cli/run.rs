@@ -8,7 +8,7 @@ use std::{
 use clap::Args;
 use serde_json::json;
 
-use super::{account, client::CliError, complain, words};
+use super::{account, client::CliError, complain, replay::ReplayArgs, words};
 use crate::{
     experiment::{Complete, Experiment, FaultKind, Target, parse_duration},
     run::{self, Outcome, Request, RunError},
@@ -61,6 +61,8 @@ Examples:
 pub(super) struct RunArgs {
     #[command(flatten)]
     faults: words::FaultArgs,
+    #[command(flatten)]
+    replay: ReplayArgs,
     /// An experiment; its faults hit COMMAND unless they name a cgroup, unit or pid
     #[arg(short = 'f', long, value_name = "FILE")]
     experiment: Option<PathBuf>,
@@ -151,6 +153,7 @@ fn request(args: &RunArgs) -> Result<(Experiment, Vec<OsString>), CliError> {
         },
     };
     experiment.faults.append(&mut faults);
+    args.replay.give(&mut experiment.faults)?;
     experiment.seed = Some(args.seed.or(experiment.seed).unwrap_or_else(draw_seed));
     for fault in &mut experiment.faults {
         if let FaultKind::FileError(kind) = &mut fault.kind {

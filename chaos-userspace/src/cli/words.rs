@@ -63,9 +63,32 @@ pub(super) fn read(words: &[String], injections: &[String]) -> Result<Vec<Fault>
     Ok(faults)
 }
 
-/// `cgroup=/a/b`, `unit=NAME` or `pid=N`.
-pub(super) fn target(text: &str) -> Result<Target, String> {
-    let help = "say cgroup=/PATH, unit=NAME.service or pid=N";
+/// `cgroup=/a/b`, `unit=NAME` or `pid=N`; several cgroups are one target.
+///
+/// # Errors
+/// Another word, several targets that are not all cgroups.
+pub(super) fn target(words: &[String]) -> Result<Target, CliError> {
+    let bad = |problem: String| CliError::new(ExitClass::BadInput, format!("--target: {problem}"));
+    let targets = words
+        .iter()
+        .map(|word| one_target(word).map_err(bad))
+        .collect::<Result<Vec<_>, _>>()?;
+    if let [one] = targets.as_slice() {
+        return Ok(one.clone());
+    }
+    targets
+        .into_iter()
+        .map(|target| match target {
+            Target::Cgroup(path) => Ok(path),
+            _ => Err(bad(
+                "only cgroups can be several: say cgroup=/A and cgroup=/B".to_owned(),
+            )),
+        })
+        .collect::<Result<_, _>>()
+        .map(Target::Cgroups)
+}
+
+fn one_target(text: &str) -> Result<Target, String> {
     match text.split_once('=') {
         Some(("cgroup", path)) => Ok(Target::Cgroup(path.to_owned())),
         Some(("unit", name)) => Ok(Target::Unit(name.to_owned())),
@@ -73,6 +96,8 @@ pub(super) fn target(text: &str) -> Result<Target, String> {
             .parse()
             .map(Target::Pid)
             .map_err(|error| format!("'{number}' is not a pid ({error})")),
-        _ => Err(help.to_owned()),
+        _ => Err(format!(
+            "'{text}' is no target: say cgroup=/PATH, unit=NAME.service or pid=N"
+        )),
     }
 }

@@ -40,12 +40,13 @@ pub(super) const ON_FAULT: [Key; 3] = [
 ];
 
 /// Keys that every kind has in its block.
-pub(super) const IN_BLOCK: [Key; 12] = [
+pub(super) const IN_BLOCK: [Key; 13] = [
     key("probability", Type::Text, "5%"),
     key("when", Type::CountOrText, "3+"),
     key("scope", Type::Text, "thread"),
     key("times", Type::Count, "10"),
     key("maxRate", Type::Text, "10/s"),
+    key("replay", Type::CountOrText, "2+5..9"),
     key("comm", Type::Text, "nginx"),
     key("uid", Type::Count, "33"),
     key("thread", Type::Text, "worker-"),

@@ -8,6 +8,7 @@ use std::{fmt, time::Duration};
 mod errno;
 mod keys;
 mod names;
+mod ordinals;
 mod paths;
 mod quantity;
 mod rate;
@@ -27,6 +28,7 @@ mod wording;
 pub mod yaml;
 
 pub use errno::Errno;
+pub use ordinals::Ordinals;
 pub use quantity::{CpuQuota, MAX_DURATION, Share, format_duration, parse_duration};
 pub use rate::Rate;
 pub use syscall::Syscall;
@@ -49,11 +51,17 @@ pub struct Experiment {
     pub faults: Vec<Fault>,
 }
 
+/// Cgroups that one target can be made of.
+pub const MAX_CGROUPS: usize = 64;
+
 /// What is hit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// A cgroup v2 by its path below the mount, such as `/system.slice/nginx.service`, with its whole subtree.
     Cgroup(String),
+    /// Several cgroups as one, 2 to [`MAX_CGROUPS`] and none in another: a fault counts and draws over
+    /// all of them together.
+    Cgroups(Vec<String>),
     /// A systemd unit by its full name.
     Unit(String),
     /// One process with all its threads, without its children.
@@ -166,6 +174,8 @@ pub struct Common {
     pub times: Option<u64>,
     /// At most so many injections in a while.
     pub max_rate: Option<Rate>,
+    /// Exactly these of the matching events, instead of `when`, chance, rate and budget.
+    pub replay: Option<Ordinals>,
     /// Only processes of this name. Refused for packets, like the next two.
     pub comm: Option<Comm>,
     /// Only this real user, by its id in the first user namespace.

@@ -1,9 +1,9 @@
 //! Paths: of cgroups, and of files in a filter.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, path::Path, str::FromStr};
 
 use super::{
-    PathFilter,
+    MAX_CGROUPS, PathFilter,
     violation::BadValue,
     wording::{quoted, shown},
 };
@@ -11,6 +11,8 @@ use super::{
 /// A cgroup's path below the mount point.
 pub(super) fn check_cgroup(text: &str) -> Result<(), BadValue> {
     if let Some(below) = text.strip_prefix("/sys/fs/cgroup/") {
+        // Where a hybrid tree has its second version.
+        let below = below.strip_prefix("unified/").unwrap_or(below);
         return Err(BadValue::new(
             format!("{} has the mount point in it", quoted(text)),
             format!("say /{}", shown(below.trim_matches('/'))),
@@ -30,6 +32,38 @@ pub(super) fn check_cgroup(text: &str) -> Result<(), BadValue> {
         ));
     }
     Ok(())
+}
+
+/// Several cgroups as one target: what lies in two of them would be asked twice.
+pub(super) fn check_cgroups(paths: &[String]) -> Result<(), BadValue> {
+    for path in paths {
+        check_cgroup(path)?;
+    }
+    for (index, path) in paths.iter().enumerate() {
+        let others = paths
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != index);
+        for (_, other) in others {
+            if Path::new(path).starts_with(other) {
+                return Err(BadValue::new(
+                    format!("{} lies in {}", quoted(path), quoted(other)),
+                    "leave it out: a cgroup is hit with its subtree",
+                ));
+            }
+        }
+    }
+    match paths.len() {
+        0 | 1 => Err(BadValue::new(
+            format!("names {} cgroups", paths.len()),
+            "say several, or one as cgroup",
+        )),
+        2..=MAX_CGROUPS => Ok(()),
+        many => Err(BadValue::new(
+            format!("names {many} cgroups"),
+            format!("a target has at most {MAX_CGROUPS}; write another fault for the rest"),
+        )),
+    }
 }
 
 /// Absolute and normalised; one slash at the end is fine.

@@ -42,6 +42,7 @@ impl Fault {
             ("scope", _) => common.scope = text.parse()?,
             ("times", _) => common.times = Some(parse_count(text)?),
             ("maxRate", _) => common.max_rate = Some(text.parse()?),
+            ("replay", _) => common.replay = Some(text.parse()?),
             ("comm", _) => common.comm = Some(text.parse()?),
             ("uid", _) => common.uid = Some(parse_uid(text)?),
             ("thread", _) => common.thread = Some(text.parse()?),

@@ -4,12 +4,16 @@
 
 use std::time::Duration;
 
-use proptest::{collection::vec, option, prelude::*};
+use proptest::{
+    collection::{hash_set, vec},
+    option,
+    prelude::*,
+};
 
 use super::{
     Comm, Common, CpuQuota, Direction, Errno, Exclude, Experiment, Fault, FaultKind, FileError,
-    FileOp, MAX_DURATION, NetLoss, PathFilter, PressureCpu, Pulse, Rate, Scope, Share, Syscall,
-    SyscallError, Target, When, number_default_ids,
+    FileOp, MAX_DURATION, NetLoss, Ordinals, PathFilter, PressureCpu, Pulse, Rate, Scope, Share,
+    Syscall, SyscallError, Target, When, number_default_ids,
 };
 
 const MAX_NANOS: u64 = 30 * 24 * 60 * 60 * 1_000_000_000;
@@ -58,6 +62,12 @@ fn when() -> BoxedStrategy<When> {
             step,
         })
         .boxed()
+}
+
+fn replay() -> BoxedStrategy<Option<Ordinals>> {
+    let ordinals = prop_oneof![1..50_u64, any::<u64>().prop_map(|n| n.max(1))];
+    let replay = vec(ordinals, 0..20).prop_map(|all| Ordinals::new(all).unwrap());
+    option::weighted(0.2, replay).boxed()
 }
 
 /// Keys that only events of tasks have: `scope`, `comm`, `uid`, `thread`.
@@ -143,7 +153,7 @@ fn common(
         option::of(pulse()),
         any::<bool>(),
         option::of(proptest::sample::select(mechanisms)),
-        (option::of(rate()), of_task, exclude()),
+        (option::of(rate()), of_task, exclude(), replay()),
     )
         .prop_map(
             move |(
@@ -156,18 +166,24 @@ fn common(
                 pulse,
                 shadow,
                 mechanism,
-                (max_rate, (scope, comm, uid, thread), exclude),
+                (max_rate, (scope, comm, uid, thread), exclude, replay),
             )| {
+                let decided = |scope| match &replay {
+                    Some(_) => Scope::default(),
+                    None => scope,
+                };
+                let alone = replay.is_none();
                 Fault {
                     id: kind.name().to_owned(),
                     target: None,
                     kind: kind.clone(),
                     common: Common {
-                        probability,
-                        when,
-                        scope,
-                        times,
-                        max_rate,
+                        probability: probability.filter(|_| alone),
+                        when: when.filter(|_| alone),
+                        scope: decided(scope),
+                        times: times.filter(|_| alone),
+                        max_rate: max_rate.filter(|_| alone),
+                        replay,
                         comm,
                         uid,
                         thread,
@@ -228,9 +244,15 @@ pub(crate) fn fault() -> BoxedStrategy<Fault> {
 fn target(pid: bool) -> BoxedStrategy<Target> {
     let cgroup = vec("[a-z0-9][a-z0-9.@_ :#\\\\ä-]{0,12}", 1..4)
         .prop_map(|parts| Target::Cgroup(format!("/{}", parts.join("/"))));
+    // Of one depth, so that none lies in another.
+    let cgroups = hash_set("[a-z][a-z0-9 #-]{0,12}", 2..5).prop_map(|names| {
+        let path = |name| format!("/pods/{name}");
+        Target::Cgroups(names.into_iter().map(path).collect())
+    });
     let unit = "[a-zA-Z0-9:_.\\\\@-]{0,20}[a-z]\\.(service|scope|slice)".prop_map(Target::Unit);
     if pid {
-        prop_oneof![cgroup, unit, (2..=4_194_304_u32).prop_map(Target::Pid)].boxed()
+        let pid = (2..=4_194_304_u32).prop_map(Target::Pid);
+        prop_oneof![cgroup, cgroups, unit, pid].boxed()
     } else {
         prop_oneof![cgroup, unit].boxed()
     }
@@ -259,7 +281,12 @@ pub(crate) fn experiment() -> BoxedStrategy<Experiment> {
                         fault.kind,
                         FaultKind::FileError(_) | FaultKind::SyscallError(_)
                     );
-                    fault.target = own.filter(|own| takes_pid || !matches!(own, Target::Pid(_)));
+                    let takes_several = !matches!(fault.kind, FaultKind::PressureCpu(_));
+                    fault.target = own.filter(|own| match own {
+                        Target::Pid(_) => takes_pid,
+                        Target::Cgroups(_) => takes_several,
+                        _ => true,
+                    });
                     if target.is_none() && fault.target.is_none() {
                         fault.target = Some(Target::Unit("some.service".to_owned()));
                     }

@@ -6,7 +6,7 @@ use super::{
     Common, Direction, Exclude, Experiment, Fault, FaultKind, Scope, Target,
     keys::{Kind, ON_FAULT},
     names::{MAX_PID, bad_pid, check_label, check_unit},
-    paths::check_cgroup,
+    paths::{check_cgroup, check_cgroups},
     schedule::{check_at_most, check_lifetime},
     violation::{BadValue, Collector, Violation, Violations},
     wording::{either, quoted},
@@ -169,6 +169,7 @@ impl Target {
     fn field(&self, path: &str) -> String {
         let key = match self {
             Self::Cgroup(_) => "cgroup",
+            Self::Cgroups(_) => "cgroups",
             Self::Unit(_) => "unit",
             Self::Pid(_) => "pid",
             Self::Command(_) => "command",
@@ -179,6 +180,7 @@ impl Target {
     fn check(&self, complete: Complete) -> Result<(), BadValue> {
         match self {
             Self::Cgroup(path) => check_cgroup(path),
+            Self::Cgroups(paths) => check_cgroups(paths),
             Self::Unit(name) => check_unit(name),
             Self::Pid(1) => Err(BadValue::new("1 is init", "name another process")),
             Self::Pid(pid) if *pid < 2 || *pid > MAX_PID => Err(bad_pid((*pid).into())),
@@ -207,6 +209,10 @@ impl FaultKind {
             (Self::PressureCpu(_), Target::Pid(_)) => Err(BadValue::new(
                 "pressure.cpu can't hit a pid: the limit is a cgroup's",
                 "name a cgroup or a unit",
+            )),
+            (Self::PressureCpu(_), Target::Cgroups(_)) => Err(BadValue::new(
+                "pressure.cpu can't hit several cgroups: each has a limit of its own",
+                "write a fault for each cgroup",
             )),
             _ => Ok(()),
         }
@@ -262,6 +268,13 @@ impl Fault {
                 check(key, Err(packets));
             }
         }
+        for key in common.beside_replay() {
+            let bad = BadValue::new(
+                "says which events, and so does replay",
+                "leave one of them out",
+            );
+            check(key, Err(bad));
+        }
         check("exclude", check_exclude(&common.exclude));
         check(
             "maxRate",
@@ -305,6 +318,7 @@ impl Common {
             ("when", self.when.is_some()),
             ("times", self.times.is_some()),
             ("maxRate", self.max_rate.is_some()),
+            ("replay", self.replay.is_some()),
             ("seed", self.seed.is_some()),
             ("pulse", self.pulse.is_some()),
             ("shadow", self.shadow),
@@ -313,6 +327,20 @@ impl Common {
         .into_iter()
         .filter_map(|(key, is_set)| is_set.then_some(key))
         .chain(self.of_tasks())
+    }
+
+    /// The keys that are set and decide what a replay has decided.
+    fn beside_replay(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let replayed = self.replay.is_some();
+        [
+            ("probability", self.probability.is_some()),
+            ("when", self.when.is_some()),
+            ("scope", self.scope != Scope::default()),
+            ("times", self.times.is_some()),
+            ("maxRate", self.max_rate.is_some()),
+        ]
+        .into_iter()
+        .filter_map(move |(key, is_set)| (replayed && is_set).then_some(key))
     }
 
     /// The keys that are set and are about the task that an event is of.

@@ -164,7 +164,11 @@ pub fn compile(
         calls: effect.calls,
         narrowing: narrowing(&fault.common),
         exclude: Vec::new(),
-        replay: None,
+        replay: fault
+            .common
+            .replay
+            .as_ref()
+            .map(|ordinals| ordinals.as_slice().to_vec()),
     })
 }
 

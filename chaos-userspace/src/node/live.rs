@@ -1,10 +1,6 @@
 //! The real node: plans that are live in this kernel.
 
-use std::{
-    collections::HashMap,
-    os::fd::{AsFd as _, BorrowedFd},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use chaos_common::limits::PLANS;
 
@@ -156,11 +152,7 @@ impl Node {
                             level: cgroup.level(),
                         })
                         .collect();
-                    let cgroup: Option<BorrowedFd<'_>> = match &held.target {
-                        Resolved::Cgroup(cgroup) => Some(cgroup.as_fd()),
-                        Resolved::Process(_) => None,
-                    };
-                    hooks.add(plane, rule, &[(held.target.place(), cgroup)], spec)?;
+                    hooks.add(plane, rule, &held.target.places(), spec)?;
                 }
                 Work::Knob(_) => {
                     held.work = Work::Knob(self.turn(fault, &held.target, &timing)?);
@@ -181,7 +173,10 @@ impl Node {
         timing: &Timing,
     ) -> Result<Option<u64>, NodeError> {
         // Validation lets no such fault have another target.
-        let (Some(limit), Resolved::Cgroup(cgroup)) = (fault::knob(&fault.kind), target) else {
+        let (Some(limit), Resolved::Cgroups(cgroups)) = (fault::knob(&fault.kind), target) else {
+            return Ok(None);
+        };
+        let [cgroup] = cgroups.as_slice() else {
             return Ok(None);
         };
         let (start_ns, deadline_ns) = fault::lifetime(fault, timing);

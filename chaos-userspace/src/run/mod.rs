@@ -264,7 +264,7 @@ fn plan(mut experiment: Experiment, cgroup: &str) -> Plan {
     experiment.duration = experiment.duration.or(Some(COMMANDS_LIFE));
     if !matches!(
         experiment.target,
-        Some(Target::Cgroup(_) | Target::Unit(_) | Target::Pid(_))
+        Some(Target::Cgroup(_) | Target::Cgroups(_) | Target::Unit(_) | Target::Pid(_))
     ) {
         experiment.target = Some(own());
     }

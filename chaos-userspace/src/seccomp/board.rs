@@ -10,7 +10,7 @@ use std::{
     sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
-use chaos_common::{Narrowing, RuleConfig};
+use chaos_common::{Narrowing, RuleConfig, flags};
 use libc::seccomp_notif;
 
 use super::{mark::Mark, rule::Rule, threads::Threads};
@@ -136,7 +136,15 @@ impl Shared {
             // SAFETY: inside of the mapping, which nobody shares yet.
             unsafe {
                 let rule = &raw mut (*board.at.as_ptr()).rules[index];
-                (&raw mut (*rule).config).write(RuleConfig { ..spec.config });
+                let mut config = RuleConfig { ..spec.config };
+                if let Some(list) = &spec.replay {
+                    config.flags |= flags::REPLAY;
+                    let place = &mut (*rule).replay;
+                    let len = list.len().min(place.len());
+                    place[..len].copy_from_slice(&list[..len]);
+                    (&raw mut (*rule).replay_len).write(u32::try_from(len).unwrap_or(0));
+                }
+                (&raw mut (*rule).config).write(config);
                 if let Some(narrowing) = spec.narrowing {
                     (&raw mut (*rule).narrowing).write(Narrowing { ..narrowing });
                     (&raw mut (*rule).is_narrowed).write(1);

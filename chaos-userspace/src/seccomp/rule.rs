@@ -31,7 +31,10 @@ pub(super) struct Rule {
     pub(super) narrowing: Narrowing,
     /// As `config`: whether the narrowing counts.
     pub(super) is_narrowed: u32,
-    padding: u32,
+    /// As `config`: how much of `replay` counts.
+    pub(super) replay_len: u32,
+    /// As `config`: ordinals to hit, in order.
+    pub(super) replay: [u64; RECORD_ORDINALS as usize],
     ordinal: AtomicU64,
     spent: AtomicU64,
     rate_until: AtomicU64,
@@ -94,8 +97,10 @@ impl RuleMemory for Memory<'_> {
         self.threads.next(self.index, self.task.tid, start)
     }
 
-    fn is_replayed(&self, _ordinal: u64) -> bool {
-        false
+    fn is_replayed(&self, ordinal: u64) -> bool {
+        let len = usize::try_from(self.rule.replay_len).unwrap_or(0);
+        let list = self.rule.replay.get(..len).unwrap_or_default();
+        list.binary_search(&ordinal).is_ok()
     }
 
     fn move_rate(&self, seen: u64, next: u64) -> Result<(), u64> {

@@ -4,7 +4,10 @@ mod cgroup;
 mod process;
 mod protect;
 
-use std::fmt;
+use std::{
+    fmt,
+    os::fd::{AsFd as _, BorrowedFd},
+};
 
 pub use cgroup::{Cgroup, CgroupTree};
 pub use process::Process;
@@ -29,8 +32,8 @@ pub enum TargetError {
 /// A target as the kernel knows it. Holds it open, so that its identity can't pass to another.
 #[derive(Debug)]
 pub enum Resolved {
-    /// A cgroup with its subtree.
-    Cgroup(Cgroup),
+    /// Cgroups with their subtrees, at least one, none in another.
+    Cgroups(Vec<Cgroup>),
     /// One process with its threads.
     Process(Process),
 }
@@ -42,16 +45,13 @@ impl Resolved {
     /// See [`TargetError`].
     pub fn find(tree: &CgroupTree, target: &Target) -> Result<Self, TargetError> {
         match target {
-            Target::Cgroup(path) => {
-                let cgroup = tree.open(path)?;
-                protect::cgroup(tree, &cgroup)?;
-                Ok(Self::Cgroup(cgroup))
-            }
-            Target::Unit(name) => {
-                let cgroup = tree.open(&tree.unit(name)?)?;
-                protect::cgroup(tree, &cgroup)?;
-                Ok(Self::Cgroup(cgroup))
-            }
+            Target::Cgroup(path) => Ok(Self::Cgroups(vec![open(tree, path)?])),
+            Target::Cgroups(paths) => paths
+                .iter()
+                .map(|path| open(tree, path))
+                .collect::<Result<_, _>>()
+                .map(Self::Cgroups),
+            Target::Unit(name) => Ok(Self::Cgroups(vec![open(tree, &tree.unit(name)?)?])),
             Target::Pid(pid) => {
                 let process = Process::open(*pid)?;
                 protect::process(&process)?;
@@ -63,24 +63,40 @@ impl Resolved {
         }
     }
 
-    /// Where the target's rules apply.
-    pub fn place(&self) -> RulePlace {
+    /// Where the target's rules apply, each with the cgroup that a program may hang on.
+    pub fn places(&self) -> Vec<(RulePlace, Option<BorrowedFd<'_>>)> {
         match self {
-            Self::Cgroup(cgroup) => RulePlace::Cgroup {
-                id: cgroup.id(),
-                level: cgroup.level(),
-            },
-            Self::Process(process) => RulePlace::Process(process.key()),
+            Self::Cgroups(cgroups) => cgroups
+                .iter()
+                .map(|cgroup| {
+                    let place = RulePlace::Cgroup {
+                        id: cgroup.id(),
+                        level: cgroup.level(),
+                    };
+                    (place, Some(cgroup.as_fd()))
+                })
+                .collect(),
+            Self::Process(process) => vec![(RulePlace::Process(process.key()), None)],
         }
     }
 
-    /// Why it can't be hit any more, once it is gone.
+    /// Why it can't be hit any more, once all of it is gone.
     pub fn gone(&self) -> Option<String> {
         match self {
-            Self::Cgroup(cgroup) => cgroup.gone().then(|| format!("{self} is gone")),
+            Self::Cgroups(cgroups) => cgroups
+                .iter()
+                .all(Cgroup::gone)
+                .then(|| format!("{self} is gone")),
             Self::Process(process) => process.gone().then(|| format!("{self} has exited")),
         }
     }
+}
+
+/// A cgroup that may be hit.
+fn open(tree: &CgroupTree, path: &str) -> Result<Cgroup, TargetError> {
+    let cgroup = tree.open(path)?;
+    protect::cgroup(tree, &cgroup)?;
+    Ok(cgroup)
 }
 
 /// Finds the parts of a target that are left out, and holds them open.
@@ -101,16 +117,18 @@ pub fn excluded(
                     TargetError::Missing(format!("no process {pid} on this machine"))
                 })?,
             };
-            if let Resolved::Cgroup(whole) = target {
-                if path == whole.path() {
+            if let Resolved::Cgroups(wholes) = target {
+                if wholes.iter().any(|whole| path == whole.path()) {
                     return Err(TargetError::Bad(format!(
-                        "{part} is all of the target: nothing would be left to hit"
+                        "{part} is all of {path}: nothing would be left to hit there"
                     )));
                 }
-                if !protect::below(&path, whole.path()) {
+                if !wholes
+                    .iter()
+                    .any(|whole| protect::below(&path, whole.path()))
+                {
                     return Err(TargetError::Bad(format!(
-                        "{part} does not lie in the target {}: leave it out",
-                        whole.path()
+                        "{part} does not lie in the target, {target}: leave it out"
                     )));
                 }
             }
@@ -122,7 +140,15 @@ pub fn excluded(
 impl fmt::Display for Resolved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Cgroup(cgroup) => write!(f, "cgroup {}", cgroup.path()),
+            Self::Cgroups(cgroups) => {
+                let paths: Vec<&str> = cgroups.iter().map(Cgroup::path).collect();
+                let noun = if paths.len() == 1 {
+                    "cgroup"
+                } else {
+                    "cgroups"
+                };
+                write!(f, "{noun} {}", paths.join(", "))
+            }
             Self::Process(process) => write!(f, "pid {} ({})", process.pid(), process.name()),
         }
     }

@@ -8,6 +8,7 @@ use chaos_userspace::{
         apply::{ApplyArgs, apply},
         client::Connect,
         ls::{LsArgs, ls},
+        replay::ReplayArgs,
         show::{ShowArgs, show},
         stop::{StopArgs, stop},
         watch::{WatchArgs, watch},
@@ -21,6 +22,7 @@ fn apply_args(directory: &Path, agent: &LocalAgent, text: &str) -> ApplyArgs {
     let file = directory.join("experiment.yaml");
     std::fs::write(&file, text).unwrap();
     ApplyArgs {
+        replay: ReplayArgs::default(),
         file,
         node: String::new(),
         wait: true,

@@ -128,6 +128,13 @@ impl Lab {
     }
 
     /// What a victim has written down, once it has.
+    /// A file with this in it, and where it is.
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
+        let path = self.folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
     pub(crate) fn said(&self, name: &str) -> String {
         let file = self.folder.path().join(name);
         wait_until(name, || {

@@ -41,6 +41,7 @@ pub fn format(fault: &Fault) -> String {
     out.key("scope", changed(common.scope));
     out.key("times", common.times);
     out.key("maxRate", common.max_rate);
+    out.key("replay", common.replay.as_ref());
     out.key("comm", common.comm.as_ref());
     out.key("uid", common.uid);
     out.key("thread", common.thread.as_ref());

@@ -26,7 +26,7 @@ impl Level {
             Self::Top => vec!["apiVersion", "kind", "metadata", "spec"],
             Self::Metadata => vec!["name"],
             Self::Spec => vec!["target", "duration", "seed", "faults"],
-            Self::Target => vec!["cgroup", "unit", "pid", "command"],
+            Self::Target => vec!["cgroup", "cgroups", "unit", "pid", "command"],
             Self::Fault => {
                 let on_fault = ON_FAULT.iter().map(|key| key.name);
                 let kinds = KINDS.iter().map(|kind| kind.block);

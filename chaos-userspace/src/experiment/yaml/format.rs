@@ -86,6 +86,11 @@ pub fn format_fault(fault: &Fault) -> String {
     );
     out.option(
         4,
+        "replay",
+        common.replay.as_ref().map(|all| quoted(&all.to_string())),
+    );
+    out.option(
+        4,
         "comm",
         common.comm.as_ref().map(|comm| scalar(comm.as_str())),
     );
@@ -135,11 +140,14 @@ impl Out {
             Target::Cgroup(path) => self.line(indent, "cgroup", &scalar(path)),
             Target::Unit(name) => self.line(indent, "unit", &scalar(name)),
             Target::Pid(pid) => self.line(indent, "pid", &pid.to_string()),
-            Target::Command(words) => {
-                let words: Vec<String> = words.iter().map(|word| scalar(word)).collect();
-                self.line(indent, "command", &format!("[{}]", words.join(", ")));
-            }
+            Target::Cgroups(paths) => self.texts(indent, "cgroups", paths),
+            Target::Command(words) => self.texts(indent, "command", words),
         }
+    }
+
+    fn texts(&mut self, indent: usize, key: &str, texts: &[String]) {
+        let texts: Vec<String> = texts.iter().map(|text| scalar(text)).collect();
+        self.line(indent, key, &format!("[{}]", texts.join(", ")));
     }
 }
 

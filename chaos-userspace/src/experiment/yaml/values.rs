@@ -94,7 +94,7 @@ impl Walk {
     }
 
     pub(super) fn target(&mut self, path: &str, node: &Node<'_>) -> Target {
-        const KEYS: [&str; 4] = ["cgroup", "unit", "pid", "command"];
+        const KEYS: [&str; 5] = ["cgroup", "cgroups", "unit", "pid", "command"];
         let found = fields(node, path, Level::Target, &mut self.found);
         let given: Vec<_> = KEYS
             .into_iter()
@@ -125,6 +125,11 @@ impl Walk {
                 let example = "/system.slice/nginx.service";
                 self.text(path, node, example).map(Target::Cgroup)
             }
+            "cgroups" => {
+                let remedy = "say their paths: [/web.slice/a, /web.slice/b]";
+                self.texts(path, node, "/web.slice/a", remedy)
+                    .map(Target::Cgroups)
+            }
             "unit" => self.text(path, node, "nginx.service").map(Target::Unit),
             "pid" => self.pid(path, node).map(Target::Pid),
             _ => self.command(path, node).map(Target::Command),
@@ -141,16 +146,26 @@ impl Walk {
     }
 
     fn command(&mut self, path: &str, node: &Node<'_>) -> Option<Vec<String>> {
+        let remedy = "say the program and its arguments: [cat, /etc/hosts]";
+        self.texts(path, node, "cat", remedy)
+    }
+
+    fn texts(
+        &mut self,
+        path: &str,
+        node: &Node<'_>,
+        example: &str,
+        remedy: &str,
+    ) -> Option<Vec<String>> {
         let Node::List(items) = node else {
-            let remedy = "say the program and its arguments: [cat, /etc/hosts]";
             self.wrong_type(path, node, "a list", remedy);
             return None;
         };
-        let mut words = Vec::new();
+        let mut texts = Vec::new();
         for (i, item) in items.iter().enumerate() {
-            words.push(self.text(&format!("{path}[{i}]"), item, "cat"));
+            texts.push(self.text(&format!("{path}[{i}]"), item, example));
         }
-        words.into_iter().collect()
+        texts.into_iter().collect()
     }
 
     pub(super) fn text(&mut self, path: &str, node: &Node<'_>, example: &str) -> Option<String> {
