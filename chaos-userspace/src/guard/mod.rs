@@ -36,6 +36,9 @@ pub(crate) fn in_own_session(command: &mut Command) -> &mut Command {
     }
 }
 
+/// What the owner says when it needs no guard any more, before it closes the pipe.
+const DISMISSAL: u8 = b'x';
+
 /// A running guard, seen from its owner.
 #[derive(Debug)]
 #[must_use]
@@ -83,7 +86,10 @@ impl Guard {
 
     /// Ends it when there is nothing left to guard.
     pub(crate) fn dismiss(mut self) {
-        drop(self.child.stdin.take());
+        if let Some(mut pipe) = self.child.stdin.take() {
+            // Where that can't be written there is nobody to be told.
+            pipe.write_all(&[DISMISSAL]).ok();
+        }
         if self.owner.is_stopped() {
             return self.kill();
         }

@@ -14,7 +14,7 @@ use nix::{
     sys::signal::{SigHandler, Signal, signal},
 };
 
-use super::{SUBCOMMAND, duty::View};
+use super::{DISMISSAL, SUBCOMMAND, duty::View};
 use crate::{
     boot,
     journal::Change,
@@ -82,10 +82,12 @@ impl Watch {
         let journal = self.state.journal();
         let mut heard = Instant::now();
         let mut gone_since: Option<Instant> = None;
+        let mut dismissed = false;
         loop {
             match hear()? {
                 Heard::Beat => heard = Instant::now(),
                 Heard::Nothing => {}
+                Heard::Dismissal => dismissed = true,
                 Heard::End => {
                     gone_since.get_or_insert_with(Instant::now);
                 }
@@ -106,8 +108,10 @@ impl Watch {
             for change in live.iter().filter(|change| view.is_due(change)) {
                 left += usize::from(!self.undo(tree, change, &view, process));
             }
+            // A process that ends closes its pipes before it is dead.
+            let buried = dismissed || !self.owner.is_alive();
             if let Some(since) = gone_since
-                && (left == 0 || since.elapsed() > GIVE_UP)
+                && (left == 0 && buried || since.elapsed() > GIVE_UP)
             {
                 if !self.owner.is_alive() {
                     self.state.forget(self.owner);
@@ -145,6 +149,7 @@ impl Watch {
 enum Heard {
     Beat,
     Nothing,
+    Dismissal,
     End,
 }
 
@@ -154,6 +159,7 @@ fn hear() -> io::Result<Heard> {
     loop {
         match nix::unistd::read(io::stdin(), &mut bytes) {
             Ok(0) => return Ok(Heard::End),
+            Ok(read) if bytes[..read].contains(&DISMISSAL) => return Ok(Heard::Dismissal),
             Ok(_) => heard = Heard::Beat,
             Err(nix::errno::Errno::EAGAIN) => return Ok(heard),
             Err(nix::errno::Errno::EINTR) => {}

@@ -17,8 +17,11 @@ const PATIENCE: Duration = Duration::from_secs(12);
 pub(crate) enum Accel {
     /// The host's processor.
     Kvm,
-    /// QEMU's translator.
+    /// QEMU's translator, with a thread for each processor.
     Tcg,
+    /// The same with one thread for all of them in turn: slower, but no processor can still be
+    /// running what another one has just overwritten.
+    TcgInTurn,
 }
 
 impl Accel {
@@ -28,6 +31,7 @@ impl Accel {
             Self::Kvm => ["-accel", "kvm", "-cpu", "host"],
             // Without -cx16 Linux 6.12 double-faults after a cmpxchg16b under QEMU 7.2.
             Self::Tcg => ["-accel", "tcg,thread=multi", "-cpu", "max,-cx16"],
+            Self::TcgInTurn => ["-accel", "tcg,thread=single", "-cpu", "max,-cx16"],
         }
     }
 }

@@ -105,6 +105,17 @@ impl Lab {
         }
     }
 
+    /// Has the emulator run the processors in turn, if there is no KVM.
+    ///
+    /// # Errors
+    /// It can't be found out whether there is.
+    pub(crate) fn in_turn(&mut self) -> Result<()> {
+        if accel::choose(&self.spec)? == Accel::Tcg {
+            self.accel = Some(Accel::TcgInTurn);
+        }
+        Ok(())
+    }
+
     /// Boots, runs the command, and ends the guest. The kernel must be in the cache, QEMU be
     /// installed: see `setup::ensure`.
     pub(crate) fn run(self, argv: &[OsString]) -> Result<Outcome> {

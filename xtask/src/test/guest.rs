@@ -102,21 +102,21 @@ fn executables(messages: &str) -> Vec<PathBuf> {
 }
 
 /// Runs all test binaries in one boot; the second value says what went wrong apart from tests. Where
-/// it was the emulator, it gets one more boot.
+/// it was the emulator, it gets one more boot, of a kind that can't have this fault.
 pub(super) fn run(
     spec: &Spec,
     binaries: &[PathBuf],
     filter: Option<&str>,
     long: bool,
 ) -> Result<(Counts, Option<String>)> {
-    let (counts, end, console) = boot(spec, binaries, filter, long)?;
+    let (counts, end, console) = boot(spec, binaries, filter, long, false)?;
     let died = matches!(end, End::Failed(_));
     let result = if died && fs::read_to_string(&console).is_ok_and(|text| ran_stale_code(&text)) {
         println!(
-            "{STALE}: {spec} is booted once more (console log: {})",
+            "{STALE}: {spec} is booted once more, its processors in turn (console log: {})",
             console.display()
         );
-        boot(spec, binaries, filter, long)?
+        boot(spec, binaries, filter, long, true)?
     } else {
         (counts, end, console)
     };
@@ -143,8 +143,12 @@ fn boot(
     binaries: &[PathBuf],
     filter: Option<&str>,
     long: bool,
+    in_turn: bool,
 ) -> Result<(Counts, End, PathBuf)> {
     let mut lab = Lab::new(spec.clone());
+    if in_turn {
+        lab.in_turn()?;
+    }
     let (tee, reader) = Tee::new(io::stdout());
     lab.stdout = Box::new(tee);
     lab.stderr = Box::new(io::stderr());
