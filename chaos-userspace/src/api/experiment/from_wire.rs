@@ -1,0 +1,341 @@
+//! From the wire to the model.
+//!
+//! What can't be represented is a violation too; it is replaced by something harmless, so that the
+//! rest is checked as well and everything that is wrong is reported at once.
+
+use std::time::Duration;
+
+use crate::{
+    api::proto,
+    experiment::{
+        Comm, Common, Complete, CpuQuota, Direction, Errno, Experiment, Fault, FaultKind,
+        FileError, FileOp, Mechanism, NetLoss, Ordinals, PathFilter, PressureCpu, Pulse, Rate,
+        Scope, Share, Syscall, SyscallError, Target, Violation, Violations, When,
+        number_default_ids,
+    },
+};
+
+impl TryFrom<proto::Experiment> for Experiment {
+    type Error = Violations;
+
+    fn try_from(wire: proto::Experiment) -> Result<Self, Violations> {
+        let mut reader = Reader::default();
+        let mut experiment = Self {
+            name: wire.name,
+            target: wire
+                .target
+                .and_then(|target| reader.target("spec.target", target)),
+            duration: reader.duration("spec.duration", wire.duration),
+            seed: wire.seed,
+            faults: wire
+                .faults
+                .into_iter()
+                .enumerate()
+                .map(|(i, fault)| reader.fault(&format!("spec.faults[{i}]"), fault))
+                .collect(),
+        };
+        if experiment.faults.iter().any(|fault| fault.id.is_empty()) {
+            for fault in experiment
+                .faults
+                .iter_mut()
+                .filter(|fault| fault.id.is_empty())
+            {
+                fault.kind.name().clone_into(&mut fault.id);
+            }
+            number_default_ids(&mut experiment.faults);
+        }
+        reader.finish(experiment)
+    }
+}
+
+#[derive(Default)]
+struct Reader {
+    found: Vec<Violation>,
+}
+
+impl Reader {
+    fn bad(&mut self, field: &str, problem: impl Into<String>) {
+        self.found.push(Violation::new(field, problem));
+    }
+
+    /// The experiment when nothing is wrong with it, else everything that is.
+    fn finish(mut self, experiment: Experiment) -> Result<Experiment, Violations> {
+        if let Err(violations) = experiment.validate(Complete::File) {
+            for violation in violations {
+                // The replacement of an unreadable field is not to blame.
+                if self
+                    .found
+                    .iter()
+                    .all(|known| known.field != violation.field)
+                {
+                    self.found.push(violation);
+                }
+            }
+        }
+        Violations::check(self.found).map(|()| experiment)
+    }
+
+    fn target(&mut self, field: &str, wire: proto::Target) -> Option<Target> {
+        use proto::target::Target as Wire;
+        let Some(target) = wire.target else {
+            self.bad(
+                field,
+                "names no target; say one of cgroup, cgroups, unit, pid",
+            );
+            return None;
+        };
+        Some(match target {
+            Wire::Cgroup(path) => Target::Cgroup(path),
+            Wire::Cgroups(several) => Target::Cgroups(several.paths),
+            Wire::Unit(name) => Target::Unit(name),
+            Wire::Pid(pid) => Target::Pid(pid),
+            Wire::Command(command) => Target::Command(command.argv),
+        })
+    }
+
+    fn duration(&mut self, field: &str, wire: Option<prost_types::Duration>) -> Option<Duration> {
+        let duration = Duration::try_from(wire?);
+        if duration.is_err() {
+            self.bad(field, "is negative");
+        }
+        duration.ok()
+    }
+
+    fn fault(&mut self, field: &str, wire: proto::Fault) -> Fault {
+        use proto::fault::Kind as Wire;
+        let target = wire
+            .target
+            .and_then(|target| self.target(&format!("{field}.target"), target));
+        let common = wire.common.unwrap_or_default();
+        let (kind, common) = match wire.kind {
+            Some(Wire::FileError(wire)) => {
+                let inside = format!("{field}.fileError");
+                let kind = FaultKind::FileError(self.file_error(&inside, &wire));
+                (kind, self.common(field, &inside, &common))
+            }
+            Some(Wire::NetLoss(wire)) => {
+                let inside = format!("{field}.netLoss");
+                let kind = FaultKind::NetLoss(self.net_loss(&inside, &wire));
+                (kind, self.common(field, &inside, &common))
+            }
+            Some(Wire::PressureCpu(wire)) => {
+                let inside = format!("{field}.pressureCpu");
+                let kind = FaultKind::PressureCpu(self.pressure_cpu(&inside, wire));
+                (kind, self.common(field, &inside, &common))
+            }
+            Some(Wire::SyscallError(wire)) => {
+                let inside = format!("{field}.syscallError");
+                let kind = FaultKind::SyscallError(self.syscall_error(&inside, &wire));
+                (kind, self.common(field, &inside, &common))
+            }
+            None => {
+                self.bad(
+                    field,
+                    "has no kind; say one of fileError, netLoss, pressureCpu, syscallError",
+                );
+                let harmless = FileError {
+                    ops: vec![FileOp::Open],
+                    errno: Errno::EIO,
+                    path: None,
+                    include_exec: false,
+                };
+                (FaultKind::FileError(harmless), Common::default())
+            }
+        };
+        Fault {
+            id: wire.id,
+            target,
+            kind,
+            common,
+        }
+    }
+
+    fn file_error(&mut self, field: &str, wire: &proto::FileError) -> FileError {
+        let mut ops = Vec::new();
+        for op in &wire.ops {
+            if proto::FileOp::try_from(*op) == Ok(proto::FileOp::Open) {
+                ops.push(FileOp::Open);
+            } else {
+                self.bad(&format!("{field}.ops"), format!("{op} is not an operation"));
+            }
+        }
+        FileError {
+            ops,
+            errno: self.errno(field, &wire.errno),
+            path: match wire.path.as_str() {
+                "" => None,
+                path if path.ends_with('/') => Some(PathFilter::Subtree(path.to_owned())),
+                path => Some(PathFilter::File(path.to_owned())),
+            },
+            include_exec: wire.include_exec,
+        }
+    }
+
+    fn syscall_error(&mut self, field: &str, wire: &proto::SyscallError) -> SyscallError {
+        let mut ops: Vec<Syscall> = Vec::new();
+        for op in &wire.ops {
+            match op.parse() {
+                Ok(op) => ops.push(op),
+                Err(bad) => self.found.push(Violation::of(format!("{field}.ops"), bad)),
+            }
+        }
+        SyscallError {
+            ops,
+            errno: self.errno(field, &wire.errno),
+        }
+    }
+
+    fn errno(&mut self, field: &str, name: &str) -> Errno {
+        name.parse().unwrap_or_else(|bad| {
+            self.found
+                .push(Violation::of(format!("{field}.errno"), bad));
+            Errno::EIO
+        })
+    }
+
+    fn net_loss(&mut self, field: &str, wire: &proto::NetLoss) -> NetLoss {
+        let share = if let Some(share) = wire.share {
+            self.share(&format!("{field}.share"), share)
+        } else {
+            self.bad(&format!("{field}.share"), "is missing");
+            Share::ALL
+        };
+        let direction = match proto::Direction::try_from(wire.direction) {
+            Ok(proto::Direction::Egress) => Direction::Egress,
+            Ok(proto::Direction::Ingress) => Direction::Ingress,
+            Ok(proto::Direction::Both | proto::Direction::Unspecified) => Direction::Both,
+            Err(_) => {
+                self.bad(
+                    &format!("{field}.direction"),
+                    format!("{} is not a direction", wire.direction),
+                );
+                Direction::Both
+            }
+        };
+        NetLoss { share, direction }
+    }
+
+    fn pressure_cpu(&mut self, field: &str, wire: proto::PressureCpu) -> PressureCpu {
+        let quota = CpuQuota::from_millipercent(wire.quota_millipercent).unwrap_or_else(|| {
+            self.bad(
+                &format!("{field}.quota"),
+                format!(
+                    "{} thousandths of a percent is not from {} to {}",
+                    wire.quota_millipercent,
+                    CpuQuota::MIN,
+                    CpuQuota::MAX
+                ),
+            );
+            CpuQuota::ONE
+        });
+        PressureCpu { quota }
+    }
+
+    fn share(&mut self, field: &str, wire: proto::Share) -> Share {
+        Share::from_billionths(wire.billionths).unwrap_or_else(|| {
+            self.bad(
+                field,
+                format!("{} billionths is more than everything", wire.billionths),
+            );
+            Share::ALL
+        })
+    }
+
+    /// Empty is no filter.
+    fn comm(&mut self, field: &str, name: &str) -> Option<Comm> {
+        if name.is_empty() {
+            return None;
+        }
+        name.parse()
+            .map_err(|bad| self.found.push(Violation::of(field, bad)))
+            .ok()
+    }
+
+    /// `inside` is the path of the fault's kind, which is where a file has most of these keys.
+    fn common(&mut self, field: &str, inside: &str, wire: &proto::Common) -> Common {
+        let mechanism = proto::Mechanism::try_from(wire.mechanism).unwrap_or_else(|_unknown| {
+            self.bad(
+                &format!("{inside}.mechanism"),
+                format!("{} is not a mechanism", wire.mechanism),
+            );
+            proto::Mechanism::Unspecified
+        });
+        let pulse = wire.pulse.as_ref().map(|pulse| {
+            let at = format!("{field}.pulse");
+            Pulse {
+                active: self.duration(&at, pulse.active).unwrap_or_default(),
+                every: self.duration(&at, pulse.every).unwrap_or_default(),
+            }
+        });
+        Common {
+            probability: wire
+                .probability
+                .map(|share| self.share(&format!("{inside}.probability"), share)),
+            when: wire.when.as_ref().map(|when| When {
+                first: when.first,
+                last: when.last,
+                step: when.step.max(1),
+            }),
+            scope: match proto::Scope::try_from(wire.scope) {
+                Ok(proto::Scope::Thread) => Scope::Thread,
+                Ok(proto::Scope::Unspecified | proto::Scope::Rule) => Scope::Rule,
+                Err(_) => {
+                    let problem = format!("{} is not a scope", wire.scope);
+                    self.bad(&format!("{inside}.scope"), problem);
+                    Scope::Rule
+                }
+            },
+            times: wire.times,
+            max_rate: wire.max_rate.as_ref().map(|rate| Rate {
+                count: rate.count,
+                per: self
+                    .duration(&format!("{inside}.maxRate"), rate.per)
+                    .unwrap_or_default(),
+            }),
+            replay: wire.replay.as_ref().and_then(|replay| {
+                Ordinals::new(replay.ordinals.clone())
+                    .map_err(|bad| {
+                        let field = format!("{inside}.replay");
+                        self.found.push(Violation::of(field, bad));
+                    })
+                    .ok()
+            }),
+            comm: self.comm(&format!("{inside}.comm"), &wire.comm),
+            uid: wire.uid,
+            thread: self.comm(&format!("{inside}.thread"), &wire.thread),
+            exclude: wire
+                .exclude
+                .iter()
+                .enumerate()
+                .filter_map(|(i, part)| {
+                    part.parse()
+                        .map_err(|bad| {
+                            let field = format!("{inside}.exclude[{i}]");
+                            self.found.push(Violation::of(field, bad));
+                        })
+                        .ok()
+                })
+                .collect(),
+            seed: wire.seed,
+            duration: self.duration(&format!("{field}.duration"), wire.duration),
+            after: self.duration(&format!("{field}.after"), wire.after),
+            pulse,
+            shadow: wire.shadow,
+            mechanism: mechanism_of(mechanism),
+        }
+    }
+}
+
+/// `None` is the node's choice.
+pub(in crate::api) fn mechanism_of(wire: proto::Mechanism) -> Option<Mechanism> {
+    match wire {
+        proto::Mechanism::Unspecified => None,
+        proto::Mechanism::Lsm => Some(Mechanism::Lsm),
+        proto::Mechanism::FmodRet => Some(Mechanism::FmodRet),
+        proto::Mechanism::CgroupSkb => Some(Mechanism::CgroupSkb),
+        proto::Mechanism::CgroupKnob => Some(Mechanism::CgroupKnob),
+        proto::Mechanism::FmodRetSyscall => Some(Mechanism::FmodRetSyscall),
+        proto::Mechanism::KprobeOverride => Some(Mechanism::KprobeOverride),
+        proto::Mechanism::SeccompNotify => Some(Mechanism::SeccompNotify),
+    }
+}

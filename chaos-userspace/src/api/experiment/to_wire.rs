@@ -1,0 +1,188 @@
+//! From the model to the wire: whatever the model holds can be said there.
+
+use std::time::Duration;
+
+use crate::{
+    api::proto,
+    experiment::{
+        Common, Direction, Experiment, Fault, FaultKind, FileError, FileOp, Mechanism, NetLoss,
+        PathFilter, PressureCpu, Scope, Share, SyscallError, Target,
+    },
+};
+
+impl From<Mechanism> for proto::Mechanism {
+    fn from(mechanism: Mechanism) -> Self {
+        match mechanism {
+            Mechanism::Lsm => Self::Lsm,
+            Mechanism::FmodRet => Self::FmodRet,
+            Mechanism::CgroupSkb => Self::CgroupSkb,
+            Mechanism::CgroupKnob => Self::CgroupKnob,
+            Mechanism::FmodRetSyscall => Self::FmodRetSyscall,
+            Mechanism::KprobeOverride => Self::KprobeOverride,
+            Mechanism::SeccompNotify => Self::SeccompNotify,
+        }
+    }
+}
+
+/// A duration of the model is far shorter than what the wire can hold.
+pub(in crate::api) fn wire_duration(duration: Duration) -> prost_types::Duration {
+    duration.try_into().unwrap_or(prost_types::Duration {
+        seconds: i64::MAX,
+        nanos: 0,
+    })
+}
+
+impl From<&Experiment> for proto::Experiment {
+    fn from(experiment: &Experiment) -> Self {
+        Self {
+            name: experiment.name.clone(),
+            target: experiment.target.as_ref().map(Into::into),
+            duration: experiment.duration.map(wire_duration),
+            seed: experiment.seed,
+            faults: experiment.faults.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<&Target> for proto::Target {
+    fn from(target: &Target) -> Self {
+        use proto::target::Target as Wire;
+        Self {
+            target: Some(match target {
+                Target::Cgroup(path) => Wire::Cgroup(path.clone()),
+                Target::Cgroups(paths) => Wire::Cgroups(proto::Cgroups {
+                    paths: paths.clone(),
+                }),
+                Target::Unit(name) => Wire::Unit(name.clone()),
+                Target::Pid(pid) => Wire::Pid(*pid),
+                Target::Command(argv) => Wire::Command(proto::Command { argv: argv.clone() }),
+            }),
+        }
+    }
+}
+
+impl From<&Fault> for proto::Fault {
+    fn from(fault: &Fault) -> Self {
+        use proto::fault::Kind as Wire;
+        Self {
+            id: fault.id.clone(),
+            target: fault.target.as_ref().map(Into::into),
+            common: Some((&fault.common).into()),
+            kind: Some(match &fault.kind {
+                FaultKind::FileError(kind) => Wire::FileError(kind.into()),
+                FaultKind::NetLoss(kind) => Wire::NetLoss(kind.into()),
+                FaultKind::PressureCpu(kind) => Wire::PressureCpu(kind.into()),
+                FaultKind::SyscallError(kind) => Wire::SyscallError(kind.into()),
+            }),
+        }
+    }
+}
+
+impl From<&FileError> for proto::FileError {
+    fn from(kind: &FileError) -> Self {
+        Self {
+            ops: kind
+                .ops
+                .iter()
+                .map(|op| match op {
+                    FileOp::Open => proto::FileOp::Open.into(),
+                })
+                .collect(),
+            errno: kind.errno.name().to_owned(),
+            path: match &kind.path {
+                None => String::new(),
+                Some(PathFilter::File(path) | PathFilter::Subtree(path)) => path.clone(),
+            },
+            include_exec: kind.include_exec,
+        }
+    }
+}
+
+impl From<&NetLoss> for proto::NetLoss {
+    fn from(kind: &NetLoss) -> Self {
+        Self {
+            share: Some(kind.share.into()),
+            direction: match kind.direction {
+                Direction::Egress => proto::Direction::Egress,
+                Direction::Ingress => proto::Direction::Ingress,
+                Direction::Both => proto::Direction::Both,
+            }
+            .into(),
+        }
+    }
+}
+
+impl From<&PressureCpu> for proto::PressureCpu {
+    fn from(kind: &PressureCpu) -> Self {
+        Self {
+            quota_millipercent: kind.quota.millipercent(),
+        }
+    }
+}
+
+impl From<&SyscallError> for proto::SyscallError {
+    fn from(kind: &SyscallError) -> Self {
+        Self {
+            ops: kind.ops.iter().map(ToString::to_string).collect(),
+            errno: kind.errno.name().to_owned(),
+        }
+    }
+}
+
+impl From<Share> for proto::Share {
+    fn from(share: Share) -> Self {
+        Self {
+            billionths: share.billionths(),
+        }
+    }
+}
+
+impl From<&Common> for proto::Common {
+    fn from(common: &Common) -> Self {
+        Self {
+            probability: common.probability.map(Into::into),
+            when: common.when.map(|when| proto::When {
+                first: when.first,
+                last: when.last,
+                step: when.step,
+            }),
+            scope: match common.scope {
+                Scope::Rule => proto::Scope::Rule,
+                Scope::Thread => proto::Scope::Thread,
+            }
+            .into(),
+            times: common.times,
+            max_rate: common.max_rate.map(|rate| proto::Rate {
+                count: rate.count,
+                per: Some(wire_duration(rate.per)),
+            }),
+            replay: common.replay.as_ref().map(|replay| proto::Replay {
+                ordinals: replay.as_slice().to_vec(),
+            }),
+            comm: common
+                .comm
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            uid: common.uid,
+            thread: common
+                .thread
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            exclude: common.exclude.iter().map(ToString::to_string).collect(),
+            seed: common.seed,
+            duration: common.duration.map(wire_duration),
+            after: common.after.map(wire_duration),
+            pulse: common.pulse.map(|pulse| proto::Pulse {
+                active: Some(wire_duration(pulse.active)),
+                every: Some(wire_duration(pulse.every)),
+            }),
+            shadow: common.shadow,
+            mechanism: common
+                .mechanism
+                .map_or(proto::Mechanism::Unspecified, Into::into)
+                .into(),
+        }
+    }
+}
