@@ -86,6 +86,37 @@ spec:
     }
 
     #[test]
+    fn kill_9_of_inject_and_of_run_is_undone_as_well() {
+        require!("pressure.cpu");
+        let before = Loaded::now();
+        let target = Cgroup::new("target");
+        let mut inject = Command::new("kchaos")
+            .args(["inject", "--target", &target.target()])
+            .args(["--fault", "pressure.cpu=20%", "--duration", "10m"])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        eventually("it is limited", SLACK, || target.read("cpu.max") == HIT);
+        inject.kill().unwrap();
+        inject.wait().unwrap();
+        freed(&target, "the guard undoes it", Duration::from_secs(5));
+        nothing_is_left(&before);
+        // In the root cgroup, which hands every controller on and may hold processes too.
+        let script = "echo $$ >/sys/fs/cgroup/cgroup.procs
+            exec kchaos run --fault pressure.cpu=20% -- sleep 300";
+        let mut run = Command::new("bash").args(["-c", script]).spawn().unwrap();
+        eventually("a command is limited", SLACK, || {
+            let mut limits = of_kchaos().into_iter().map(|cgroup| cgroup.join("cpu.max"));
+            limits.any(|file| fs::read_to_string(file).is_ok_and(|limit| limit.trim() == HIT))
+        });
+        run.kill().unwrap();
+        run.wait().unwrap();
+        nothing_is_left(&before);
+        let check = kchaos(&["heal", "--check"]);
+        assert_eq!(check.status, 0, "{check:?}");
+    }
+
+    #[test]
     fn a_frozen_agent_loses_its_lease_and_finds_out() {
         require!("pressure.cpu");
         let before = Loaded::now();

@@ -172,24 +172,30 @@ impl Node {
         target: &Resolved,
         timing: &Timing,
     ) -> Result<Option<u64>, NodeError> {
+        let cannot = |reason: &str| {
+            NodeError::Unsupported(format!(
+                "fault {}: this node can't do {}:\n  {}: {reason}",
+                fault.id,
+                fault.kind.name(),
+                Mechanism::CgroupKnob
+            ))
+        };
+        let Some(limit) = fault::knob(&fault.kind) else {
+            return Err(cannot("no control file does it"));
+        };
         // Validation lets no such fault have another target.
-        let (Some(limit), Resolved::Cgroups(cgroups)) = (fault::knob(&fault.kind), target) else {
-            return Ok(None);
+        let Resolved::Cgroups(cgroups) = target else {
+            return Err(cannot("the limit is a cgroup's"));
         };
         let [cgroup] = cgroups.as_slice() else {
-            return Ok(None);
+            return Err(cannot("each cgroup has a limit of its own"));
         };
         let (start_ns, deadline_ns) = fault::lifetime(fault, timing);
         let id = self
             .knobs
             .add(cgroup, limit, start_ns, deadline_ns)
             .map_err(|error| match error {
-                KnobError::Unsupported(reason) => NodeError::Unsupported(format!(
-                    "fault {}: this node can't do {}:\n  {}: {reason}",
-                    fault.id,
-                    fault.kind.name(),
-                    Mechanism::CgroupKnob
-                )),
+                KnobError::Unsupported(reason) => cannot(&reason),
                 other => NodeError::from(other),
             })?;
         Ok(Some(id))

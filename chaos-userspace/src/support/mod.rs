@@ -83,7 +83,8 @@ pub fn try_out(kind: &FaultKind, mechanism: Mechanism) -> Result<(), Missing> {
                 None => Ok(()),
             }
         }
-        None => knob::probe(),
+        None if fault::knob(kind).is_some() => knob::probe(),
+        None => Err(refuse("no program and no control file does it".to_owned())),
     }
 }
 
