@@ -103,8 +103,10 @@ impl Board {
         &self.rules[index as usize % RULES]
     }
 
-    pub(super) fn mark(&self) -> Mark {
-        Mark(self.mark.load(Relaxed))
+    /// Kills what has the mark and is in the run's session.
+    pub(super) fn kill_attached(&self) {
+        let mark = Mark(self.mark.load(Relaxed));
+        mark.kill_in_session(self.session.load(Relaxed));
     }
 }
 

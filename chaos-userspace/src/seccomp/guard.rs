@@ -5,14 +5,14 @@ use std::{
     io::{self, Read as _, Write as _},
     os::{
         fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
-        unix::net::UnixStream,
+        unix::{net::UnixStream, process::parent_id},
     },
     sync::{
         Arc,
         atomic::Ordering::Relaxed,
         mpsc::{SyncSender, sync_channel},
     },
-    thread,
+    thread::{self, JoinHandle},
 };
 
 use chaos_common::Decision;
@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     boot,
+    state::{Owner, StateDir},
     target::{CgroupTree, Stat},
 };
 
@@ -59,15 +60,22 @@ pub fn main(listener: RawFd, memory: RawFd) -> io::Result<()> {
     // SAFETY: they are open, and nothing in this program knows of them yet.
     let [listener, memory, kchaos] = theirs.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
     let board = Arc::new(Shared::map(memory)?);
+    let (killer, killing) = killer(&board).unzip();
     let guard = Guard {
         listener: Listener::new(listener),
-        killer: killer(&board),
+        killer,
         board,
         tree: CgroupTree::find().ok(),
     };
     guard.listener.hurry();
     guard.succeed()?;
-    guard.watch(UnixStream::from(kchaos))
+    let watched = guard.watch(UnixStream::from(kchaos));
+    drop(guard);
+    if let Some(killing) = killing {
+        // What it was told to do it does to the end.
+        killing.join().ok();
+    }
+    watched
 }
 
 struct Guard {
@@ -117,7 +125,7 @@ impl Guard {
     fn kill(&self) {
         match &self.killer {
             Some(killer) => drop(killer.try_send(())),
-            None => kill_attached(&self.board),
+            None => self.board.kill_attached(),
         }
     }
 
@@ -244,19 +252,19 @@ fn each(mut bits: u64) -> impl Iterator<Item = u32> {
 }
 
 /// A thread that waits for the word to kill.
-fn killer(board: &Arc<Shared>) -> Option<SyncSender<()>> {
+fn killer(board: &Arc<Shared>) -> Option<(SyncSender<()>, JoinHandle<()>)> {
     let board = Arc::clone(board);
+    // Whoever starts a guard waits for its first word.
+    let kchaos = Owner::of(parent_id());
     let (sender, receiver) = sync_channel(1);
     let wait = move || {
         if receiver.recv().is_ok() {
-            kill_attached(&board);
+            board.kill_attached();
+            StateDir::default().bury(kchaos);
         }
     };
-    thread::Builder::new().spawn(wait).ok().map(|_| sender)
-}
-
-fn kill_attached(board: &Shared) {
-    board.mark().kill_in_session(board.session.load(Relaxed));
+    let thread = thread::Builder::new().spawn(wait).ok()?;
+    Some((sender, thread))
 }
 
 /// What ends processes by their name, user or group must not end the one that answers: everything
