@@ -46,6 +46,10 @@ pub mod flags {
     pub const SCOPE_THREAD: u32 = 1 << 4;
     /// Neither `when` nor chance decides, but a list of ordinals ([`crate::ReplayKey`]).
     pub const REPLAY: u32 = 1 << 5;
+    /// The effect is what a system call returns, and no errno.
+    pub const RETURN: u32 = 1 << 6;
+    /// The effect is how many microseconds a system call waits before it is done.
+    pub const DELAY: u32 = 1 << 7;
 }
 
 /// One fault for one target. Replaced whole, never written by a program.

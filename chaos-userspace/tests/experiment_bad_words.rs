@@ -50,22 +50,71 @@ duration: '5' has no unit; say which, such as 5s or 5m
     }
 
     #[test]
+    fn values_and_delays() {
+        for (word, message) in [
+            (
+                "syscall.return:read=-1",
+                "value: '-1' is not such a value; say syscall.error with the name of an errno for a \
+                 call that fails",
+            ),
+            (
+                "syscall.return:read=2147483648",
+                "value: '2147483648' is not such a value; say a whole number from 0 to 2147483647",
+            ),
+            (
+                "syscall.return:read=some",
+                "value: 'some' is not such a value; say a whole number from 0 to 2147483647",
+            ),
+            (
+                "syscall.return:exit_group=0",
+                "ops: 'exit_group' can't be hit: it never returns, so that no result can be seen; \
+                 name another system call",
+            ),
+            (
+                "syscall.return:read=0,mechanism=lsm",
+                "mechanism: lsm can't do syscall.return; say fmod-ret-syscall, kprobe-override or \
+                 seccomp-notify",
+            ),
+            (
+                "syscall.delay:fsync=0s",
+                "delay: 0s is not such a delay; say whole microseconds, from 1us to 1h",
+            ),
+            (
+                "syscall.delay:fsync=1.5us",
+                "delay: 1.5us is not such a delay; say whole microseconds, from 1us to 1h",
+            ),
+            (
+                "syscall.delay:fsync=61m",
+                "delay: 1h1m is not such a delay; say whole microseconds, from 1us to 1h",
+            ),
+            (
+                "syscall.delay:fsync=5",
+                "delay: '5' has no unit; say which, such as 5s or 5m",
+            ),
+        ] {
+            let said = refused(word);
+            assert_eq!(said.trim_end().lines().last(), Some(message), "{word}");
+        }
+    }
+
+    #[test]
     fn kinds() {
         for (word, message) in [
             (
                 "",
                 "^\nkind: a fault word begins with a kind of fault; \
-                 such as file.error:open=EIO, net.loss=10%,direction=ingress, pressure.cpu=25% or syscall.error:fsync=EIO",
+                 such as file.error:open=EIO, net.loss=10%,direction=ingress, pressure.cpu=25%, \
+                 syscall.delay:fsync=200ms, syscall.error:fsync=EIO or syscall.return:write=100",
             ),
             (
-                "syscall.delay:fsync=1s",
-                "^^^^^^^^^^^^^\nkind: 'syscall.delay' is not in this version; \
-                 there are file.error, net.loss, pressure.cpu and syscall.error",
+                "clock.step:fsync=1s",
+                "^^^^^^^^^^\nkind: 'clock.step' is not in this version; \
+                 there are file.error, net.loss, pressure.cpu, syscall.delay, syscall.error and syscall.return",
             ),
             (
                 "earthquake=9",
                 "^^^^^^^^^^\nkind: 'earthquake' is not a kind of fault; \
-                 there are file.error, net.loss, pressure.cpu and syscall.error",
+                 there are file.error, net.loss, pressure.cpu, syscall.delay, syscall.error and syscall.return",
             ),
             (
                 "file.eror:open=EIO,path=x",

@@ -1,4 +1,4 @@
-//! `kchaos run` with `syscall.error` by a seccomp filter, on this host and without privileges.
+//! `kchaos run` with faults of system calls by a seccomp filter, on this host and without privileges.
 //!
 //! The command is this test program itself, which acts as a victim before its `main`: so that it
 //! makes no call but those that are asked of it.
@@ -6,6 +6,12 @@
 #[cfg(test)]
 #[path = "seccomp_run/lab.rs"]
 mod lab;
+#[cfg(test)]
+#[path = "seccomp_run/lies_and_waits.rs"]
+mod lies_and_waits;
+#[cfg(test)]
+#[path = "seccomp_run/slow.rs"]
+mod slow;
 #[cfg(test)]
 #[path = "seccomp_run/victim.rs"]
 mod victim;
@@ -17,23 +23,7 @@ mod tests {
         time::{Duration, Instant},
     };
 
-    use serde_json::Value;
-
-    use crate::lab::{Lab, is_alive, kill, send, wait_until};
-
-    /// The number behind a name in what a victim says.
-    fn number(said: &str, name: &str) -> i64 {
-        let number = said
-            .split_whitespace()
-            .find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-        number.map_or_else(|| panic!("no {name} in {said:?}"), |it| it.parse().unwrap())
-    }
-
-    fn injected(account: &Value) -> i64 {
-        account["faults"][0]["counters"]["injected"]
-            .as_i64()
-            .unwrap()
-    }
+    use crate::lab::{Lab, injected, is_alive, kill, number, send, wait_until};
 
     #[test]
     fn the_third_of_all_fails_and_no_other() {

@@ -12,7 +12,7 @@ const ANY: &str = "*";
 
 /// A kernel or profile, or all of them, the kind that cannot be done there, and the only mechanism that cannot do
 /// it, if the others can.
-const MISSING: [(&str, &str, Option<&str>); 18] = [
+const MISSING: [(&str, &str, Option<&str>); 27] = [
     // Targets are cgroups of version 2.
     ("cgroup1", "file.error", None),
     ("cgroup1", "net.loss", None),
@@ -21,13 +21,20 @@ const MISSING: [(&str, &str, Option<&str>); 18] = [
     ("cgroup1", "syscall.error", Some("kprobe-override")),
     ("cgroup1", "syscall.error", Some("lsm")),
     ("cgroup1", "syscall.error", Some("fmod-ret")),
+    ("cgroup1", "syscall.return", Some("fmod-ret-syscall")),
+    ("cgroup1", "syscall.return", Some("kprobe-override")),
     // Linux 7 takes such programs without the kernel's list for error injection.
     ("debian-6.1", "syscall.error", Some("fmod-ret-syscall")),
     ("debian-6.12", "syscall.error", Some("fmod-ret-syscall")),
+    ("debian-6.1", "syscall.return", Some("fmod-ret-syscall")),
+    ("debian-6.12", "syscall.return", Some("fmod-ret-syscall")),
     // Stock kernels are built without CONFIG_BPF_KPROBE_OVERRIDE.
     ("debian-6.1", "syscall.error", Some("kprobe-override")),
     ("debian-6.12", "syscall.error", Some("kprobe-override")),
     ("debian-7", "syscall.error", Some("kprobe-override")),
+    ("debian-6.1", "syscall.return", Some("kprobe-override")),
+    ("debian-6.12", "syscall.return", Some("kprobe-override")),
+    ("debian-7", "syscall.return", Some("kprobe-override")),
     ("nolsm", ANY, Some("lsm")),
     // Programs must not read kernel memory.
     ("lockdown", "file.error", None),
@@ -35,6 +42,8 @@ const MISSING: [(&str, &str, Option<&str>); 18] = [
     ("lockdown", "syscall.error", Some("kprobe-override")),
     ("lockdown", "syscall.error", Some("lsm")),
     ("lockdown", "syscall.error", Some("fmod-ret")),
+    ("lockdown", "syscall.return", Some("fmod-ret-syscall")),
+    ("lockdown", "syscall.return", Some("kprobe-override")),
 ];
 
 /// Whether some mechanism can do the kind where the test runs.

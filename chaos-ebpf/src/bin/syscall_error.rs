@@ -1,4 +1,5 @@
-//! `syscall.error`: system calls fail with an errno.
+//! `syscall.error` and `syscall.return`: system calls fail with an errno, or return a value, and are
+//! not done. One program asks the rules of both, so that the first of them wins.
 //!
 //! The programs are for functions with so many arguments; user space loads a copy for each function
 //! that a rule needs: a system call itself, or what a system call asks the security modules. Either
@@ -17,9 +18,9 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{Global, helpers::generated::bpf_override_return};
-use chaos_common::{Filtered, RuleConfig};
+use chaos_common::{Filtered, Hook, RuleConfig, flags};
 use chaos_ebpf::{
-    bounds::negative_errno,
+    bounds::{masked, negative_errno},
     call::Call,
     evidence,
     kernel::{OFF_FILE_MODE, read},
@@ -34,34 +35,47 @@ use chaos_ebpf::{
 #[unsafe(no_mangle)]
 static HOOK: Global<u32> = Global::new(0);
 
+/// The highest value that a rule may have a call return: an `int`'s.
+const MAX_VALUE: usize = 0x7fff_ffff;
+
 /// The file was created by this very open (`include/linux/fs.h`, the same from 5.1 to 7.x).
 const FMODE_CREATED: u32 = 1 << 20;
 /// A file that the kernel has opened for itself: overlayfs opens the file behind its own one this
 /// way, and what is done to the one is done to the other again.
 const FMODE_NOACCOUNT: u32 = 1 << 29;
 
-/// The negative errno that the current call is to fail with, or 0.
+/// What the current call is to return in its place, if anything.
 #[inline(always)]
-fn verdict() -> i64 {
+fn result() -> Option<i64> {
     let hook = HOOK.load();
-    let Some((scratch, gate)) = met_by_task(hook) else {
-        return 0;
-    };
-    let Some(call) = Call::current() else {
-        return 0;
-    };
+    let (scratch, gate) = met_by_task(hook)?;
+    let call = Call::current()?;
     if call.compat {
-        return 0;
+        return None;
     }
     let concerns = |rule: &RuleConfig| {
         let calls = CALL_SETS.get(rule.calls.into());
         calls.is_some_and(|calls| calls.contains(call.number))
     };
-    let Some(hit) = decide_met(&scratch, gate, &Task, concerns, |_, _| Filtered::In) else {
-        return 0;
-    };
+    let hit = decide_met(&scratch, gate, &Task, concerns, |_, _| Filtered::In)?;
     evidence::injected(&hit, &Task, hook, call.number);
-    negative_errno(hit.rule.effect)
+    // The verifier knows the hook, and what security modules may say.
+    if is_call(hook) && hit.rule.flags & flags::RETURN != 0 {
+        return Some(masked::<MAX_VALUE>(hit.rule.effect as usize).cast_signed() as i64);
+    }
+    Some(negative_errno(hit.rule.effect))
+}
+
+/// Whether the hook is the call itself.
+#[inline(always)]
+fn is_call(hook: u32) -> bool {
+    hook == Hook::SyscallFmodRet as u32 || hook == Hook::SyscallKprobe as u32
+}
+
+/// The same where 0 means that the call is done.
+#[inline(always)]
+fn verdict() -> i64 {
+    result().unwrap_or(0)
 }
 
 /// The same, unless the file is one that the same call has been asked about already.
@@ -108,10 +122,9 @@ program!(
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "kprobe/call_probe")]
 pub extern "C" fn call_probe(context: *mut c_void) -> i64 {
-    let error = verdict();
-    if error != 0 {
+    if let Some(result) = result() {
         // SAFETY: the program's own context.
-        unsafe { bpf_override_return(context.cast(), error.cast_unsigned()) };
+        unsafe { bpf_override_return(context.cast(), result.cast_unsigned()) };
     }
     0
 }

@@ -29,6 +29,57 @@ mod tests {
     }
 
     #[test]
+    fn a_value_and_a_delay_must_be_said() {
+        use proto::fault::Kind as Wire;
+        let ops = || vec!["write".to_owned()];
+        for (kind, wanted) in [
+            (
+                Wire::SyscallReturn(proto::SyscallReturn {
+                    ops: ops(),
+                    value: None,
+                }),
+                "spec.faults[0].syscallReturn.value: is missing",
+            ),
+            (
+                Wire::SyscallReturn(proto::SyscallReturn {
+                    ops: ops(),
+                    value: Some(1 << 31),
+                }),
+                "spec.faults[0].syscallReturn.value: 2147483648 is too large; say at most \
+                 2147483647, the highest int",
+            ),
+            (
+                Wire::SyscallDelay(proto::SyscallDelay {
+                    ops: ops(),
+                    delay: None,
+                }),
+                "spec.faults[0].syscallDelay.delay: is missing",
+            ),
+            (
+                Wire::SyscallDelay(proto::SyscallDelay {
+                    ops: ops(),
+                    delay: Some(wire_duration(Duration::from_hours(2))),
+                }),
+                "spec.faults[0].syscallDelay.delay: 2h is not such a delay; say whole \
+                 microseconds, from 1us to 1h",
+            ),
+        ] {
+            let wire = proto::Experiment {
+                name: "e".to_owned(),
+                target: Some((&Target::Cgroup("/a".to_owned())).into()),
+                duration: Some(wire_duration(Duration::from_secs(1))),
+                faults: vec![proto::Fault {
+                    kind: Some(kind),
+                    ..proto::Fault::default()
+                }],
+                ..proto::Experiment::default()
+            };
+            let said = Experiment::try_from(wire).unwrap_err().to_string();
+            assert_eq!(said, wanted);
+        }
+    }
+
+    #[test]
     fn missing_ids_are_numbered() {
         let fault = proto::Fault {
             kind: Some(proto::fault::Kind::NetLoss(proto::NetLoss {

@@ -96,7 +96,9 @@ fn agent() -> anyhow::Result<()> {
     };
     let _registered = settings.state.register(Role::Agent)?;
     heal::sweep(&CgroupTree::find()?, &settings.state);
-    let node = SharedNode::new(Node::new(settings)?);
+    let mut node = Node::new(settings)?;
+    node.stay_guarded();
+    let node = SharedNode::new(node);
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -25,7 +25,7 @@ pub(super) struct DoctorArgs {
 }
 
 /// One kind by an example that shows it, and a command that it hits.
-const EXAMPLES: [(&str, &str); 4] = [
+const EXAMPLES: [(&str, &str); 6] = [
     (
         "file.error:open=EIO,path=/etc/hostname",
         "cat /etc/hostname",
@@ -36,7 +36,10 @@ const EXAMPLES: [(&str, &str); 4] = [
         "timeout 3 bash -c ': </dev/tcp/127.0.0.1/9'",
     ),
     ("pressure.cpu=25%", "timeout 3 sh -c 'while :; do :; done'"),
+    ("syscall.delay:fsync=5s", "timeout 1 sync /etc/hostname"),
     ("syscall.error:mkdir=ENOSPC", "mkdir /tmp/kchaos"),
+    // Not 0, which one of the mechanisms can't do.
+    ("syscall.return:umask=63", "sh -c umask"),
 ];
 
 struct Rung {

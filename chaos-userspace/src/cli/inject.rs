@@ -97,6 +97,7 @@ pub(super) fn inject(args: &InjectArgs, out: &mut impl Write) -> Result<u8, CliE
         heal::sweep(&tree, &state);
     }
     let mut node = Node::new(settings).map_err(|error| refused(&error))?;
+    node.stay_guarded();
     let plan = Plan {
         id: "inject".to_owned(),
         experiment,

@@ -34,9 +34,9 @@ const NOT_FOUND: u8 = 127;
 /// The exec of COMMAND itself, and of every program that it starts, is exempt unless --include-exec
 /// is given; the first event that counts is COMMAND's own, the dynamic loader's included.
 ///
-/// syscall.error is done by a seccomp filter, which takes no privileges; a run of such faults alone
-/// makes no cgroup. Without `CAP_SYS_ADMIN` it sets `no_new_privs`, so that setuid programs gain
-/// COMMAND nothing.
+/// Where no BPF program can do them, faults of system calls are done by a seccomp filter, which takes
+/// no privileges; a run of such faults alone makes no cgroup. Without `CAP_SYS_ADMIN` it sets
+/// `no_new_privs`, so that setuid programs gain COMMAND nothing.
 ///
 /// What COMMAND leaves running in the background runs on, unharmed. If kchaos is killed (SIGKILL),
 /// the faults end at once, COMMAND and everything in its session is killed too, and what had left
@@ -56,7 +56,8 @@ const NOT_FOUND: u8 = 127;
 
 Examples:
   kchaos run --fault 'file.error:open=EIO,path=/etc/hostname' -- cat /etc/hostname
-  kchaos run --fault 'syscall.error:fsync=EIO,when=3' -- ./test"
+  kchaos run --fault 'syscall.error:fsync=EIO,when=3' -- ./test
+  kchaos run --fault 'syscall.delay:fsync=200ms' --fault 'syscall.return:write=100,when=3' -- ./test"
 )]
 pub(super) struct RunArgs {
     #[command(flatten)]

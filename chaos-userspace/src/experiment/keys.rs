@@ -2,7 +2,7 @@
 
 use super::{
     Common, CpuQuota, Direction, Errno, Fault, FaultKind, FileError, Mechanism, NetLoss,
-    PressureCpu, Share, SyscallError,
+    PressureCpu, Share, SyscallDelay, SyscallError, SyscallReturn,
     violation::BadValue,
     wording::{all_of, nearest, quoted},
 };
@@ -82,7 +82,7 @@ pub(super) struct Kind {
     pub(super) blank: fn() -> FaultKind,
 }
 
-pub(super) static KINDS: [Kind; 4] = [
+pub(super) static KINDS: [Kind; 6] = [
     Kind {
         name: "file.error",
         block: "fileError",
@@ -139,6 +139,25 @@ pub(super) static KINDS: [Kind; 4] = [
         },
     },
     Kind {
+        name: "syscall.delay",
+        block: "syscallDelay",
+        what: Some("ops"),
+        effect: "delay",
+        own: &[],
+        required: &[
+            key("ops", Type::List, "[fsync]"),
+            key("delay", Type::Text, "200ms"),
+        ],
+        example: "syscall.delay:fsync=200ms",
+        mechanisms: &[Mechanism::SeccompNotify],
+        blank: || {
+            FaultKind::SyscallDelay(SyscallDelay {
+                ops: Vec::new(),
+                delay: SyscallDelay::MIN,
+            })
+        },
+    },
+    Kind {
         name: "syscall.error",
         block: "syscallError",
         what: Some("ops"),
@@ -163,10 +182,33 @@ pub(super) static KINDS: [Kind; 4] = [
             })
         },
     },
+    Kind {
+        name: "syscall.return",
+        block: "syscallReturn",
+        what: Some("ops"),
+        effect: "value",
+        own: &[],
+        required: &[
+            key("ops", Type::List, "[write]"),
+            key("value", Type::Count, "100"),
+        ],
+        example: "syscall.return:write=100",
+        mechanisms: &[
+            Mechanism::FmodRetSyscall,
+            Mechanism::KprobeOverride,
+            Mechanism::SeccompNotify,
+        ],
+        blank: || {
+            FaultKind::SyscallReturn(SyscallReturn {
+                ops: Vec::new(),
+                value: 0,
+            })
+        },
+    },
 ];
 
 /// Kinds of the design that are not built yet.
-const PLANNED_KINDS: [&str; 29] = [
+const PLANNED_KINDS: [&str; 27] = [
     "clock.freeze",
     "clock.offset",
     "clock.speed",
@@ -194,8 +236,6 @@ const PLANNED_KINDS: [&str; 29] = [
     "net.reorder",
     "net.reset",
     "pressure.memory",
-    "syscall.delay",
-    "syscall.return",
 ];
 
 impl Kind {
@@ -206,7 +246,9 @@ impl Kind {
             FaultKind::FileError(_) => &KINDS[0],
             FaultKind::NetLoss(_) => &KINDS[1],
             FaultKind::PressureCpu(_) => &KINDS[2],
-            FaultKind::SyscallError(_) => &KINDS[3],
+            FaultKind::SyscallDelay(_) => &KINDS[3],
+            FaultKind::SyscallError(_) => &KINDS[4],
+            FaultKind::SyscallReturn(_) => &KINDS[5],
         }
     }
 
@@ -387,12 +429,14 @@ mod tests {
     #[test]
     fn kinds_that_are_not_there() {
         assert_eq!(
-            no_such_kind("syscall.delay", false).to_string(),
-            "'syscall.delay' is not in this version; there are file.error, net.loss, pressure.cpu and syscall.error"
+            no_such_kind("clock.step", false).to_string(),
+            "'clock.step' is not in this version; there are file.error, net.loss, pressure.cpu, \
+             syscall.delay, syscall.error and syscall.return"
         );
         assert_eq!(
             no_such_kind("clockOffset", true).to_string(),
-            "'clockOffset' is not in this version; there are fileError, netLoss, pressureCpu and syscallError"
+            "'clockOffset' is not in this version; there are fileError, netLoss, pressureCpu, \
+             syscallDelay, syscallError and syscallReturn"
         );
         assert_eq!(
             no_such_kind("file.eror", false).to_string(),
@@ -400,7 +444,8 @@ mod tests {
         );
         assert_eq!(
             no_such_kind("earthquake", false).to_string(),
-            "'earthquake' is not a kind of fault; there are file.error, net.loss, pressure.cpu and syscall.error"
+            "'earthquake' is not a kind of fault; there are file.error, net.loss, pressure.cpu, \
+             syscall.delay, syscall.error and syscall.return"
         );
     }
 }

@@ -92,8 +92,12 @@ pub enum FaultKind {
     NetLoss(NetLoss),
     /// `pressure.cpu`: the target gets less time on the processors.
     PressureCpu(PressureCpu),
+    /// `syscall.delay`: system calls take longer.
+    SyscallDelay(SyscallDelay),
     /// `syscall.error`: system calls fail with an errno.
     SyscallError(SyscallError),
+    /// `syscall.return`: system calls are not done, and return a value of one's choice.
+    SyscallReturn(SyscallReturn),
 }
 
 /// `file.error`
@@ -141,6 +145,23 @@ pub struct PressureCpu {
     pub quota: CpuQuota,
 }
 
+/// `syscall.delay`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyscallDelay {
+    /// Which system calls; at least one, no duplicates.
+    pub ops: Vec<Syscall>,
+    /// How long each waits before it is done: whole microseconds, from [`SyscallDelay::MIN`] to
+    /// [`SyscallDelay::MAX`].
+    pub delay: Duration,
+}
+
+impl SyscallDelay {
+    /// The shortest delay, and what every delay is a multiple of.
+    pub const MIN: Duration = Duration::from_micros(1);
+    /// The longest.
+    pub const MAX: Duration = Duration::from_hours(1);
+}
+
 /// `syscall.error`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyscallError {
@@ -148,6 +169,20 @@ pub struct SyscallError {
     pub ops: Vec<Syscall>,
     /// The error that the caller sees.
     pub errno: Errno,
+}
+
+/// `syscall.return`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyscallReturn {
+    /// Which system calls; at least one, no duplicates.
+    pub ops: Vec<Syscall>,
+    /// What the caller gets, at most [`SyscallReturn::MAX`].
+    pub value: u32,
+}
+
+impl SyscallReturn {
+    /// Most that an `int` holds, which is what most calls return.
+    pub const MAX: u32 = i32::MAX.unsigned_abs();
 }
 
 /// Direction of packets, seen from the target.
@@ -276,7 +311,9 @@ impl FaultKind {
             Self::FileError(_) => "file.error",
             Self::NetLoss(_) => "net.loss",
             Self::PressureCpu(_) => "pressure.cpu",
+            Self::SyscallDelay(_) => "syscall.delay",
             Self::SyscallError(_) => "syscall.error",
+            Self::SyscallReturn(_) => "syscall.return",
         }
     }
 }

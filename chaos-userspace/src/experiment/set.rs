@@ -5,8 +5,9 @@
 use std::{str::FromStr, time::Duration};
 
 use super::{
-    Direction, Fault, FaultKind, Share, keys::Kind, names::parse_flag, quantity::parse_duration,
-    schedule::count, violation::BadValue, wording::quoted,
+    Direction, Fault, FaultKind, Share, SyscallDelay, SyscallError, SyscallReturn, keys::Kind,
+    names::parse_flag, quantity::parse_duration, schedule::count, violation::BadValue,
+    wording::quoted,
 };
 
 impl Fault {
@@ -21,9 +22,14 @@ impl Fault {
             ("ops", FaultKind::FileError(fault)) => {
                 add(&mut fault.ops, text)?;
             }
-            ("ops", FaultKind::SyscallError(fault)) => {
-                add(&mut fault.ops, text)?;
-            }
+            (
+                "ops",
+                FaultKind::SyscallDelay(SyscallDelay { ops, .. })
+                | FaultKind::SyscallError(SyscallError { ops, .. })
+                | FaultKind::SyscallReturn(SyscallReturn { ops, .. }),
+            ) => add(ops, text)?,
+            ("delay", FaultKind::SyscallDelay(fault)) => fault.delay = parse_duration(text)?,
+            ("value", FaultKind::SyscallReturn(fault)) => fault.value = parse_value(text)?,
             ("errno", FaultKind::FileError(fault)) => fault.errno = text.parse()?,
             ("errno", FaultKind::SyscallError(fault)) => fault.errno = text.parse()?,
             ("path", FaultKind::FileError(fault)) => fault.path = Some(text.parse()?),
@@ -99,6 +105,27 @@ pub(super) fn parse_count(text: &str) -> Result<u64, BadValue> {
             format!("say a number from 0 to {}", u64::MAX),
         )
     })
+}
+
+/// What a system call is to return. Its callers take a negative one for an errno.
+fn parse_value(text: &str) -> Result<u32, BadValue> {
+    let say =
+        |remedy: String| BadValue::new(format!("{} is not such a value", quoted(text)), remedy);
+    if text.strip_prefix('-').and_then(count).is_some() {
+        return Err(say(
+            "say syscall.error with the name of an errno for a call that fails".to_owned(),
+        ));
+    }
+    count(text)
+        .filter(|_| !text.is_empty())
+        .and_then(|value| u32::try_from(value).ok())
+        .filter(|value| *value <= SyscallReturn::MAX)
+        .ok_or_else(|| {
+            say(format!(
+                "say a whole number from 0 to {}",
+                SyscallReturn::MAX
+            ))
+        })
 }
 
 /// The id of a user: the highest number is nobody's.

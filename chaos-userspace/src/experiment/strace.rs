@@ -110,8 +110,18 @@ impl Injection {
                 errno(value).map(|errno| self.errno = Some(errno)).err()
             }
             "when" => value.parse().map(|when| self.when = Some(when)).err(),
-            "retval" | "delay_enter" | "delay_exit" | "signal" | "syscall" | "poke_enter"
-            | "poke_exit" => {
+            "retval" | "delay_enter" => {
+                let fault = if key == "retval" {
+                    "syscall.return:write=100"
+                } else {
+                    "syscall.delay:write=200ms"
+                };
+                return Err(BadValue::new(
+                    format!("{key} is not read in strace's form"),
+                    format!("say it as a fault, such as --fault {fault}"),
+                ));
+            }
+            "delay_exit" | "signal" | "syscall" | "poke_enter" | "poke_exit" => {
                 return Err(BadValue::new(
                     format!("kchaos has nothing like strace's {key}"),
                     "it takes error and when",
@@ -227,7 +237,7 @@ error: 'EFOO' is not the name of an errno; did you mean EIO?
 
 fsynk,%file:error=EFOO:retval=3:when=0
                        ^^^^^^^^
-kchaos has nothing like strace's retval; it takes error and when
+retval is not read in strace's form; say it as a fault, such as --fault syscall.return:write=100
 
 fsynk,%file:error=EFOO:retval=3:when=0
                                      ^

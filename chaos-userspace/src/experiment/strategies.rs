@@ -13,7 +13,7 @@ use proptest::{
 use super::{
     Comm, Common, CpuQuota, Direction, Errno, Exclude, Experiment, Fault, FaultKind, FileError,
     FileOp, MAX_DURATION, NetLoss, Ordinals, PathFilter, PressureCpu, Pulse, Rate, Scope, Share,
-    Syscall, SyscallError, Target, When, number_default_ids,
+    Syscall, SyscallDelay, SyscallError, SyscallReturn, Target, When, number_default_ids,
 };
 
 const MAX_NANOS: u64 = 30 * 24 * 60 * 60 * 1_000_000_000;
@@ -43,6 +43,13 @@ pub(crate) fn share() -> BoxedStrategy<Share> {
     ];
     billionths
         .prop_map(|billionths| Share::from_billionths(billionths).unwrap())
+        .boxed()
+}
+
+fn delay() -> BoxedStrategy<Duration> {
+    let most = u64::try_from(SyscallDelay::MAX.as_micros()).unwrap();
+    prop_oneof![1..=most, (1..=most / 1000).prop_map(|ms| ms * 1000)]
+        .prop_map(Duration::from_micros)
         .boxed()
 }
 
@@ -138,7 +145,7 @@ fn common(
     kind: FaultKind,
 ) -> impl Strategy<Value = Fault> {
     let mechanisms = kind.mechanisms();
-    let of_task = if matches!(kind, FaultKind::NetLoss(_) | FaultKind::SyscallError(_)) {
+    let of_task = if matches!(kind, FaultKind::NetLoss(_)) {
         Just((Scope::Rule, None, None, None)).boxed()
     } else {
         of_task()
@@ -204,10 +211,16 @@ fn common(
 pub(crate) fn fault() -> BoxedStrategy<Fault> {
     let errno =
         proptest::sample::select((1..=133).filter_map(Errno::from_number).collect::<Vec<_>>());
-    let calls = proptest::sample::subsequence(Syscall::all().collect::<Vec<_>>(), 1..5);
-    let syscall = (calls, errno.clone())
-        .prop_map(|(ops, errno)| FaultKind::SyscallError(SyscallError { ops, errno }))
-        .prop_flat_map(|kind| common(option::of(share()).boxed(), kind));
+    let calls = || proptest::sample::subsequence(Syscall::all().collect::<Vec<_>>(), 1..5);
+    let syscall = prop_oneof![
+        (calls(), errno.clone())
+            .prop_map(|(ops, errno)| FaultKind::SyscallError(SyscallError { ops, errno })),
+        (calls(), delay())
+            .prop_map(|(ops, delay)| FaultKind::SyscallDelay(SyscallDelay { ops, delay })),
+        (calls(), 0..=SyscallReturn::MAX)
+            .prop_map(|(ops, value)| FaultKind::SyscallReturn(SyscallReturn { ops, value })),
+    ];
+    let syscall = syscall.prop_flat_map(|kind| common(option::of(share()).boxed(), kind));
     let file = (errno, option::of(path()), any::<bool>())
         .prop_map(|(errno, path, include_exec)| {
             FaultKind::FileError(FileError {
@@ -277,9 +290,9 @@ pub(crate) fn experiment() -> BoxedStrategy<Experiment> {
                 .into_iter()
                 .map(|(mut fault, id, own)| {
                     fault.id = id.unwrap_or(fault.id);
-                    let takes_pid = matches!(
+                    let takes_pid = !matches!(
                         fault.kind,
-                        FaultKind::FileError(_) | FaultKind::SyscallError(_)
+                        FaultKind::NetLoss(_) | FaultKind::PressureCpu(_)
                     );
                     let takes_several = !matches!(fault.kind, FaultKind::PressureCpu(_));
                     fault.target = own.filter(|own| match own {

@@ -9,7 +9,7 @@ use super::{
     wording::{nearest, quoted},
 };
 
-/// A system call of x86-64 that may be made to fail.
+/// A system call of x86-64 that may be hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Syscall(Sysno);
 
@@ -106,12 +106,12 @@ impl Syscall {
         }
     }
 
-    /// Whether x86-64 has a call of this name, may it be made to fail or not.
+    /// Whether x86-64 has a call of this name, may it be hit or not.
     pub(super) fn exists(name: &str) -> bool {
         Sysno::iter().any(|call| call.name() == name)
     }
 
-    /// Every system call that may be made to fail.
+    /// Every system call that may be hit.
     pub fn all() -> impl Iterator<Item = Self> {
         Sysno::iter()
             .filter(|call| refusal(*call).is_none())
@@ -119,10 +119,10 @@ impl Syscall {
     }
 }
 
-/// Why a system call can't be made to fail.
+/// Why a system call can't be hit.
 fn refusal(call: Sysno) -> Option<&'static str> {
     match call {
-        Sysno::exit | Sysno::exit_group => Some("it never returns, so that no error can be seen"),
+        Sysno::exit | Sysno::exit_group => Some("it never returns, so that no result can be seen"),
         Sysno::rt_sigreturn => Some("it ends a signal's handler, and no caller sees its result"),
         Sysno::restart_syscall => Some("the kernel calls it to go on with another one"),
         Sysno::execve | Sysno::execveat => Some("the command itself could not start"),
@@ -152,7 +152,7 @@ impl FromStr for Syscall {
         };
         match refusal(call) {
             Some(reason) => Err(BadValue::new(
-                format!("{} can't be made to fail: {reason}", quoted(text)),
+                format!("{} can't be hit: {reason}", quoted(text)),
                 "name another system call",
             )),
             None => Ok(Self(call)),
@@ -190,7 +190,7 @@ mod tests {
             ),
             (
                 "execve",
-                "'execve' can't be made to fail: the command itself could not start; \
+                "'execve' can't be hit: the command itself could not start; \
                  name another system call",
             ),
         ] {
@@ -204,7 +204,7 @@ mod tests {
             "execveat",
         ] {
             let said = text.parse::<Syscall>().unwrap_err().to_string();
-            assert!(said.contains("can't be made to fail: "), "{said}");
+            assert!(said.contains("can't be hit: "), "{said}");
         }
     }
 }

@@ -1,12 +1,14 @@
 //! The rules that an experiment keeps however it was written: file, words or wire.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use super::{
-    Common, Direction, Exclude, Experiment, Fault, FaultKind, Scope, Target,
+    Common, Direction, Exclude, Experiment, Fault, FaultKind, Scope, SyscallDelay, SyscallReturn,
+    Target,
     keys::{Kind, ON_FAULT},
     names::{MAX_PID, bad_pid, check_label, check_unit},
     paths::{check_cgroup, check_cgroups},
+    quantity::format_duration,
     schedule::{check_at_most, check_lifetime},
     violation::{BadValue, Collector, Violation, Violations},
     wording::{either, quoted},
@@ -256,7 +258,15 @@ impl Fault {
                     );
                 }
             }
+            FaultKind::SyscallDelay(fault) => {
+                check("ops", check_ops(&fault.ops, "fsync"));
+                check("delay", check_delay(fault.delay));
+            }
             FaultKind::SyscallError(fault) => check("ops", check_ops(&fault.ops, "fsync")),
+            FaultKind::SyscallReturn(fault) => {
+                check("ops", check_ops(&fault.ops, "write"));
+                check("value", check_value(fault.value));
+            }
         }
         let common = &self.common;
         if matches!(self.kind, FaultKind::NetLoss(_)) {
@@ -381,6 +391,26 @@ fn check_ops<T: PartialEq>(ops: &[T], example: &str) -> Result<(), BadValue> {
         return Err(BadValue::new("names one twice", "name it once"));
     }
     Ok(())
+}
+
+fn check_delay(delay: Duration) -> Result<(), BadValue> {
+    let range = SyscallDelay::MIN..=SyscallDelay::MAX;
+    if range.contains(&delay) && delay.subsec_nanos().is_multiple_of(1000) {
+        return Ok(());
+    }
+    Err(BadValue::new(
+        format!("{} is not such a delay", format_duration(delay)),
+        "say whole microseconds, from 1us to 1h",
+    ))
+}
+
+fn check_value(value: u32) -> Result<(), BadValue> {
+    let max = SyscallReturn::MAX;
+    if value <= max {
+        return Ok(());
+    }
+    let remedy = format!("say at most {max}, the highest int");
+    Err(BadValue::new(format!("{value} is too large"), remedy))
 }
 
 fn check_direction(direction: Direction, form: Form) -> Result<(), BadValue> {

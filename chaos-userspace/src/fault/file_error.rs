@@ -27,7 +27,6 @@ pub(super) fn effect(kind: &FileError, common: &Common) -> Effect {
             PathFilter::File(path) => KernelFilter::new(path.as_bytes(), KernelFilter::FILE),
             PathFilter::Subtree(path) => KernelFilter::new(path.as_bytes(), KernelFilter::SUBTREE),
         }),
-        calls: None,
         share: common.probability.unwrap_or(Share::ALL),
     }
 }

@@ -3,7 +3,9 @@
 mod file_error;
 mod net_loss;
 mod pressure_cpu;
+mod syscall_delay;
 pub(crate) mod syscall_error;
+mod syscall_return;
 
 use std::time::Duration;
 
@@ -11,7 +13,10 @@ use chaos_common::{CallSet, CommFilter, Hook, Narrowing, PathFilter, RuleConfig,
 
 use crate::{
     engine::{Object, RuleSpec},
-    experiment::{Comm, Common, Fault, FaultKind, Mechanism, Scope, Share},
+    experiment::{
+        Comm, Common, Fault, FaultKind, Mechanism, Scope, Share, Syscall, SyscallDelay,
+        SyscallError, SyscallReturn,
+    },
     knob::Limit,
 };
 
@@ -21,7 +26,6 @@ pub(crate) struct Effect {
     value: u32,
     flags: u32,
     path: Option<PathFilter>,
-    calls: Option<CallSet>,
     share: Share,
 }
 
@@ -42,7 +46,9 @@ pub const fn ladder(kind: &FaultKind) -> &'static [Mechanism] {
         FaultKind::FileError(_) => file_error::LADDER,
         FaultKind::NetLoss(_) => net_loss::LADDER,
         FaultKind::PressureCpu(_) => pressure_cpu::LADDER,
+        FaultKind::SyscallDelay(_) => syscall_delay::LADDER,
         FaultKind::SyscallError(_) => syscall_error::LADDER,
+        FaultKind::SyscallReturn(_) => syscall_return::LADDER,
     }
 }
 
@@ -51,7 +57,10 @@ pub const fn object(kind: &FaultKind) -> Option<Object> {
     match kind {
         FaultKind::FileError(_) => Some(Object::FileError),
         FaultKind::NetLoss(_) => Some(Object::NetLoss),
-        FaultKind::SyscallError(_) => Some(Object::SyscallError),
+        // One object, so that rules of all kinds on one call are asked in their order by one program.
+        FaultKind::SyscallDelay(_) | FaultKind::SyscallError(_) | FaultKind::SyscallReturn(_) => {
+            Some(Object::SyscallError)
+        }
         FaultKind::PressureCpu(_) => None,
     }
 }
@@ -60,7 +69,11 @@ pub const fn object(kind: &FaultKind) -> Option<Object> {
 pub(crate) fn knob(kind: &FaultKind) -> Option<Limit> {
     match kind {
         FaultKind::PressureCpu(kind) => Some(kind.quota.into()),
-        FaultKind::FileError(_) | FaultKind::NetLoss(_) | FaultKind::SyscallError(_) => None,
+        FaultKind::FileError(_)
+        | FaultKind::NetLoss(_)
+        | FaultKind::SyscallDelay(_)
+        | FaultKind::SyscallError(_)
+        | FaultKind::SyscallReturn(_) => None,
     }
 }
 
@@ -70,17 +83,30 @@ pub(crate) fn knob(kind: &FaultKind) -> Option<Limit> {
 /// Why not.
 pub(crate) fn covers(kind: &FaultKind, mechanism: Mechanism) -> Result<(), String> {
     match kind {
+        FaultKind::SyscallDelay(_) => syscall_delay::covers(),
         FaultKind::SyscallError(kind) => syscall_error::covers(kind, mechanism),
+        FaultKind::SyscallReturn(kind) => syscall_return::covers(kind, mechanism),
         FaultKind::FileError(_) | FaultKind::NetLoss(_) | FaultKind::PressureCpu(_) => Ok(()),
     }
 }
 
 /// The system calls that a kind is about, if it is about some.
-pub(crate) fn calls(kind: &FaultKind) -> Option<CallSet> {
+pub(crate) fn ops(kind: &FaultKind) -> Option<&[Syscall]> {
     match kind {
-        FaultKind::SyscallError(kind) => Some(syscall_error::calls(kind)),
+        FaultKind::SyscallDelay(SyscallDelay { ops, .. })
+        | FaultKind::SyscallError(SyscallError { ops, .. })
+        | FaultKind::SyscallReturn(SyscallReturn { ops, .. }) => Some(ops),
         FaultKind::FileError(_) | FaultKind::NetLoss(_) | FaultKind::PressureCpu(_) => None,
     }
+}
+
+/// The same, as a program looks them up.
+pub(crate) fn calls(kind: &FaultKind) -> Option<CallSet> {
+    let mut calls = CallSet::default();
+    for op in ops(kind)? {
+        calls.insert(op.number());
+    }
+    Some(calls)
 }
 
 /// What a mechanism can't see of a kind, in words for people.
@@ -89,7 +115,9 @@ pub fn not_covered(kind: &FaultKind) -> Vec<String> {
         FaultKind::FileError(_) => file_error::NOT_COVERED,
         FaultKind::NetLoss(_) => net_loss::NOT_COVERED,
         FaultKind::PressureCpu(_) => pressure_cpu::NOT_COVERED,
-        FaultKind::SyscallError(_) => syscall_error::NOT_COVERED,
+        FaultKind::SyscallDelay(_) | FaultKind::SyscallError(_) | FaultKind::SyscallReturn(_) => {
+            syscall_error::NOT_COVERED
+        }
     };
     rows.iter().map(|row| (*row).to_owned()).collect()
 }
@@ -115,7 +143,9 @@ pub fn compile(
     let effect = match &fault.kind {
         FaultKind::FileError(kind) => file_error::effect(kind, &fault.common),
         FaultKind::NetLoss(kind) => net_loss::effect(kind),
+        FaultKind::SyscallDelay(kind) => syscall_delay::effect(kind, &fault.common),
         FaultKind::SyscallError(kind) => syscall_error::effect(kind, &fault.common),
+        FaultKind::SyscallReturn(kind) => syscall_return::effect(kind, &fault.common),
         FaultKind::PressureCpu(_) => return None,
     };
     let Common {
@@ -161,7 +191,7 @@ pub fn compile(
             ..RuleConfig::ALWAYS
         },
         path: effect.path,
-        calls: effect.calls,
+        calls: calls(&fault.kind),
         narrowing: narrowing(&fault.common),
         exclude: Vec::new(),
         replay: fault

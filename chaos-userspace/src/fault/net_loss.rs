@@ -16,7 +16,6 @@ pub(super) fn effect(kind: &NetLoss) -> Effect {
         value: 0,
         flags: 0,
         path: None,
-        calls: None,
         share: kind.share,
     }
 }

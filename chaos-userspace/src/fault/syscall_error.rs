@@ -1,7 +1,5 @@
 //! `syscall.error`
 
-use chaos_common::CallSet;
-
 use super::Effect;
 use crate::experiment::{Common, Mechanism, Share, SyscallError};
 
@@ -21,6 +19,9 @@ pub(super) const NOT_COVERED: &[&str] = &[
     "operations that are given to io_uring, which are no system calls",
 ];
 
+/// What a node says of a filter.
+pub(super) const ONLY_COMMAND: &str = "works only for the command that `kchaos run` starts";
+
 /// Whether a node can do it by a mechanism on any machine.
 ///
 /// # Errors
@@ -31,9 +32,7 @@ pub(super) fn covers(kind: &SyscallError, mechanism: Mechanism) -> Result<(), St
             .ops
             .iter()
             .try_for_each(|call| call.security_hooks().map(|_hooks| ())),
-        Mechanism::SeccompNotify => {
-            Err("works only for the command that `kchaos run` starts".to_owned())
-        }
+        Mechanism::SeccompNotify => Err(ONLY_COMMAND.to_owned()),
         _ => Ok(()),
     }
 }
@@ -43,16 +42,6 @@ pub(super) fn effect(kind: &SyscallError, common: &Common) -> Effect {
         value: u32::from(kind.errno.number()),
         flags: 0,
         path: None,
-        calls: Some(calls(kind)),
         share: common.probability.unwrap_or(Share::ALL),
     }
-}
-
-/// The system calls that it is about, as a program looks them up.
-pub(crate) fn calls(kind: &SyscallError) -> CallSet {
-    let mut calls = CallSet::default();
-    for op in &kind.ops {
-        calls.insert(op.number());
-    }
-    calls
 }

@@ -16,7 +16,7 @@ use nix::{
 
 use super::{DISMISSAL, SUBCOMMAND, duty::View};
 use crate::{
-    boot,
+    boot, heal,
     journal::Change,
     knob::{self, KnobError},
     node::scratch::ScratchCgroup,
@@ -114,7 +114,8 @@ impl Watch {
                 && (left == 0 && buried || since.elapsed() > GIVE_UP)
             {
                 if !self.owner.is_alive() {
-                    self.state.forget(self.owner);
+                    // Its files, and its socket.
+                    heal::sweep(tree, &self.state);
                 }
                 return Ok(());
             }

@@ -32,6 +32,8 @@ const BEAT: Duration = Duration::from_millis(250);
 pub struct Knobs {
     shared: Arc<Shared>,
     keeper: Option<Keeper>,
+    /// Also while nothing is held.
+    always: bool,
 }
 
 /// What became of a change.
@@ -88,6 +90,16 @@ impl Knobs {
                 guard: Mutex::default(),
             }),
             keeper: None,
+            always: false,
+        }
+    }
+
+    /// Keeps a guard from now on, whatever is held: it also removes the files of this process once it
+    /// has been killed. Where none can be started that is left to the next kchaos.
+    pub fn stay_guarded(&mut self) {
+        self.always = true;
+        if let Err(error) = self.keep() {
+            tracing::warn!(%error, "no guard: after a SIGKILL its files stay until the next kchaos");
         }
     }
 
@@ -187,7 +199,7 @@ impl Knobs {
 
     /// Stops what keeps changes alive once there are none.
     fn rest(&mut self) {
-        if !self.shared.held().is_empty() {
+        if self.always || !self.shared.held().is_empty() {
             return;
         }
         if let Some(Keeper { stop, thread }) = self.keeper.take() {
@@ -210,6 +222,8 @@ impl Drop for Knobs {
                 tracing::warn!(%error, "left to the guard");
             }
         }
+        self.always = false;
+        self.rest();
     }
 }
 

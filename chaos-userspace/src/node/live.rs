@@ -97,6 +97,11 @@ impl Node {
         })
     }
 
+    /// Keeps a guard from now on, for a process that others must not find traces of when it was killed.
+    pub fn stay_guarded(&mut self) {
+        self.knobs.stay_guarded();
+    }
+
     fn try_apply(&mut self, plan: &Plan, live: &mut Live) -> Result<(), NodeError> {
         let experiment = &plan.experiment;
         let mut rules = Vec::new();

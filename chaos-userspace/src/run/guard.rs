@@ -10,7 +10,12 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use crate::{guard::in_own_session, node::scratch, target::Stat};
+use crate::{
+    guard::in_own_session,
+    node::scratch,
+    state::{Owner, StateDir},
+    target::Stat,
+};
 
 /// The hidden subcommand that [`main`] stands behind.
 pub const SUBCOMMAND: &str = "guard-of-run";
@@ -54,11 +59,14 @@ impl Guard {
 /// When the cgroup could not be removed.
 pub fn main(cgroup: &Path) -> io::Result<()> {
     // Anything that is not the end of the pipe is not for us.
+    let kchaos = Owner::of(std::os::unix::process::parent_id());
     while io::stdin().read(&mut [0; 16])? != 0 {}
     if !cgroup.exists() {
         return Ok(());
     }
-    clear(cgroup)
+    let cleared = clear(cgroup);
+    StateDir::default().bury(kchaos);
+    cleared
 }
 
 /// Kills what still belongs to the run, moves out what had detached itself, and removes the cgroup.

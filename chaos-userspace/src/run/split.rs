@@ -3,7 +3,7 @@
 use chaos_common::Hook;
 
 use crate::{
-    experiment::{Experiment, Fault, FaultKind, Mechanism, Target},
+    experiment::{Experiment, Fault, Mechanism, Target},
     fault::{self, Timing},
     node::NodeError,
     seccomp::Spec,
@@ -114,7 +114,7 @@ fn by_calls(experiment: &Experiment, index: usize, fault: &Fault) -> Result<bool
     }
     if !fault.common.exclude.is_empty() {
         return bad(
-            "syscallError.exclude",
+            &format!("{}.exclude", fault.kind.block()),
             "seccomp-notify, which is what works here, knows no cgroups: leave it out",
         );
     }
@@ -131,10 +131,8 @@ fn can_bpf(fault: &Fault) -> bool {
 }
 
 fn call_numbers(fault: &Fault) -> Vec<u32> {
-    match &fault.kind {
-        FaultKind::SyscallError(kind) => kind.ops.iter().map(|call| call.number()).collect(),
-        _ => Vec::new(),
-    }
+    let calls = fault::ops(&fault.kind).unwrap_or_default();
+    calls.iter().map(|call| call.number()).collect()
 }
 
 #[cfg(test)]

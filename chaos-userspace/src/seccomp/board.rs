@@ -13,7 +13,12 @@ use std::{
 use chaos_common::{Narrowing, RuleConfig, flags};
 use libc::seccomp_notif;
 
-use super::{mark::Mark, rule::Rule, threads::Threads};
+use super::{
+    mark::Mark,
+    rule::Rule,
+    sleepers::{Fate, SLEEPERS, Sleeper},
+    threads::Threads,
+};
 use crate::{engine::RuleSpec, experiment::Experiment};
 
 /// More than the highest number of a system call.
@@ -42,9 +47,11 @@ pub(super) struct Board {
     wanted: [AtomicU64; CALLS],
     pub(super) threads: Threads,
     rules: [Rule; RULES],
+    /// Calls that were taken and decided, and wait.
+    pub(super) sleepers: [Sleeper; SLEEPERS],
 }
 
-/// The one call that was taken from the listener and is not answered yet. The kernel gives it out
+/// The one call that was taken from the listener, and neither answered nor put among the sleepers yet. The kernel gives it out
 /// once, so whoever succeeds a dead guard has to find it here.
 #[repr(C)]
 pub(super) struct Flight {
@@ -52,10 +59,16 @@ pub(super) struct Flight {
     call: [AtomicU64; size_of::<seccomp_notif>() / 8],
     /// [`Flight::UNDECIDED`] …
     pub(super) stage: AtomicU32,
-    /// With [`Flight::INJECT`]: by which rule.
-    pub(super) rule: AtomicU32,
-    /// With [`Flight::INJECT`]: the event's ordinal.
-    pub(super) ordinal: AtomicU64,
+    /// With [`Flight::DECIDED`]: the rule that ends it, or [`Board::NO_RULE`].
+    rule: AtomicU32,
+    /// With a rule: the event's ordinal.
+    ordinal: AtomicU64,
+    /// With [`Flight::DECIDED`]: the boot time until which it waits, or 0.
+    due: AtomicU64,
+    /// With [`Flight::DECIDED`]: the rules that have it wait, which is not counted yet, as bits.
+    pub(super) delays: AtomicU64,
+    /// Of these, by the rule's place: the event's ordinal.
+    pub(super) ordinals: [AtomicU64; RULES],
 }
 
 const _: () = assert!(RULES <= 64, "bits of a word of `wanted`");
@@ -64,10 +77,8 @@ const _: () = assert!(size_of::<seccomp_notif>() == 80);
 impl Flight {
     /// Nothing is decided about the call.
     pub(super) const UNDECIDED: u32 = 0;
-    /// It goes on.
-    pub(super) const PASS: u32 = 1;
-    /// It fails, which is not counted yet.
-    pub(super) const INJECT: u32 = 2;
+    /// What becomes of it is known, and not counted yet.
+    pub(super) const DECIDED: u32 = 1;
 
     /// Where the kernel may write the next call.
     pub(super) fn place(&self) -> *mut seccomp_notif {
@@ -81,6 +92,30 @@ impl Flight {
         (call.id != 0).then_some(call)
     }
 
+    /// Keeps what was decided.
+    pub(super) fn decide(&self, fate: Fate, delays: u64) {
+        let (rule, ordinal) = fate.ends_by.unwrap_or((Board::NO_RULE, 0));
+        self.rule.store(rule, Relaxed);
+        self.ordinal.store(ordinal, Relaxed);
+        self.due.store(fate.due.unwrap_or(0), Relaxed);
+        self.delays.store(delays, Relaxed);
+        self.stage.store(Self::DECIDED, Relaxed);
+    }
+
+    /// What was decided.
+    pub(super) fn fate(&self) -> Fate {
+        let (rule, due) = (self.rule.load(Relaxed), self.due.load(Relaxed));
+        Fate {
+            ends_by: (rule != Board::NO_RULE).then(|| (rule, self.ordinal.load(Relaxed))),
+            due: (due != 0).then_some(due),
+        }
+    }
+
+    /// Its end is about to be counted.
+    pub(super) fn counted(&self) {
+        self.rule.store(Board::NO_RULE, Relaxed);
+    }
+
     /// Forgets the call, in this order: a call that is still seen has the stage that it had.
     pub(super) fn clear(&self) {
         for word in &self.call {
@@ -91,6 +126,9 @@ impl Flight {
 }
 
 impl Board {
+    /// No rule's place.
+    pub(super) const NO_RULE: u32 = u32::MAX;
+
     /// Which rules want a call, as bits.
     pub(super) fn wanted(&self, call: i32) -> u64 {
         usize::try_from(call)
@@ -103,8 +141,10 @@ impl Board {
         &self.rules[index as usize % RULES]
     }
 
-    pub(super) fn mark(&self) -> Mark {
-        Mark(self.mark.load(Relaxed))
+    /// Kills what has the mark and is in the run's session.
+    pub(super) fn kill_attached(&self) {
+        let mark = Mark(self.mark.load(Relaxed));
+        mark.kill_in_session(self.session.load(Relaxed));
     }
 }
 

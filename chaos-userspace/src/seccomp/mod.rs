@@ -1,4 +1,4 @@
-//! System calls of one command and its descendants, made to fail from user space
+//! System calls of one command and its descendants, made to fail, lie or wait from user space
 //! (`seccomp_unotify(2)`): no BPF, no cgroup, no privileges.
 //!
 //! The command installs a filter between fork and exec ([`Entry`]) and hands the filter's listener
@@ -6,7 +6,8 @@
 //! kchaos, because a listener that closes makes every call that is named fail with ENOSYS for ever.
 //! kchaos keeps a copy of the listener, and starts another guard when one dies ([`Calls`]). Rules and
 //! what is remembered of them are in memory that all of them share ([`board`]), so that nothing is
-//! lost with a guard.
+//! lost with a guard. A call that is to wait is answered later ([`sleepers`]): its thread sleeps in
+//! the kernel, and the guard goes on.
 
 mod board;
 mod calls;
@@ -17,6 +18,7 @@ mod mark;
 mod notify;
 mod probe;
 mod rule;
+mod sleepers;
 mod task;
 mod threads;
 

@@ -3,6 +3,8 @@
 use std::{
     io,
     os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd},
+    ptr,
+    time::Duration,
 };
 
 use libc::{c_ulong, seccomp_notif, seccomp_notif_resp};
@@ -18,6 +20,17 @@ const SYNC_WAKE_UP: c_ulong = 1;
 #[derive(Debug)]
 pub(super) struct Listener(OwnedFd);
 
+/// What becomes of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// It is done.
+    GoOn,
+    /// It is not done and fails with this errno.
+    Fail(u32),
+    /// It is not done and returns this.
+    Return(u32),
+}
+
 impl Listener {
     pub(super) fn new(fd: OwnedFd) -> Self {
         Self(fd)
@@ -32,17 +45,19 @@ impl Listener {
         unsafe { self.ioctl(RECV, into.cast()) }
     }
 
-    /// Lets a call go on, or fail without being done. Fails with ENOENT when nobody waits any more.
-    pub(super) fn answer(&self, id: u64, errno: Option<u32>) -> io::Result<()> {
+    /// Answers a call. Fails with ENOENT when nobody waits any more.
+    pub(super) fn answer(&self, id: u64, answer: Answer) -> io::Result<()> {
+        let go_on = u32::try_from(libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE).unwrap_or(0);
+        let (val, error, flags) = match answer {
+            Answer::GoOn => (0, 0, go_on),
+            Answer::Fail(errno) => (0, -errno.cast_signed(), 0),
+            Answer::Return(value) => (i64::from(value), 0, 0),
+        };
         let mut answer = seccomp_notif_resp {
             id,
-            val: 0,
-            error: errno.map_or(0, |errno| -errno.cast_signed()),
-            flags: if errno.is_some() {
-                0
-            } else {
-                u32::try_from(libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE).unwrap_or(0)
-            },
+            val,
+            error,
+            flags,
         };
         // SAFETY: an answer of the size in the request's number.
         unsafe { self.ioctl(SEND, (&raw mut answer).cast()) }
@@ -83,17 +98,25 @@ impl AsFd for Listener {
     }
 }
 
-/// What is ready among some descriptors, in their order; waits for the first at most so many
-/// milliseconds, or for ever with -1.
-pub(super) fn poll<const N: usize>(fds: [RawFd; N], timeout: i32) -> io::Result<[i16; N]> {
+/// What is ready among some descriptors, in their order; waits for the first at most so long, or for
+/// ever.
+pub(super) fn poll<const N: usize>(
+    fds: [RawFd; N],
+    timeout: Option<Duration>,
+) -> io::Result<[i16; N]> {
     let mut entries = fds.map(|fd| libc::pollfd {
         fd,
         events: libc::POLLIN,
         revents: 0,
     });
     let number = libc::nfds_t::try_from(N).unwrap_or(0);
-    // SAFETY: so many valid entries.
-    if unsafe { libc::poll(entries.as_mut_ptr(), number, timeout) } < 0 {
+    let timeout = timeout.map(|timeout| libc::timespec {
+        tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    });
+    let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
+    // SAFETY: so many valid entries, a time that lives longer than the call or none, and no signals.
+    if unsafe { libc::ppoll(entries.as_mut_ptr(), number, timeout, ptr::null()) } < 0 {
         let error = io::Error::last_os_error();
         if error.kind() != io::ErrorKind::Interrupted {
             return Err(error);

@@ -8,6 +8,7 @@ use std::{
     },
     process::Command,
     thread,
+    time::Duration,
 };
 
 use libc::c_long;
@@ -15,14 +16,18 @@ use libc::c_long;
 use super::{
     entry::{Entry, Greeting},
     explain,
-    notify::{Listener, poll},
+    notify::{Answer, Listener, poll},
 };
 
 /// An errno that none of these calls gives.
 const ERRNO: i32 = libc::EBADE;
 
-/// Calls that do nothing, and can't fail: one is made to, the other goes on.
+/// A value that it does not return.
+const VALUE: i32 = 2_147_483_647;
+
+/// Calls that do nothing, and can't fail: one is made to, one lies, the other goes on.
 const FAILS: c_long = libc::SYS_getppid;
+const LIES: c_long = libc::SYS_getuid;
 const PASSES: c_long = libc::SYS_getpgrp;
 
 /// What the child reports. Its exec never happens, so that the report travels as the error of the
@@ -30,13 +35,13 @@ const PASSES: c_long = libc::SYS_getpgrp;
 const HIT: i32 = 10_001;
 const NOT_HIT: i32 = 10_002;
 
-/// How long a call may take to be heard of, in milliseconds.
-const PATIENCE: i32 = 2000;
+/// How long a call may take to be heard of.
+const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Whether a call of a child can be made to fail, and another one let go on.
+/// Whether a call of a child can be made to fail, one to return a value, and another one let go on.
 pub(crate) fn probe() -> Result<(), String> {
     let failed = |error: io::Error| format!("self-test: {error}");
-    let calls = [FAILS, PASSES].map(|call| u32::try_from(call).unwrap_or(0));
+    let calls = [FAILS, LIES, PASSES].map(|call| u32::try_from(call).unwrap_or(0));
     let entry = Entry::new(&calls).map_err(failed)?;
     let (heard, ready) = UnixStream::pair().map_err(failed)?;
     let (wait, mut go) = io::pipe().map_err(failed)?;
@@ -50,9 +55,10 @@ pub(crate) fn probe() -> Result<(), String> {
             libc::close(own_go);
             entry.enter(ready.as_raw_fd(), wait.as_raw_fd());
             let hit = libc::syscall(FAILS) == -1 && *libc::__errno_location() == ERRNO;
+            let lied = libc::syscall(LIES) == c_long::from(VALUE);
             // Zero is the group of somebody outside of this PID namespace.
             let passed = libc::syscall(PASSES) >= 0;
-            let report = if hit && passed { HIT } else { NOT_HIT };
+            let report = if hit && lied && passed { HIT } else { NOT_HIT };
             Err(io::Error::from_raw_os_error(report))
         });
     }
@@ -91,10 +97,10 @@ pub(crate) fn probe() -> Result<(), String> {
     }
 }
 
-/// Answers both calls.
+/// Answers all calls.
 fn answer(listener: &Listener) -> io::Result<()> {
-    for _ in 0..2 {
-        let [calls] = poll([listener.as_fd().as_raw_fd()], PATIENCE)?;
+    for _ in 0..3 {
+        let [calls] = poll([listener.as_fd().as_raw_fd()], Some(PATIENCE))?;
         if calls & libc::POLLIN == 0 {
             return Err(io::ErrorKind::TimedOut.into());
         }
@@ -102,8 +108,12 @@ fn answer(listener: &Listener) -> io::Result<()> {
         let mut call: libc::seccomp_notif = unsafe { std::mem::zeroed() };
         // SAFETY: a place of our own.
         unsafe { listener.receive(&raw mut call) }?;
-        let fails = c_long::from(call.data.nr) == FAILS;
-        listener.answer(call.id, fails.then_some(ERRNO.unsigned_abs()))?;
+        let answer = match c_long::from(call.data.nr) {
+            FAILS => Answer::Fail(ERRNO.unsigned_abs()),
+            LIES => Answer::Return(VALUE.unsigned_abs()),
+            _ => Answer::GoOn,
+        };
+        listener.answer(call.id, answer)?;
     }
     Ok(())
 }

@@ -15,12 +15,14 @@ use chaos_common::{
 };
 
 use super::{
+    notify::Answer,
     task::{Portrait, Task},
     threads::Threads,
 };
 use crate::node::{Counters, Sample, Subject, Trail};
 
 const SECOND_NS: u64 = 1_000_000_000;
+const MICROSECOND_NS: u64 = 1_000;
 
 /// All zeros is a rule that has seen nothing.
 #[repr(C)]
@@ -147,12 +149,28 @@ impl Rule {
         (decision, memory.ordinal.get())
     }
 
+    /// What becomes of a call that it hits.
+    pub(super) const fn answer(&self) -> Answer {
+        if self.config.flags & flags::RETURN == 0 {
+            Answer::Fail(self.config.effect)
+        } else {
+            Answer::Return(self.config.effect)
+        }
+    }
+
+    /// Until when a call waits that it hits, if that is what it is about: no longer than it lives.
+    pub(super) fn wait_until(&self, from: u64) -> Option<u64> {
+        let delay = u64::from(self.config.effect) * MICROSECOND_NS;
+        let until = from.saturating_add(delay).min(self.config.deadline_ns);
+        (self.config.flags & flags::DELAY != 0).then_some(until.max(from))
+    }
+
     /// Whether it counts the events of each thread for itself.
     pub(super) const fn counts_threads(&self) -> bool {
         self.config.flags & flags::SCOPE_THREAD != 0
     }
 
-    /// Counts a decision as programs do. An injection counts only if somebody got the error.
+    /// Counts a decision as programs do. An injection counts only if somebody got it.
     pub(super) fn count(&self, decision: Decision, delivered: bool) {
         let one = |counter: &AtomicU64| {
             counter.fetch_add(1, Relaxed);

@@ -9,6 +9,8 @@ use std::{
     fs, io,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 pub use owner::Owner;
@@ -25,6 +27,10 @@ pub const VARIABLE: &str = "KCHAOS_STATE_DIR";
 pub const DISABLED: &str = "DISABLED";
 
 const JOURNAL: &str = "journal";
+
+/// How long a process may take to die that has closed its descriptors, and how often it is looked at.
+const DYING: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(10);
 
 /// The folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,6 +154,17 @@ impl StateDir {
             {
                 tracing::debug!(file = %one.file.display(), %error, "not removed");
             }
+        }
+    }
+
+    /// Removes the file of a process that is about to die, once it has.
+    pub(crate) fn bury(&self, dying: Owner) {
+        let patience = Instant::now() + DYING;
+        while dying.is_alive() && Instant::now() < patience {
+            thread::sleep(LOOK);
+        }
+        if !dying.is_alive() {
+            self.forget(dying);
         }
     }
 

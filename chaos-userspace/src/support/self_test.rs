@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use chaos_common::{CallSet, PathFilter, RuleConfig, limits::PLANS};
+use chaos_common::{CallSet, PathFilter, RuleConfig, flags, limits::PLANS};
 
 use crate::{
     engine::{Hooks, Object, Plane, RulePlace, RuleSpec},
@@ -24,6 +24,9 @@ const RULE: u32 = u32::MAX;
 
 /// An errno that no file system gives for an open.
 const ERRNO: i32 = libc::EBADE;
+
+/// A descriptor that nobody has.
+const VALUE: i32 = i32::MAX;
 
 /// What the child reports. Its exec never happens, so that the report travels as the error of the
 /// spawn, out of any errno's way.
@@ -58,19 +61,29 @@ pub(super) fn run(
         id: cgroup.id(),
         level: cgroup.level(),
     };
-    let result = hooks
-        .add(
-            plane,
-            RULE,
-            &[(at, Some(cgroup.as_fd()))],
-            rule(hooks, object),
-        )
+    let places = [(at, Some(cgroup.as_fd()))];
+    let mut result = hooks
+        .add(plane, RULE, &places, rule(hooks, object))
         .map_err(|error| super::explain(mechanism, &error))
         .and_then(|()| match object {
             Object::FileError => open_fails(plane, mechanism, &scratch, || open(UNWANTED)),
             Object::SyscallError => open_fails(plane, mechanism, &scratch, || access(WANTED)),
             Object::NetLoss => net_loss(plane, &scratch),
         });
+    let lies = matches!(
+        mechanism,
+        Mechanism::FmodRetSyscall | Mechanism::KprobeOverride
+    );
+    if result.is_ok() && lies {
+        hooks.remove(plane, RULE);
+        let mut rule = rule(hooks, object);
+        rule.config.flags |= flags::RETURN;
+        rule.config.effect = VALUE.unsigned_abs();
+        result = hooks
+            .add(plane, RULE, &places, rule)
+            .map_err(|error| super::explain(mechanism, &error))
+            .and_then(|()| open_lies(mechanism, &scratch));
+    }
     let disarmed = plane.disarm(PLAN).map_err(|error| error.to_string());
     hooks.remove(plane, RULE);
     // Nobody is to read of the self-test in somebody's evidence.
@@ -132,6 +145,24 @@ fn open_fails(
             Err("self-test: something else than what was named was hit as well".to_owned())
         }
         _ => Err(not_hit(mechanism)),
+    }
+}
+
+/// Whether the open returns what the rule says, and nothing else does.
+fn open_lies(mechanism: Mechanism, scratch: &ScratchCgroup) -> Result<(), String> {
+    let report = in_child(scratch, || {
+        // SAFETY: the path ends in a zero.
+        match unsafe { libc::open(WANTED.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) } {
+            VALUE if access(WANTED).is_ok() => HIT,
+            VALUE => WRONG_HIT,
+            _ => NOT_HIT,
+        }
+    })?;
+    match report {
+        HIT => Ok(()),
+        _ => Err(format!(
+            "self-test: by {mechanism} a call can be made to fail, but not to return a value"
+        )),
     }
 }
 

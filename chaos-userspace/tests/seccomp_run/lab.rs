@@ -62,6 +62,15 @@ impl Lab {
         lab
     }
 
+    /// What is in a file of the folder.
+    pub(crate) fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.folder.path().join(name)).unwrap()
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        fs::write(self.folder.path().join(name), text).unwrap();
+    }
+
     /// Whether these runs are somebody else's, who has no privileges.
     pub(crate) fn as_nobody() -> bool {
         // SAFETY: takes nothing.
@@ -241,4 +250,19 @@ fn children(of: u32) -> Vec<u32> {
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .filter(|pid| stat(*pid).is_some_and(|(state, parent)| parent == of && state != 'Z'))
         .collect()
+}
+
+/// The number behind a name in what a victim says.
+pub(crate) fn number(said: &str, name: &str) -> i64 {
+    let number = said
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    number.map_or_else(|| panic!("no {name} in {said:?}"), |it| it.parse().unwrap())
+}
+
+/// What the first fault has hit.
+pub(crate) fn injected(account: &serde_json::Value) -> i64 {
+    account["faults"][0]["counters"]["injected"]
+        .as_i64()
+        .unwrap()
 }

@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::slow;
+
 /// Set for victims.
 pub(crate) const VARIABLE: &str = "KCHAOS_TEST_VICTIM";
 
@@ -32,7 +34,8 @@ extern "C" fn before_main() {
         (Some("writes"), ..) => writes(),
         (Some("family"), Some(time), _) => family(time),
         (Some("leave"), Some(time), _) => leave(time),
-        _ => std::process::abort(),
+        (Some(what), number, _) => slow::act(what, number.unwrap_or(0)),
+        (None, ..) => std::process::abort(),
     };
     if !said.is_empty() {
         let mut out = std::io::stdout();
@@ -42,13 +45,13 @@ extern "C" fn before_main() {
     unsafe { libc::_exit(0) };
 }
 
-fn open() -> i32 {
+pub(crate) fn open() -> i32 {
     // SAFETY: the path ends in a zero.
     unsafe { libc::open(c"file".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC) }
 }
 
 /// The errno, or 0.
-fn fsync(fd: i32) -> i32 {
+pub(crate) fn fsync(fd: i32) -> i32 {
     // SAFETY: takes an integer.
     if unsafe { libc::fsync(fd) } == 0 {
         return 0;
@@ -154,13 +157,13 @@ fn writes() -> String {
 }
 
 /// Its pid; what it does is done when this returns in it with `None`.
-fn fork() -> Option<i32> {
+pub(crate) fn fork() -> Option<i32> {
     // SAFETY: nothing else runs in this process.
     let pid = unsafe { libc::fork() };
     (pid != 0).then_some(pid)
 }
 
-fn end() -> ! {
+pub(crate) fn end() -> ! {
     // SAFETY: ends the process.
     unsafe { libc::_exit(0) }
 }

@@ -10,8 +10,8 @@ use crate::{
     experiment::{
         Comm, Common, Complete, CpuQuota, Direction, Errno, Experiment, Fault, FaultKind,
         FileError, FileOp, Mechanism, NetLoss, Ordinals, PathFilter, PressureCpu, Pulse, Rate,
-        Scope, Share, Syscall, SyscallError, Target, Violation, Violations, When,
-        number_default_ids,
+        Scope, Share, Syscall, SyscallDelay, SyscallError, SyscallReturn, Target, Violation,
+        Violations, When, number_default_ids,
     },
 };
 
@@ -123,15 +123,26 @@ impl Reader {
                 let kind = FaultKind::PressureCpu(self.pressure_cpu(&inside, wire));
                 (kind, self.common(field, &inside, &common))
             }
+            Some(Wire::SyscallDelay(wire)) => {
+                let inside = format!("{field}.syscallDelay");
+                let kind = FaultKind::SyscallDelay(self.syscall_delay(&inside, &wire));
+                (kind, self.common(field, &inside, &common))
+            }
             Some(Wire::SyscallError(wire)) => {
                 let inside = format!("{field}.syscallError");
                 let kind = FaultKind::SyscallError(self.syscall_error(&inside, &wire));
                 (kind, self.common(field, &inside, &common))
             }
+            Some(Wire::SyscallReturn(wire)) => {
+                let inside = format!("{field}.syscallReturn");
+                let kind = FaultKind::SyscallReturn(self.syscall_return(&inside, &wire));
+                (kind, self.common(field, &inside, &common))
+            }
             None => {
                 self.bad(
                     field,
-                    "has no kind; say one of fileError, netLoss, pressureCpu, syscallError",
+                    "has no kind; say one of fileError, netLoss, pressureCpu, syscallDelay, \
+                     syscallError, syscallReturn",
                 );
                 let harmless = FileError {
                     ops: vec![FileOp::Open],
@@ -171,18 +182,46 @@ impl Reader {
         }
     }
 
+    fn syscall_delay(&mut self, field: &str, wire: &proto::SyscallDelay) -> SyscallDelay {
+        let at = format!("{field}.delay");
+        let delay = if wire.delay.is_some() {
+            self.duration(&at, wire.delay)
+        } else {
+            self.bad(&at, "is missing");
+            None
+        };
+        SyscallDelay {
+            ops: self.calls(field, &wire.ops),
+            delay: delay.unwrap_or(SyscallDelay::MIN),
+        }
+    }
+
     fn syscall_error(&mut self, field: &str, wire: &proto::SyscallError) -> SyscallError {
-        let mut ops: Vec<Syscall> = Vec::new();
-        for op in &wire.ops {
-            match op.parse() {
-                Ok(op) => ops.push(op),
+        SyscallError {
+            ops: self.calls(field, &wire.ops),
+            errno: self.errno(field, &wire.errno),
+        }
+    }
+
+    fn syscall_return(&mut self, field: &str, wire: &proto::SyscallReturn) -> SyscallReturn {
+        SyscallReturn {
+            ops: self.calls(field, &wire.ops),
+            value: wire.value.unwrap_or_else(|| {
+                self.bad(&format!("{field}.value"), "is missing");
+                0
+            }),
+        }
+    }
+
+    fn calls(&mut self, field: &str, names: &[String]) -> Vec<Syscall> {
+        let mut calls = Vec::new();
+        for name in names {
+            match name.parse() {
+                Ok(call) => calls.push(call),
                 Err(bad) => self.found.push(Violation::of(format!("{field}.ops"), bad)),
             }
         }
-        SyscallError {
-            ops,
-            errno: self.errno(field, &wire.errno),
-        }
+        calls
     }
 
     fn errno(&mut self, field: &str, name: &str) -> Errno {

@@ -6,7 +6,7 @@ use crate::{
     api::proto,
     experiment::{
         Common, Direction, Experiment, Fault, FaultKind, FileError, FileOp, Mechanism, NetLoss,
-        PathFilter, PressureCpu, Scope, Share, SyscallError, Target,
+        PathFilter, PressureCpu, Scope, Share, SyscallDelay, SyscallError, SyscallReturn, Target,
     },
 };
 
@@ -72,7 +72,9 @@ impl From<&Fault> for proto::Fault {
                 FaultKind::FileError(kind) => Wire::FileError(kind.into()),
                 FaultKind::NetLoss(kind) => Wire::NetLoss(kind.into()),
                 FaultKind::PressureCpu(kind) => Wire::PressureCpu(kind.into()),
+                FaultKind::SyscallDelay(kind) => Wire::SyscallDelay(kind.into()),
                 FaultKind::SyscallError(kind) => Wire::SyscallError(kind.into()),
+                FaultKind::SyscallReturn(kind) => Wire::SyscallReturn(kind.into()),
             }),
         }
     }
@@ -125,6 +127,24 @@ impl From<&SyscallError> for proto::SyscallError {
         Self {
             ops: kind.ops.iter().map(ToString::to_string).collect(),
             errno: kind.errno.name().to_owned(),
+        }
+    }
+}
+
+impl From<&SyscallDelay> for proto::SyscallDelay {
+    fn from(kind: &SyscallDelay) -> Self {
+        Self {
+            ops: kind.ops.iter().map(ToString::to_string).collect(),
+            delay: Some(wire_duration(kind.delay)),
+        }
+    }
+}
+
+impl From<&SyscallReturn> for proto::SyscallReturn {
+    fn from(kind: &SyscallReturn) -> Self {
+        Self {
+            ops: kind.ops.iter().map(ToString::to_string).collect(),
+            value: Some(kind.value),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write as _};
 
 use crate::experiment::{
-    Fault, FaultKind, quantity::format_duration, task::changed, violation::Violations,
+    Fault, FaultKind, Syscall, quantity::format_duration, task::changed, violation::Violations,
 };
 
 /// The fault as a word that [`parse`](super::parse) reads back as the same, except for its id and its target,
@@ -19,10 +19,17 @@ pub fn format(fault: &Fault) -> String {
         }
         FaultKind::NetLoss(net) => out.push('=', &net.share),
         FaultKind::PressureCpu(cpu) => out.push('=', &cpu.quota),
+        FaultKind::SyscallDelay(call) => {
+            out.calls(&call.ops);
+            out.push('=', &format_duration(call.delay));
+        }
         FaultKind::SyscallError(call) => {
-            let ops: Vec<&str> = call.ops.iter().map(|op| op.name()).collect();
-            out.push(':', &ops.join("+"));
+            out.calls(&call.ops);
             out.push('=', &call.errno);
+        }
+        FaultKind::SyscallReturn(call) => {
+            out.calls(&call.ops);
+            out.push('=', &call.value);
         }
     }
     if let Some(probability) = common.probability {
@@ -35,7 +42,10 @@ pub fn format(fault: &Fault) -> String {
         }
         // Said even where it is the default: it is the first thing that one asks about a loss.
         FaultKind::NetLoss(net) => out.key("direction", Some(net.direction)),
-        FaultKind::PressureCpu(_) | FaultKind::SyscallError(_) => {}
+        FaultKind::PressureCpu(_)
+        | FaultKind::SyscallDelay(_)
+        | FaultKind::SyscallError(_)
+        | FaultKind::SyscallReturn(_) => {}
     }
     out.key("when", common.when);
     out.key("scope", changed(common.scope));
@@ -63,6 +73,11 @@ impl Out {
     fn push(&mut self, separator: char, value: &dyn Display) {
         // Writing into a String can't fail.
         write!(self.0, "{separator}{value}").ok();
+    }
+
+    fn calls(&mut self, ops: &[Syscall]) {
+        let ops: Vec<&str> = ops.iter().map(|op| op.name()).collect();
+        self.push(':', &ops.join("+"));
     }
 
     fn key(&mut self, key: &str, value: Option<impl Display>) {

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use super::{API_VERSION, KIND};
 use crate::experiment::{
-    Experiment, Fault, FaultKind, Target, keys::Kind, quantity::format_duration, task::changed,
+    Experiment, Fault, FaultKind, Syscall, Target, keys::Kind, quantity::format_duration,
+    task::changed,
 };
 
 /// The experiment as a file that [`parse`](super::parse) reads back as the same.
@@ -67,10 +68,17 @@ pub fn format_fault(fault: &Fault) -> String {
             out.option(4, "direction", Some(net.direction));
         }
         FaultKind::PressureCpu(cpu) => out.option(4, "quota", Some(cpu.quota)),
+        FaultKind::SyscallDelay(call) => {
+            out.calls(4, &call.ops);
+            out.option(4, "delay", Some(format_duration(call.delay)));
+        }
         FaultKind::SyscallError(call) => {
-            let ops: Vec<&str> = call.ops.iter().map(|op| op.name()).collect();
-            out.line(4, "ops", &format!("[{}]", ops.join(", ")));
+            out.calls(4, &call.ops);
             out.option(4, "errno", Some(call.errno));
+        }
+        FaultKind::SyscallReturn(call) => {
+            out.calls(4, &call.ops);
+            out.option(4, "value", Some(call.value));
         }
     }
     out.option(4, "probability", common.probability);
@@ -131,6 +139,11 @@ impl Out {
         if let Some(value) = value {
             self.line(indent, key, &value.to_string());
         }
+    }
+
+    fn calls(&mut self, indent: usize, ops: &[Syscall]) {
+        let ops: Vec<&str> = ops.iter().map(|op| op.name()).collect();
+        self.line(indent, "ops", &format!("[{}]", ops.join(", ")));
     }
 
     fn target(&mut self, indent: usize, target: &Target) {
