@@ -1,4 +1,4 @@
-//! Injections as strace(1) writes them: `SET[:error=ERRNO][:when=WHEN]`.
+//! Injections as strace(1) writes them: `SET[:error=ERRNO|:retval=VALUE][:delay_enter=DELAY][:when=WHEN]`.
 //!
 //! strace counts the calls of each thread and of each system call by itself, so `when` becomes
 //! `scope=thread`, and every call of SET a fault of its own.
@@ -6,7 +6,8 @@
 use std::ops::Range;
 
 use super::{
-    Errno, Fault, Syscall, When,
+    Errno, Fault, Syscall, When, format_duration, parse_duration,
+    schedule::count,
     violation::{BadValue, Collector, Violation, Violations},
     word,
     wording::{quoted, shown},
@@ -37,10 +38,11 @@ pub fn parse(text: &str) -> Result<Vec<Fault>, Violations> {
         }
     }
     // `-e fault=SET` alone is ENOSYS to strace.
-    if injection.errno.is_none() && prefix == "fault=" {
-        injection.errno = "ENOSYS".parse().ok();
+    if !injection.has_effect && prefix == "fault=" {
+        injection.ends = Some("syscall.error=ENOSYS".to_owned());
+        injection.has_effect = true;
     }
-    if injection.errno.is_none() && !injection.has_error {
+    if !injection.has_effect {
         let violation = Violation::new("error", "is missing").with_remedy(FORM);
         found.push(violation.at(text.len()..text.len()));
     }
@@ -52,9 +54,11 @@ pub fn parse(text: &str) -> Result<Vec<Fault>, Violations> {
 #[derive(Debug, Default)]
 struct Injection {
     calls: Vec<Syscall>,
-    errno: Option<Errno>,
-    /// Said, well or not.
-    has_error: bool,
+    /// What calls are made to wait, and what they end with, as `KIND=EFFECT`.
+    waits: Option<String>,
+    ends: Option<String>,
+    /// Whether one of these was said, well or not.
+    has_effect: bool,
     when: Option<When>,
 }
 
@@ -105,26 +109,38 @@ impl Injection {
         let (key, value) = part.split_once('=').unwrap_or((part, ""));
         let value_span = span.end - value.len()..span.end;
         let bad = match key {
-            "error" => {
-                self.has_error = true;
-                errno(value).map(|errno| self.errno = Some(errno)).err()
+            "error" | "retval" => {
+                let again = self.ends.is_some();
+                self.has_effect = true;
+                let effect = if key == "error" {
+                    errno(value).map(|errno| format!("syscall.error={errno}"))
+                } else {
+                    number(value).map(|value| format!("syscall.return={value}"))
+                };
+                if again {
+                    Some(BadValue::new(
+                        "says again what the calls return",
+                        "keep one of error and retval",
+                    ))
+                } else {
+                    effect
+                        .and_then(possible)
+                        .map(|effect| self.ends = Some(effect))
+                        .err()
+                }
+            }
+            "delay_enter" => {
+                self.has_effect = true;
+                microseconds(value)
+                    .and_then(possible)
+                    .map(|effect| self.waits = Some(effect))
+                    .err()
             }
             "when" => value.parse().map(|when| self.when = Some(when)).err(),
-            "retval" | "delay_enter" => {
-                let fault = if key == "retval" {
-                    "syscall.return:write=100"
-                } else {
-                    "syscall.delay:write=200ms"
-                };
-                return Err(BadValue::new(
-                    format!("{key} is not read in strace's form"),
-                    format!("say it as a fault, such as --fault {fault}"),
-                ));
-            }
             "delay_exit" | "signal" | "syscall" | "poke_enter" | "poke_exit" => {
                 return Err(BadValue::new(
                     format!("kchaos has nothing like strace's {key}"),
-                    "it takes error and when",
+                    "it takes error, retval, delay_enter and when",
                 ));
             }
             _ => {
@@ -138,27 +154,43 @@ impl Injection {
         Ok(())
     }
 
-    /// The same as fault words.
+    /// The same as fault words: a wait before what the call ends with.
     fn words(&self) -> Vec<String> {
-        let Some(errno) = self.errno else {
-            return Vec::new();
+        let names: Vec<&str> = self.calls.iter().map(|call| call.name()).collect();
+        let (targets, tail) = match self.when {
+            _ if names.is_empty() => (Vec::new(), String::new()),
+            None => (vec![names.join("+")], String::new()),
+            Some(when) => (
+                names.into_iter().map(str::to_owned).collect(),
+                format!(",when={when},scope=thread"),
+            ),
         };
-        let joined = |calls: &[Syscall]| {
-            calls
+        let mut words = Vec::new();
+        for calls in &targets {
+            for (kind, value) in self
+                .waits
                 .iter()
-                .map(|call| call.name())
-                .collect::<Vec<_>>()
-                .join("+")
-        };
-        match self.when {
-            None if self.calls.is_empty() => Vec::new(),
-            None => vec![format!("syscall.error:{}={errno}", joined(&self.calls))],
-            Some(when) => self
-                .calls
-                .iter()
-                .map(|call| format!("syscall.error:{call}={errno},when={when},scope=thread"))
-                .collect(),
+                .chain(&self.ends)
+                .filter_map(|effect| effect.split_once('='))
+            {
+                words.push(format!("{kind}:{calls}={value}{tail}"));
+            }
         }
+        words
+    }
+}
+
+/// The effect, if a fault can have it.
+fn possible(effect: String) -> Result<String, BadValue> {
+    let word = effect.replacen('=', ":read=", 1);
+    match word::parse(&word) {
+        Ok(_) => Ok(effect),
+        Err(violations) => Err(violations.into_iter().next().map_or_else(
+            || BadValue::new("is impossible", FORM),
+            |Violation {
+                 problem, remedy, ..
+             }| BadValue { problem, remedy },
+        )),
     }
 }
 
@@ -168,6 +200,24 @@ fn errno(text: &str) -> Result<Errno, BadValue> {
         .ok()
         .and_then(Errno::from_number)
         .map_or_else(|| text.parse(), Ok)
+}
+
+fn number(text: &str) -> Result<u64, BadValue> {
+    count(text).ok_or_else(|| {
+        BadValue::new(
+            format!("{} is no number", quoted(text)),
+            "say what the call returns, such as retval=0; for an error say error=EIO",
+        )
+    })
+}
+
+/// Microseconds to strace, unless there is a unit.
+fn microseconds(text: &str) -> Result<String, BadValue> {
+    let delay = match count(text) {
+        Some(_) => format!("{text}us"),
+        None => format_duration(parse_duration(text)?),
+    };
+    Ok(format!("syscall.delay={delay}"))
 }
 
 /// The parts of `text` from `start` on, and where they stand.
@@ -209,6 +259,17 @@ mod tests {
                 ],
             ),
             ("fault=read,write", vec!["syscall.error:read+write=ENOSYS"]),
+            ("write:retval=100", vec!["syscall.return:write=100"]),
+            (
+                "fsync,write:delay_enter=1500:error=EIO:when=2+",
+                vec![
+                    "syscall.delay:fsync=1.5ms,when=2+,scope=thread",
+                    "syscall.error:fsync=EIO,when=2+,scope=thread",
+                    "syscall.delay:write=1.5ms,when=2+,scope=thread",
+                    "syscall.error:write=EIO,when=2+,scope=thread",
+                ],
+            ),
+            ("read:delay_enter=2s", vec!["syscall.delay:read=2s"]),
             (
                 "?nosuch,fsync,fsync:error=EIO",
                 vec!["syscall.error:fsync=EIO"],
@@ -221,25 +282,25 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_at_its_place() {
         assert_eq!(
-            said("fsynk,%file:error=EFOO:retval=3:when=0"),
+            said("fsynk,%file:error=EFOO:signal=9:when=0"),
             "\
-fsynk,%file:error=EFOO:retval=3:when=0
+fsynk,%file:error=EFOO:signal=9:when=0
 ^^^^^
 'fsynk' is not a system call of x86-64; did you mean fsync?
 
-fsynk,%file:error=EFOO:retval=3:when=0
+fsynk,%file:error=EFOO:signal=9:when=0
       ^^^^^
 '%file' is a set of calls, and only names are known here; name the calls, joined by commas
 
-fsynk,%file:error=EFOO:retval=3:when=0
+fsynk,%file:error=EFOO:signal=9:when=0
                   ^^^^
 error: 'EFOO' is not the name of an errno; did you mean EIO?
 
-fsynk,%file:error=EFOO:retval=3:when=0
+fsynk,%file:error=EFOO:signal=9:when=0
                        ^^^^^^^^
-retval is not read in strace's form; say it as a fault, such as --fault syscall.return:write=100
+kchaos has nothing like strace's signal; it takes error, retval, delay_enter and when
 
-fsynk,%file:error=EFOO:retval=3:when=0
+fsynk,%file:error=EFOO:signal=9:when=0
                                      ^
 when: '0' counts from 0; events are counted from 1: the first is 1
 "
@@ -254,6 +315,11 @@ when: '0' counts from 0; events are counted from 1: the first is 1
             ("fsync:error=", "error: "),
             ("fsync:", "'' is nothing that strace injects"),
             (":error=EIO", "no system call is named"),
+            ("read:retval=-5", "retval: '-5' is no number"),
+            ("read:retval=99999999999", "retval: "),
+            ("read:error=EIO:retval=3", "retval: says again"),
+            ("read:delay_enter=9h", "delay_enter: "),
+            ("read:delay_enter=1,x", "delay_enter: "),
         ] {
             assert!(said(text).contains(problem), "{text}: {}", said(text));
         }
