@@ -284,6 +284,7 @@ mod tests {
         // Nobody waits for it: whether it fails once more after the kill is a matter of microseconds.
         assert_eq!(number(&said, "last"), 0, "{said}");
         wait_until("the guard has ended", || !is_alive(guard));
+        assert_eq!(lab.registered(), Vec::<String>::new());
     }
 
     #[test]

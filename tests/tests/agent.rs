@@ -5,7 +5,8 @@ mod tests {
     use std::{fs, path::Path, process::Stdio, time::Duration};
 
     use kchaos_tests::{
-        agent::Agent, bpf::Loaded, cgroup::Cgroup, cgroup::of_kchaos, eventually, kchaos, require,
+        agent::Agent, bpf::Loaded, cgroup::Cgroup, cgroup::of_kchaos, eventually, kchaos,
+        registered, require,
     };
     use serde_json::Value;
 
@@ -98,6 +99,14 @@ spec:
         let dead = agent.ask(&["ls"]);
         assert_eq!(dead.status, 1, "{dead:?}");
         assert!(dead.err.contains("no agent"), "{dead:?}");
+        // Nobody ever starts another: its guard removes what it had written.
+        let limit = Duration::from_secs(10);
+        eventually("no file is left", limit, || {
+            registered("agent").is_empty() && registered("guard").is_empty()
+        });
+        eventually("no cgroup is left", limit, || of_kchaos().is_empty());
+        let check = kchaos(&["heal", "--check"]);
+        assert_eq!(check.status, 0, "{check:?}");
     }
 
     #[test]

@@ -120,7 +120,7 @@ spec:
     fn a_frozen_agent_loses_its_lease_and_finds_out() {
         require!("pressure.cpu");
         let before = Loaded::now();
-        let (agent, target) = armed("10m");
+        let (mut agent, target) = armed("10m");
         let start = Instant::now();
         agent.signal(libc::SIGSTOP);
         freed(&target, "the lease is over", Duration::from_secs(2) + SLACK);
@@ -132,6 +132,8 @@ spec:
         });
         assert_eq!(target.read("cpu.max"), FREE);
         assert_eq!(agent.ask(&["stop", "both"]).status, 0);
+        agent.signal(libc::SIGTERM);
+        assert!(agent.child.wait().unwrap().success());
         nothing_is_left(&before);
     }
 

@@ -12,7 +12,8 @@ mod tests {
     };
 
     use kchaos_tests::{
-        bpf::Loaded, cgroup::of_kchaos, eventually, kchaos, long, needs::can, require, run_script,
+        bpf::Loaded, cgroup::of_kchaos, eventually, kchaos, long, needs::can, registered, require,
+        run_script,
     };
 
     const QUIET: Duration = Duration::from_secs(20);
@@ -214,6 +215,9 @@ mod tests {
         );
         let line = fs::read(format!("/proc/{}/cmdline", left[0])).unwrap();
         assert!(String::from_utf8_lossy(&line).contains("301"));
+        eventually("no file is left", QUIET, || registered("run").is_empty());
+        let check = kchaos(&["heal", "--check"]);
+        assert_eq!(check.status, 0, "{check:?}");
         kill(left[0], libc::SIGKILL);
     }
 

@@ -81,6 +81,15 @@ impl Lab {
         &self.kchaos
     }
 
+    /// The files of those who have registered.
+    pub(crate) fn registered(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.folder.path().join("state")) else {
+            return Vec::new();
+        };
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect()
+    }
+
     pub(crate) fn forbid(&self) {
         let state = self.folder.path().join("state");
         fs::create_dir_all(&state).unwrap();
