@@ -6,9 +6,12 @@ mod tests {
         io::{BufRead as _, BufReader},
         net::UdpSocket,
         process::{Child, Stdio},
+        time::Duration,
     };
 
-    use kchaos_tests::{bpf::Loaded, cgroup::Cgroup, counter, kchaos, require};
+    use kchaos_tests::{
+        agent::Agent, bpf::Loaded, cgroup::Cgroup, counter, eventually, kchaos, require,
+    };
     use serde_json::Value;
 
     const PACKETS: u64 = 2000;
@@ -60,7 +63,7 @@ print(n, flush=True)
                     .send_to(b"datagram", ("127.0.0.1", self.port))
                     .unwrap();
                 if number % 50 == 0 {
-                    std::thread::sleep(std::time::Duration::from_millis(5));
+                    std::thread::sleep(Duration::from_millis(5));
                 }
             }
         }
@@ -141,6 +144,57 @@ print(n, flush=True)
             "the subtree is hit: {hit} {nested_hit}"
         );
         assert_eq!(before.left_since(), Loaded::default());
+    }
+
+    #[test]
+    fn a_rule_goes_with_its_cgroup_while_others_of_the_plan_stay() {
+        require!("net.loss");
+        let (goes, stays) = (Cgroup::new("goes"), Cgroup::new("stays"));
+        let receivers = [&goes, &stays].map(Receiver::start);
+        let mut agent = Agent::start(&[]);
+        let before = Loaded::now();
+        let fault = |id: &str, cgroup: &Cgroup| {
+            format!(
+                "  - {{id: {id}, target: {{cgroup: {}}}, netLoss: {{share: 100%, direction: ingress}}}}\n",
+                cgroup.path()
+            )
+        };
+        agent.apply(&format!(
+            "apiVersion: kchaos.dev/v1alpha1
+kind: FaultExperiment
+metadata: {{name: two}}
+spec:
+  duration: 10m
+  faults:
+{}{}",
+            fault("goes", &goes),
+            fault("stays", &stays)
+        ));
+        let links = || Loaded::now().links.difference(&before.links).count();
+        assert_eq!(links(), 2);
+        for receiver in &receivers {
+            receiver.send(10);
+        }
+        let gone = goes.path();
+        let [first, second] = receivers;
+        drop((first, goes));
+        eventually("its link is closed", Duration::from_secs(20), || {
+            links() == 1
+        });
+        second.send(10);
+        let mut faults = Value::Null;
+        eventually("all are counted", Duration::from_secs(20), || {
+            let said = agent.ask(&["show", "two", "--json"]);
+            let shown: Value = serde_json::from_str(&said.out).unwrap();
+            faults = shown["nodes"][0]["faults"].clone();
+            faults[1]["counters"]["injected"] == 20
+        });
+        assert_eq!(faults[0]["counters"]["injected"], 10, "{faults}");
+        let why = format!("cgroup {gone} is gone");
+        assert_eq!(faults[0]["ended"], Value::from(why), "{faults}");
+        assert_eq!(faults[1]["ended"], Value::Null, "{faults}");
+        agent.signal(libc::SIGTERM);
+        assert!(agent.child.wait().unwrap().success());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use chaos_common::limits::PLANS;
 
 use super::{
-    FaultStatus, NodeControl, NodeError, Plan, PlanStatus, Settings, Trail,
+    Counters, FaultStatus, NodeControl, NodeError, Plan, PlanStatus, Settings, Trail,
     trail::Kept,
     ways::{Way, Ways, lost},
 };
@@ -62,6 +62,11 @@ enum Work {
         way: Way,
         rule: RuleNumber,
     },
+    /// Its target is gone, and the rule with it: what it had counted.
+    Over {
+        way: Way,
+        last: Counters,
+    },
     /// The change's id, once it is made or waits for its time.
     Knob(Option<u64>),
 }
@@ -69,7 +74,7 @@ enum Work {
 impl LiveFault {
     fn way(&self) -> Option<Way> {
         match self.work {
-            Work::Rule { way, .. } => Some(way),
+            Work::Rule { way, .. } | Work::Over { way, .. } => Some(way),
             Work::Knob(_) => None,
         }
     }
@@ -159,7 +164,7 @@ impl Node {
                         .collect();
                     hooks.add(plane, rule, &held.target.places(), spec)?;
                 }
-                Work::Knob(_) => {
+                Work::Knob(_) | Work::Over { .. } => {
                     held.work = Work::Knob(self.turn(fault, &held.target, &timing)?);
                 }
             }
@@ -277,11 +282,38 @@ impl Node {
                 kept.add(&event);
             }
         }
+        self.drop_gone();
+    }
+
+    /// Takes the rules out whose target is gone, while other faults of their plan live on.
+    fn drop_gone(&mut self) {
+        let mut dropped = Vec::new();
+        for fault in self.plans.values_mut().flat_map(|live| &mut live.faults) {
+            let Work::Rule { way, rule } = fault.work else {
+                continue;
+            };
+            if fault.target.gone().is_none() {
+                continue;
+            }
+            let Some(Ok(last)) = self.ways.plane().map(|plane| plane.counters(rule)) else {
+                continue;
+            };
+            fault.work = Work::Over { way, last };
+            dropped.push((way, rule));
+        }
+        for (way, rule) in &dropped {
+            self.ways.remove(*way, *rule);
+        }
+        if !dropped.is_empty() {
+            self.ways.drop_idle();
+        }
     }
 
     fn trail(&self, fault: &LiveFault) -> Result<Trail, NodeError> {
         match (fault.work, self.ways.plane()) {
             (Work::Rule { .. }, Some(plane)) => Ok(fault.kept.trail(plane.events_lost()?)),
+            // Its own were read before it was taken out.
+            (Work::Over { .. }, _) => Ok(fault.kept.trail(0)),
             _ => Ok(Trail::default()),
         }
     }
@@ -299,6 +331,10 @@ impl Node {
                     }),
                 })
             }
+            Work::Over { last, .. } => Ok(KnobStatus {
+                counters: last,
+                ended: None,
+            }),
             Work::Knob(id) => Ok(id.map(|id| self.knobs.status(id)).unwrap_or_default()),
         }
     }
@@ -316,7 +352,7 @@ impl Node {
         for fault in &live.faults {
             match fault.work {
                 Work::Rule { way, rule } => self.ways.remove(way, rule),
-                Work::Knob(None) => {}
+                Work::Knob(None) | Work::Over { .. } => {}
                 Work::Knob(Some(id)) => {
                     if let Err(error) = self.knobs.remove(id) {
                         tracing::error!(fault = fault.id, %error, "left to the guard");
