@@ -30,9 +30,17 @@ pub struct Event {
     pub detail: u64,
     /// Name of the thread, filled up with zeros, as words of this machine; zeros for packets.
     pub comm: [u64; COMM_BYTES / 8],
+    /// How a packet begins, from its network header on, filled up with zeros; zeros for tasks.
+    pub head: [u64; Event::HEAD_WORDS],
 }
 
 impl Event {
+    /// Of [`Event::head`].
+    pub const HEAD_WORDS: usize = 6;
+    /// An IPv6 header and two ports.
+    pub const HEAD_BYTES: u32 = 44;
+    /// What of a shorter packet is given: an IPv4 header without options, two ports and more.
+    pub const SHORT_HEAD_BYTES: u32 = 28;
     /// Raised with every change of a field's meaning.
     pub const VERSION: u16 = 1;
     /// Size in bytes.
@@ -40,4 +48,4 @@ impl Event {
     pub const LEN: u16 = size_of::<Self>() as u16;
 }
 
-const _: () = assert!(size_of::<Event>() == 72);
+const _: () = assert!(size_of::<Event>() == 120);

@@ -78,6 +78,14 @@ pub fn injected(hit: &Hit, subject: &impl Subject, hook: u32, detail: u64) {
         (&raw mut (*event).detail).write_volatile(by.detail);
         (&raw mut (*event).comm[0]).write_volatile(by.comm[0]);
         (&raw mut (*event).comm[1]).write_volatile(by.comm[1]);
+        let head = &raw mut (*event).head;
+        (&raw mut (*head)[0]).write_volatile(0);
+        (&raw mut (*head)[1]).write_volatile(0);
+        (&raw mut (*head)[2]).write_volatile(0);
+        (&raw mut (*head)[3]).write_volatile(0);
+        (&raw mut (*head)[4]).write_volatile(0);
+        (&raw mut (*head)[5]).write_volatile(0);
+        subject.head(head.cast());
     }
     entry.submit(0);
 }

@@ -1,17 +1,19 @@
 //! Whom an event belongs to: the current task, or the socket of a packet.
 
+use core::ffi::c_void;
+
 use aya_ebpf::{
     helpers::{
         bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
         bpf_ktime_get_boot_ns,
         generated::{
             bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id,
-            bpf_skb_ancestor_cgroup_id, bpf_skb_cgroup_id,
+            bpf_skb_ancestor_cgroup_id, bpf_skb_cgroup_id, bpf_skb_load_bytes,
         },
     },
     programs::sk_buff::SkBuff,
 };
-use chaos_common::{Filtered, Narrowing, TargetKey, limits::COMM_BYTES};
+use chaos_common::{Event, Filtered, Narrowing, TargetKey, limits::COMM_BYTES};
 
 use crate::kernel::{OFF_TASK_COMM, OFF_TASK_LEADER, OFF_TASK_START, read};
 
@@ -23,6 +25,11 @@ pub trait Subject {
     fn ancestor(&self, depth: u32) -> u64;
     /// Who it was. `detail` is what the hook knows, for subjects that know nothing better.
     fn describe(&self, detail: u64) -> By;
+    /// Writes how a packet begins, over zeros.
+    ///
+    /// # Safety
+    /// There is room for it.
+    unsafe fn head(&self, _place: *mut c_void) {}
 }
 
 /// What an event says of its subject: the fields of [`chaos_common::Event`] of these names.
@@ -90,6 +97,18 @@ impl Subject for Packet<'_> {
             tid: 0,
             detail: u64::from(self.0.len()),
             comm: [0; 2],
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn head(&self, place: *mut c_void) {
+        // Two sizes that the verifier knows: a read beyond the end fails as a whole.
+        // SAFETY: the program's own context; the caller has made room.
+        unsafe {
+            let skb = self.0.skb.cast();
+            if bpf_skb_load_bytes(skb, 0, place, Event::HEAD_BYTES) != 0 {
+                bpf_skb_load_bytes(skb, 0, place, Event::SHORT_HEAD_BYTES);
+            }
         }
     }
 }

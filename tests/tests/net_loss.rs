@@ -125,6 +125,19 @@ print(n, flush=True)
             Some(4),
             "ended early: {last}"
         );
+        let ports = [&target, &nested].map(|receiver| format!("127.0.0.1:{}", receiver.port));
+        let events = last["faults"][0]["trail"]["events"].as_array().unwrap();
+        assert!(!events.is_empty(), "{last}");
+        for event in events {
+            assert_eq!(event["protocol"], 17, "{event}");
+            assert_eq!(event["bytes"], 20 + 8 + "datagram".len(), "{event}");
+            let destination = event["destination"].as_str().unwrap();
+            assert!(ports.iter().any(|port| port == destination), "{event}");
+            assert!(
+                event["source"].as_str().unwrap().starts_with("127.0.0.1:"),
+                "{event}"
+            );
+        }
         let (hit, nested_hit, free) = (target.received(), nested.received(), beside.received());
         assert_eq!(free, PACKETS, "the neighbour lost packets");
         assert_eq!(spared.received(), PACKETS, "what is left out lost packets");

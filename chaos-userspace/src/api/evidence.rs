@@ -7,7 +7,7 @@ use super::{
     experiment::{mechanism_of, wire_duration},
     proto,
 };
-use crate::node::{Counters, FaultStatus, PlanStatus, Sample, Subject, Trail};
+use crate::node::{Counters, FaultStatus, Flow, PlanStatus, Sample, Subject, Trail};
 
 impl From<&PlanStatus> for proto::PlanStatus {
     fn from(status: &PlanStatus) -> Self {
@@ -65,9 +65,42 @@ impl From<&Sample> for proto::Sample {
                     comm: comm.clone(),
                     call: *call,
                 }),
-                Subject::Packet { bytes } => Wire::Packet(proto::SampledPacket { bytes: *bytes }),
+                Subject::Packet { bytes, flow } => Wire::Packet(proto::SampledPacket {
+                    bytes: *bytes,
+                    flow: flow.as_ref().map(Into::into),
+                }),
             }),
         }
+    }
+}
+
+impl From<&Flow> for proto::Flow {
+    fn from(flow: &Flow) -> Self {
+        let (source_port, destination_port) = flow.ports.unzip();
+        Self {
+            protocol: flow.protocol.into(),
+            source: flow.source.to_string(),
+            destination: flow.destination.to_string(),
+            source_port: source_port.map(Into::into),
+            destination_port: destination_port.map(Into::into),
+        }
+    }
+}
+
+impl TryFrom<proto::Flow> for Flow {
+    type Error = Malformed;
+
+    fn try_from(wire: proto::Flow) -> Result<Self, Malformed> {
+        let read = || {
+            let port = |port: Option<u32>| port.map(u16::try_from).transpose().ok();
+            Some(Self {
+                protocol: wire.protocol.try_into().ok()?,
+                source: wire.source.parse().ok()?,
+                destination: wire.destination.parse().ok()?,
+                ports: port(wire.source_port)?.zip(port(wire.destination_port)?),
+            })
+        };
+        read().ok_or_else(|| Malformed::new("Flow", "its ends are no addresses and ports"))
     }
 }
 
@@ -110,6 +143,7 @@ impl TryFrom<proto::Sample> for Sample {
                 },
                 Some(Wire::Packet(packet)) => Subject::Packet {
                     bytes: packet.bytes,
+                    flow: packet.flow.map(Flow::try_from).transpose()?,
                 },
                 None => return Err(Malformed::new("Sample", "it says nothing of what was hit")),
             },

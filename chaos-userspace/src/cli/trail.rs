@@ -17,7 +17,17 @@ pub(super) fn line(sample: &Sample) -> String {
             let call = call.map_or_else(|| "?".to_owned(), |call| call.to_string());
             format!("pid {pid} tid {tid} ({comm}) syscall {call}")
         }
-        Subject::Packet { bytes } => format!("packet of {bytes} bytes"),
+        Subject::Packet { bytes, flow: None } => format!("packet of {bytes} bytes"),
+        Subject::Packet {
+            bytes,
+            flow: Some(flow),
+        } => {
+            let (from, to) = flow.ends();
+            let protocol = flow
+                .protocol_name()
+                .map_or_else(|| format!("protocol {}", flow.protocol), str::to_owned);
+            format!("packet of {bytes} bytes, {protocol} {from} > {to}")
+        }
     };
     format!(
         "{at:.6}  event {} hit: {what}, cgroup {}",
@@ -67,7 +77,15 @@ pub(super) fn event(sample: &Sample) -> Value {
             value["comm"] = json!(comm);
             value["syscall"] = json!(call);
         }
-        Subject::Packet { bytes } => value["bytes"] = json!(bytes),
+        Subject::Packet { bytes, flow } => {
+            value["bytes"] = json!(bytes);
+            if let Some(flow) = flow {
+                let (source, destination) = flow.ends();
+                value["protocol"] = json!(flow.protocol);
+                value["source"] = json!(source);
+                value["destination"] = json!(destination);
+            }
+        }
     }
     value
 }

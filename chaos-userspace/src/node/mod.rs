@@ -93,6 +93,8 @@ pub enum Subject {
     Packet {
         /// Its length.
         bytes: u32,
+        /// Between whom it was; `None` if it was neither IPv4 nor IPv6.
+        flow: Option<Flow>,
     },
 }
 
@@ -205,9 +207,11 @@ impl Default for Settings {
     }
 }
 
+mod flow;
 mod live;
 pub mod scratch;
 mod trail;
 mod ways;
 
+pub use flow::Flow;
 pub use live::Node;

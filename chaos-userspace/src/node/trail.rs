@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use chaos_common::{Event, Hook};
 
-use super::{Sample, Subject, Trail};
+use super::{Flow, Sample, Subject, Trail};
 use crate::engine::Record;
 
 /// The newest events of one fault.
@@ -38,17 +38,18 @@ impl Kept {
     }
 }
 
+fn bytes_of(words: &[u64]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_ne_bytes()).collect()
+}
+
 fn sample(event: &Event) -> Sample {
     let subject = if event.hook == Hook::NetIngress as u32 {
         Subject::Packet {
             bytes: u32::try_from(event.detail).unwrap_or(u32::MAX),
+            flow: Flow::read(&bytes_of(&event.head)),
         }
     } else {
-        let bytes: Vec<u8> = event
-            .comm
-            .iter()
-            .flat_map(|word| word.to_ne_bytes())
-            .collect();
+        let bytes = bytes_of(&event.comm);
         let name = bytes.split(|byte| *byte == 0).next().unwrap_or(&[]);
         Subject::Task {
             pid: event.pid,

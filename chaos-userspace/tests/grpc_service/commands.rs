@@ -88,6 +88,7 @@ async fn commands_print_what_happens() {
     assert_eq!(trail["sampled"], fault["counters"]["injected"], "{fault}");
     assert_eq!(trail["ordinals"][0], 1);
     assert_eq!(trail["events"][0]["bytes"], 84);
+    assert_eq!(trail["events"][0]["source"], "10.0.0.1:4000");
     assert_eq!(trail["events"][1]["comm"], "nginx");
     assert_eq!(trail["events"][1]["syscall"], 257);
     let mut out = Vec::new();
@@ -107,7 +108,7 @@ async fn commands_print_what_happens() {
     show(&args, &mut out).await.unwrap();
     let out = String::from_utf8(out).unwrap();
     assert!(
-        out.contains("event 1 hit: packet of 84 bytes, cgroup 7"),
+        out.contains("event 1 hit: packet of 84 bytes, udp 10.0.0.1:4000 > 10.0.0.2:53, cgroup 7"),
         "{out}"
     );
     assert!(out.contains("pid 2 tid 3 (nginx) syscall 257"), "{out}");

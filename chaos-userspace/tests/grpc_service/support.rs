@@ -16,7 +16,8 @@ use chaos_userspace::{
         NetLoss, Share, Target,
     },
     node::{
-        Counters, FaultStatus, NodeControl, NodeError, Plan, PlanStatus, Sample, Subject, Trail,
+        Counters, FaultStatus, Flow, NodeControl, NodeError, Plan, PlanStatus, Sample, Subject,
+        Trail,
     },
     scheduler::{Config, ExperimentStatus, Scheduler, SystemClock},
 };
@@ -57,7 +58,15 @@ fn trail(hits: u64) -> Trail {
         at: Duration::from_micros(ordinal),
         cgroup: 7,
         subject: if ordinal == 1 {
-            Subject::Packet { bytes: 84 }
+            Subject::Packet {
+                bytes: 84,
+                flow: Some(Flow {
+                    protocol: 17,
+                    source: [10, 0, 0, 1].into(),
+                    destination: [10, 0, 0, 2].into(),
+                    ports: Some((4000, 53)),
+                }),
+            }
         } else {
             Subject::Task {
                 pid: 2,
