@@ -1,7 +1,8 @@
 //! `cargo xtask lint`: everything that can be told about the sources without running them.
 
+mod marks;
 mod offsets;
-mod places;
+pub(crate) mod places;
 
 use std::{
     fs,
@@ -50,7 +51,7 @@ enum Verdict {
 
 /// Runs the subcommand: all checks, whatever became of the ones before.
 pub(crate) fn main(arguments: Arguments) -> Result<ExitCode> {
-    let checks: [(&str, Check); 8] = [
+    let checks: [(&str, Check); 9] = [
         ("format", format),
         ("clippy, host", clippy_host),
         ("clippy, BPF", clippy_bpf),
@@ -58,6 +59,7 @@ pub(crate) fn main(arguments: Arguments) -> Result<ExitCode> {
         ("foreign names", foreign_names),
         ("kernel offsets", kernel_offsets),
         ("places of kinds", places_of_kinds),
+        ("unfinished kinds", unfinished),
         ("dependencies", dependencies),
     ];
     let mut failed = Vec::new();
@@ -243,14 +245,28 @@ fn kernel_offsets(_: Arguments) -> Result<Verdict> {
 /// What is forgotten when a kind is added, and nothing else would notice.
 fn places_of_kinds(_: Arguments) -> Result<Verdict> {
     let read = |path: &str| fs::read_to_string(project::root().join(path)).ok();
-    let forgotten: Vec<String> = places::kinds(&read)?
-        .iter()
-        .flat_map(|kind| kind.forgotten(&read))
-        .collect();
+    let forgotten = places::all_forgotten(&read)?;
     Ok(if forgotten.is_empty() {
         Verdict::Passed
     } else {
         Verdict::Failed(forgotten.join("\n"))
+    })
+}
+
+/// A scaffold must not pass for a kind.
+fn unfinished(_: Arguments) -> Result<Verdict> {
+    let mut found = Vec::new();
+    for file in files()? {
+        if let Ok(text) = fs::read_to_string(project::root().join(&file)) {
+            found.extend(
+                marks::of(&text).map(|(line, kind)| format!("{file}:{line}: {kind} is not done")),
+            );
+        }
+    }
+    Ok(if found.is_empty() {
+        Verdict::Passed
+    } else {
+        Verdict::Failed(found.join("\n"))
     })
 }
 

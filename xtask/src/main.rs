@@ -9,6 +9,7 @@ mod build_ebpf;
 mod cache;
 mod lab;
 mod lint;
+mod new_fault;
 mod process;
 mod project;
 mod run;
@@ -30,6 +31,7 @@ enum Command {
     BuildEbpf,
     Lab(lab::Arguments),
     Lint(lint::Arguments),
+    NewFault(new_fault::Arguments),
     Run(run::Arguments),
     #[command(name = run::SUBCOMMAND, hide = true)]
     RunInGuest(run::GuestArguments),
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Command::Setup(arguments) => setup::main(&arguments),
         Command::BuildEbpf => done(build_ebpf::main()),
         Command::Lint(arguments) => lint::main(arguments),
+        Command::NewFault(arguments) => new_fault::main(&arguments),
         Command::RunInGuest(arguments) => run::guest_main(arguments),
         Command::Test(arguments) => test::main(&arguments),
         // They have exit statuses of their own.

@@ -7,6 +7,9 @@ use chaos_common::{Event, Hook};
 use super::{Flow, Sample, Subject, Trail};
 use crate::engine::Record;
 
+/// The hooks whose events are packets; all others are of tasks.
+const OF_PACKETS: [Hook; 1] = [Hook::NetIngress];
+
 /// The newest events of one fault.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
@@ -43,7 +46,7 @@ fn bytes_of(words: &[u64]) -> Vec<u8> {
 }
 
 fn sample(event: &Event) -> Sample {
-    let subject = if event.hook == Hook::NetIngress as u32 {
+    let subject = if OF_PACKETS.iter().any(|hook| *hook as u32 == event.hook) {
         Subject::Packet {
             bytes: u32::try_from(event.detail).unwrap_or(u32::MAX),
             flow: Flow::read(&bytes_of(&event.head)),

@@ -14,7 +14,7 @@ const SHARED: &[(&str, &str)] = &[("syscall.return", "syscall_error")];
 
 /// A kind as it is written in different places.
 #[derive(Debug, Eq, PartialEq)]
-pub(super) struct Kind {
+struct Kind {
     /// `net.delay`
     name: String,
     /// `net_delay`
@@ -25,7 +25,7 @@ pub(super) struct Kind {
 }
 
 /// Reads the kinds off the source that declares them.
-pub(super) fn kinds(read: &dyn Fn(&str) -> Option<String>) -> Result<Vec<Kind>> {
+fn kinds(read: &dyn Fn(&str) -> Option<String>) -> Result<Vec<Kind>> {
     let text = read(KEYS).with_context(|| format!("read {KEYS}"))?;
     let declared = text
         .split_once("static KINDS")
@@ -45,6 +45,17 @@ pub(super) fn kinds(read: &dyn Fn(&str) -> Option<String>) -> Result<Vec<Kind>> 
     (!kinds.is_empty())
         .then_some(kinds)
         .with_context(|| format!("no kind was found in {KEYS}"))
+}
+
+/// The names of the kinds that there are.
+pub(crate) fn names(read: &dyn Fn(&str) -> Option<String>) -> Result<Vec<String>> {
+    Ok(kinds(read)?.into_iter().map(|kind| kind.name).collect())
+}
+
+/// The places that have forgotten a kind, and what they lack.
+pub(crate) fn all_forgotten(read: &dyn Fn(&str) -> Option<String>) -> Result<Vec<String>> {
+    let kinds = kinds(read)?;
+    Ok(kinds.iter().flat_map(|kind| kind.forgotten(read)).collect())
 }
 
 impl Kind {
@@ -70,7 +81,7 @@ impl Kind {
     }
 
     /// The places that have forgotten this kind, and what they lack.
-    pub(super) fn forgotten(&self, read: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
+    fn forgotten(&self, read: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
         let Self { name, stem, ty, .. } = self;
         let mut places = vec![
             (
