@@ -11,6 +11,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use nix::{fcntl::AtFlags, sys::stat::fstatat};
+
 use super::TargetError;
 
 /// How deep a search for a unit goes, and how many directories it looks at.
@@ -217,9 +219,9 @@ impl Cgroup {
 
     /// Whether it has been removed.
     pub fn gone(&self) -> bool {
-        self.folder
-            .metadata()
-            .map_or(true, |folder| folder.nlink() == 0)
+        // Not by its links: to kernfs an open directory has as many after its end (`fs/kernfs/inode.c`).
+        // Nothing can be found in one that was removed.
+        fstatat(&self.folder, "cgroup.procs", AtFlags::empty()).is_err()
     }
 }
 
