@@ -17,6 +17,7 @@ pub mod filter;
 pub mod limits;
 #[cfg(feature = "user")]
 mod plain;
+pub mod remembered;
 pub mod rule;
 
 pub use decision::{Decision, Filtered, RuleMemory, decide, roll};

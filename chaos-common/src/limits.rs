@@ -10,6 +10,10 @@ pub const RULES_PER_EVENT: usize = 16;
 /// kernel for one ancestor per depth in use, so this bounds its work.
 pub const TARGET_LEVELS: usize = 8;
 
+/// Cgroups that are remembered of each hook: one in each place, and the places are given by the id's
+/// last bits. A power of two.
+pub const REMEMBERED: usize = 1024;
+
 /// Rules on one node, unless its policy says otherwise.
 pub const RULES: u32 = 10_000;
 

@@ -229,6 +229,12 @@ pub struct Gate {
     pub paths: u32,
     /// How many rules want to know who the task is.
     pub narrowings: u32,
+    /// Another number whenever a rule has got or lost a place on the hook: what was remembered of
+    /// cgroups ([`crate::remembered`]) is then worth nothing. At 0 nothing is remembered. Written
+    /// after the targets and the rest of the gate.
+    pub epoch: u32,
+    /// Always zero.
+    pub padding: u32,
 }
 
 const _: () = assert!(size_of::<RuleConfig>() == 128);
@@ -236,4 +242,4 @@ const _: () = assert!(size_of::<RuleState>() == 96);
 const _: () = assert!(size_of::<Counters>() == 56);
 const _: () = assert!(size_of::<TargetKey>() == 16);
 const _: () = assert!(size_of::<RuleList>() == 8 + 4 * RULES_PER_TARGET);
-const _: () = assert!(size_of::<Gate>() == 4 * TARGET_LEVELS + 16);
+const _: () = assert!(size_of::<Gate>() == 4 * TARGET_LEVELS + 24);

@@ -27,6 +27,7 @@ pub mod bounds;
 pub mod call;
 pub mod evidence;
 pub mod kernel;
+pub mod levels;
 pub mod maps;
 pub mod memory;
 pub mod path;

@@ -28,6 +28,10 @@ pub static PLANS_HELD: Array<u64> = Array::with_max_entries(PLANS, 0);
 #[map]
 pub static GATES: Array<Gate> = Array::with_max_entries(HOOKS, 0);
 
+/// Indexed by [`chaos_common::Hook`]: what is remembered of cgroups ([`chaos_common::remembered`]).
+#[map]
+pub static REMEMBERED: Array<[u64; limits::REMEMBERED]> = Array::with_max_entries(HOOKS, 0);
+
 /// Target to its rules, for hooks that run for every task of the machine.
 #[map]
 pub static TARGETS: HashMap<TargetKey, RuleList> =

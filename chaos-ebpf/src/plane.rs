@@ -10,7 +10,7 @@ use chaos_common::{
 };
 
 use crate::{
-    evidence,
+    evidence, levels,
     maps::{GATES, PLANS_HELD, RULES_CONFIG, RULES_EXCLUDE, RULES_NARROW, RULES_STATE, TARGETS},
     memory::Memory,
     scratch::Scratch,
@@ -37,58 +37,61 @@ pub fn met_by_task(hook: u32) -> Option<(Scratch, &'static Gate)> {
 
 /// The rules that somebody meets on a hook: those of the cgroup's ancestors, in the order of the
 /// gate's levels, and a task's own. `None` costs one lookup in an array while the hook has no rules,
-/// and one lookup per depth in use for somebody who is no target.
+/// and two for somebody who is no target and whose cgroup was asked about before.
 #[inline(always)]
 pub fn met_by<S: Subject>(subject: &S, hook: u32) -> Option<(Scratch, &'static Gate)> {
     let gate = GATES.get(hook)?;
-    if gate.levels_len == 0 && gate.processes == 0 {
-        return None;
-    }
     let mut scratch = None;
-    let mut index = 0;
-    while index < TARGET_LEVELS {
-        if index >= gate.levels_len as usize {
-            break;
+    if gate.levels_len != 0 {
+        let levels = levels::met(subject, hook, gate);
+        if levels != 0 {
+            let claimed = Scratch::claim(levels)?;
+            add_cgroups(&claimed, subject, hook, gate);
+            scratch = Some(claimed);
         }
-        // A slot without a level asks for level -1, which the helper answers with 0: no target.
-        let id = subject.ancestor(gate.levels[index]);
-        look_up(
-            &mut scratch,
-            &TargetKey {
-                id,
-                hook,
-                scope: TargetKey::CGROUP,
-            },
-        )?;
-        index += 1;
     }
     if S::TASK
         && gate.processes != 0
         && let Some(id) = current_process()
     {
-        look_up(
-            &mut scratch,
-            &TargetKey {
-                id,
-                hook,
-                scope: TargetKey::PROCESS,
-            },
-        )?;
+        let key = TargetKey {
+            id,
+            hook,
+            scope: TargetKey::PROCESS,
+        };
+        // SAFETY: values are replaced whole, and the map is not preallocated.
+        if let Some(list) = unsafe { TARGETS.get(key) } {
+            if scratch.is_none() {
+                scratch = Some(Scratch::claim(0)?);
+            }
+            add(scratch.as_ref()?, list);
+        }
     }
     scratch.map(|scratch| (scratch, gate))
 }
 
-/// Adds the rules of one target; `None` when there is no room to remember any.
+/// Adds the rules of the targets that the subject's cgroup lies in.
 #[inline(always)]
-fn look_up(scratch: &mut Option<Scratch>, key: &TargetKey) -> Option<()> {
-    // SAFETY: values are replaced whole, and the map is not preallocated.
-    let Some(list) = (unsafe { TARGETS.get(key) }) else {
-        return Some(());
-    };
-    if scratch.is_none() {
-        *scratch = Some(Scratch::claim()?);
+fn add_cgroups<S: Subject>(scratch: &Scratch, subject: &S, hook: u32, gate: &Gate) {
+    let mut index = 0;
+    while index < TARGET_LEVELS {
+        if scratch.at_level(index) {
+            let key = TargetKey {
+                id: subject.ancestor(gate.levels[index]),
+                hook,
+                scope: TargetKey::CGROUP,
+            };
+            // SAFETY: values are replaced whole, and the map is not preallocated.
+            if let Some(list) = unsafe { TARGETS.get(key) } {
+                add(scratch, list);
+            }
+        }
+        index += 1;
     }
-    let scratch = scratch.as_ref()?;
+}
+
+#[inline(always)]
+fn add(scratch: &Scratch, list: &RuleList) {
     let mut index = 0;
     while index < RULES_PER_TARGET {
         if index >= list.len as usize {
@@ -97,7 +100,6 @@ fn look_up(scratch: &mut Option<Scratch>, key: &TargetKey) -> Option<()> {
         scratch.add(list.rules[index]);
         index += 1;
     }
-    Some(())
 }
 
 /// What the rules of one event are asked with, one call of [`ask`] each.

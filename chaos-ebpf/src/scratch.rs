@@ -3,6 +3,8 @@
 //! What a program keeps in here the verifier forgets, which is the point: numbers that it followed
 //! through nested loops would make it look at every combination of them.
 
+use core::sync::atomic::{Ordering, compiler_fence};
+
 use aya_ebpf::{macros::map, maps::PerCpuArray};
 use chaos_common::limits::{PATH_BYTES, PLANS, RULES_PER_EVENT};
 
@@ -29,6 +31,8 @@ struct Buffer {
     busy: u64,
     /// How many of `rules` are in use.
     rules_len: u64,
+    /// Which of the gate's levels have rules for the event, one bit each.
+    levels: u64,
     /// Where the path starts in `path`.
     path_start: u64,
     /// Number of the event that the buffer is used for: what is left of an earlier one bears another.
@@ -51,15 +55,18 @@ pub struct Scratch(*mut Buffer);
 impl Drop for Scratch {
     #[inline(always)]
     fn drop(&mut self) {
+        // A plain store will do: nobody else writes it until it is free, and programs of other CPUs
+        // never look at it.
+        compiler_fence(Ordering::SeqCst);
         // SAFETY: a map's value, and this program holds it.
-        unsafe { atomics::swap(&raw mut (*self.0).busy, 0) };
+        unsafe { (&raw mut (*self.0).busy).write_volatile(0) };
     }
 }
 
 impl Scratch {
-    /// An empty buffer; `None` when all of them are in use.
+    /// An empty buffer for an event that meets rules at these levels of the gate; `None` when all of them are in use.
     #[inline(always)]
-    pub fn claim() -> Option<Self> {
+    pub fn claim(levels: u32) -> Option<Self> {
         let mut index = 0;
         while index < BUFFERS {
             let buffer = EVENT_BUFFERS.get_ptr_mut(index)?;
@@ -67,6 +74,7 @@ impl Scratch {
             unsafe {
                 if atomics::swap(&raw mut (*buffer).busy, 1) == 0 {
                     (&raw mut (*buffer).rules_len).write_volatile(0);
+                    (&raw mut (*buffer).levels).write_volatile(u64::from(levels));
                     let event = (&raw const (*buffer).event).read_volatile();
                     (&raw mut (*buffer).event).write_volatile(event + 1);
                     return Some(Self(buffer));
@@ -75,6 +83,13 @@ impl Scratch {
             index += 1;
         }
         None
+    }
+
+    /// Whether the event meets rules at a level of the gate.
+    #[inline(always)]
+    pub fn at_level(&self, index: usize) -> bool {
+        // SAFETY: a map's value.
+        unsafe { (&raw const (*self.0).levels).read_volatile() >> index & 1 != 0 }
     }
 
     /// How many rules the event meets.

@@ -21,6 +21,8 @@ use crate::kernel::{OFF_TASK_COMM, OFF_TASK_LEADER, OFF_TASK_START, read};
 pub trait Subject {
     /// Whether it is a task, with a thread and names.
     const TASK: bool;
+    /// Its own cgroup, 0 when it has none.
+    fn cgroup(&self) -> u64;
     /// The cgroup at a depth of the tree on the way to its own, 0 where there is none.
     fn ancestor(&self, depth: u32) -> u64;
     /// Who it was. `detail` is what the hook knows, for subjects that know nothing better.
@@ -59,6 +61,12 @@ impl Subject for Task {
     const TASK: bool = true;
 
     #[inline(always)]
+    fn cgroup(&self) -> u64 {
+        // SAFETY: no pointer is passed.
+        unsafe { bpf_get_current_cgroup_id() }
+    }
+
+    #[inline(always)]
     fn ancestor(&self, depth: u32) -> u64 {
         // SAFETY: no pointer is passed.
         unsafe { bpf_get_current_ancestor_cgroup_id(depth.cast_signed()) }
@@ -68,8 +76,7 @@ impl Subject for Task {
     fn describe(&self, detail: u64) -> By {
         let ids = bpf_get_current_pid_tgid();
         By {
-            // SAFETY: no pointer is passed.
-            cgroup: unsafe { bpf_get_current_cgroup_id() },
+            cgroup: self.cgroup(),
             pid: (ids >> 32) as u32,
             tid: ids as u32,
             detail,
@@ -83,6 +90,12 @@ impl Subject for Packet<'_> {
     const TASK: bool = false;
 
     #[inline(always)]
+    fn cgroup(&self) -> u64 {
+        // SAFETY: the program's own context.
+        unsafe { bpf_skb_cgroup_id(self.0.skb) }
+    }
+
+    #[inline(always)]
     fn ancestor(&self, depth: u32) -> u64 {
         // SAFETY: the program's own context.
         unsafe { bpf_skb_ancestor_cgroup_id(self.0.skb, depth.cast_signed()) }
@@ -91,8 +104,7 @@ impl Subject for Packet<'_> {
     #[inline(always)]
     fn describe(&self, _detail: u64) -> By {
         By {
-            // SAFETY: the program's own context.
-            cgroup: unsafe { bpf_skb_cgroup_id(self.0.skb) },
+            cgroup: self.cgroup(),
             pid: 0,
             tid: 0,
             detail: u64::from(self.0.len()),

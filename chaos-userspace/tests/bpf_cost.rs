@@ -43,6 +43,7 @@ mod tests {
         config: HashMap<MapData, u32, RuleConfig>,
         state: HashMap<MapData, u32, RuleState>,
         held: Array<MapData, u64>,
+        epoch: u32,
     }
 
     /// `None` where this machine can't.
@@ -70,6 +71,7 @@ mod tests {
             state: ebpf.take_map("RULES_STATE").unwrap().try_into().unwrap(),
             held: ebpf.take_map("PLANS_HELD").unwrap().try_into().unwrap(),
             ebpf,
+            epoch: 0,
         })
     }
 
@@ -88,9 +90,17 @@ mod tests {
             (cost - before.min(after)).max(0.0)
         }
 
-        /// Targets at so many depths; `depth` is one of them.
+        /// Targets at so many depths; `depth` is one of them. As the plane does it after each change,
+        /// so that what was remembered before is worth nothing.
         fn open_gate(&mut self, depths: usize, depth: u32) {
+            self.epoch += 1;
+            self.open_gate_of(self.epoch, depths, depth);
+        }
+
+        /// At the epoch 0 nothing is remembered.
+        fn open_gate_of(&mut self, epoch: u32, depths: usize, depth: u32) {
             let mut gate = Gate {
+                epoch,
                 levels: [u32::MAX; TARGET_LEVELS],
                 levels_len: u32::try_from(depths).unwrap(),
                 ..Gate::default()
@@ -170,6 +180,14 @@ mod tests {
         for (few, many) in misses[..3].iter().zip(&misses[6..]) {
             assert_eq!(few.0, many.0);
             assert!(many.1 <= few.1 * NOISE, "{misses:?}");
+        }
+        for depths in [1, 8] {
+            bench.open_gate_of(0, depths, depth);
+            println!(
+                "  {:<44} {:>6.0} ns",
+                format!("a cgroup's first event, targets at {depths} depths"),
+                bench.beyond_empty()
+            );
         }
         bench.open_gate(1, depth);
         let rule = RuleConfig {

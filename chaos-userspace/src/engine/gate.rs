@@ -34,6 +34,16 @@ impl GateUse {
         self.gate
     }
 
+    /// The same, and what they have remembered of cgroups is worth nothing. To be written after
+    /// [`Self::value`]: a program that reads the new epoch must not find older levels beside it.
+    pub(super) const fn renewed(&mut self) -> Gate {
+        self.gate.epoch = match self.gate.epoch.wrapping_add(1) {
+            0 => 1,
+            epoch => epoch,
+        };
+        self.gate
+    }
+
     /// A rule has got a place.
     ///
     /// # Errors
@@ -130,6 +140,21 @@ mod tests {
             gate.leave(at(level), &rule());
         }
         assert_eq!(gate.value().levels_len, 0);
+    }
+
+    #[test]
+    fn each_change_of_the_gate_ends_what_was_remembered() {
+        let mut gate = GateUse::default();
+        // The kernel's maps begin with zeros: nothing may be remembered in those words.
+        assert_eq!(gate.value().epoch, 0);
+        gate.enter(at(3), &rule()).unwrap();
+        assert_eq!(gate.value().epoch, 0);
+        let before = gate.value();
+        let first = gate.renewed();
+        assert_eq!(Gate { epoch: 0, ..first }, before);
+        assert_ne!(first.epoch, 0);
+        gate.gate.epoch = u32::MAX;
+        assert_eq!(gate.renewed().epoch, 1);
     }
 
     #[test]

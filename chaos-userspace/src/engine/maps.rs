@@ -12,7 +12,7 @@ use chaos_common::{
     RuleState, TargetKey, ThreadKey,
     limits::{
         CALL_SETS, COUNTER_POOL_BYTES, EVENT_RING_BYTES, HOOKS, PLANS, RECORD_ORDINALS, RECORDS,
-        REPLAY_ORDINALS, THREADS,
+        REMEMBERED, REPLAY_ORDINALS, THREADS,
     },
 };
 
@@ -64,10 +64,11 @@ const fn hash<K, V>(name: &'static str, entries: u32) -> Definition {
     }
 }
 
-fn definitions(rules: u32, counters: u32) -> [Definition; 15] {
+fn definitions(rules: u32, counters: u32) -> [Definition; 16] {
     [
         array::<u64>("PLANS_HELD", PLANS),
         array::<Gate>("GATES", HOOKS),
+        array::<[u64; REMEMBERED]>("REMEMBERED", HOOKS),
         hash::<TargetKey, RuleList>("TARGETS", rules),
         hash::<u32, RuleConfig>("RULES_CONFIG", rules),
         hash::<u32, RuleState>("RULES_STATE", rules),

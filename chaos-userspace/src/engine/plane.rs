@@ -341,7 +341,8 @@ impl Plane {
         self.publish(place, hook)
     }
 
-    /// Writes the list of a place, then the gate, for hooks that run for every task.
+    /// Writes the list of a place, then the gate, and then the gate's epoch, for hooks that run for
+    /// every task.
     fn publish(&mut self, place: RulePlace, hook: Hook) -> Result<(), EngineError> {
         if hook.hangs_on_cgroup() {
             return Ok(());
@@ -369,10 +370,13 @@ impl Plane {
     }
 
     fn open_gate(&mut self, hook: Hook) -> Result<(), EngineError> {
-        let gate = self.gate_uses.entry(hook).or_default().value();
-        self.gates
-            .set(hook as u32, gate, 0)
-            .map_err(|error| failed("GATES", &error))
+        let gate = self.gate_uses.entry(hook).or_default();
+        for value in [gate.value(), gate.renewed()] {
+            self.gates
+                .set(hook as u32, value, 0)
+                .map_err(|error| failed("GATES", &error))?;
+        }
+        Ok(())
     }
 
     /// What the kernel counted for a rule, over all CPUs.
