@@ -51,6 +51,10 @@ pub const COMM_BYTES: usize = 16;
 /// Hooks, and one more than the highest number of a [`crate::Hook`].
 pub const HOOKS: u32 = 16;
 
+/// The longest that a program keeps a processor busy to make a system call wait, in nanoseconds:
+/// all delays of one call together.
+pub const BUSY_WAIT_NS: u64 = 5_000_000;
+
 /// Numbers of system calls that a rule can name: more than x86-64 has. A multiple of 64.
 pub const SYSCALLS: usize = 512;
 

@@ -103,19 +103,21 @@ fn add(scratch: &Scratch, list: &RuleList) {
 }
 
 /// What the rules of one event are asked with, one call of [`ask`] each.
-struct Walk<'a, S, C, F> {
+struct Walk<'a, S, C, F, P> {
     scratch: &'a Scratch,
     subject: &'a S,
     now: u64,
     who: &'a Who,
     concerns: &'a C,
     filters: &'a F,
+    passes: &'a P,
     /// The rule that injects, and the ordinal of the event; no event has the ordinal 0.
     number: u32,
     ordinal: u64,
 }
 
-/// Asks the rules that somebody meets in order and returns the first one that injects.
+/// Asks the rules that somebody meets in order and returns the first one that injects and does not
+/// pass: `passes` is told of each that injects, and says whether the next one is asked as well.
 ///
 /// The kernel does the loop: its verifier then follows what is done for a rule once instead of once
 /// for each rule that there may be.
@@ -123,17 +125,19 @@ struct Walk<'a, S, C, F> {
 /// A rule that the event does not concern does not count it at all: on hooks that several kinds of
 /// events come by.
 #[inline(always)]
-pub fn decide_met<S, C, F>(
+pub fn decide_met<S, C, F, P>(
     scratch: &Scratch,
     gate: &Gate,
     subject: &S,
     concerns: C,
     filters: F,
+    passes: P,
 ) -> Option<Hit>
 where
     S: Subject,
     C: Fn(&RuleConfig) -> bool,
     F: Fn(u32, &RuleConfig) -> Filtered,
+    P: Fn(&Hit) -> bool,
 {
     let who = if !S::TASK || gate.narrowings == 0 {
         Who::default()
@@ -147,6 +151,7 @@ where
         who: &who,
         concerns: &concerns,
         filters: &filters,
+        passes: &passes,
         number: 0,
         ordinal: 0,
     };
@@ -154,7 +159,7 @@ where
     unsafe {
         bpf_loop(
             scratch.rules() as u32,
-            ask::<S, C, F> as *mut c_void,
+            ask::<S, C, F, P> as *mut c_void,
             (&raw mut walk).cast(),
             0,
         );
@@ -173,14 +178,15 @@ where
 }
 
 /// Asks one rule; 1 ends the walk.
-unsafe extern "C" fn ask<S, C, F>(index: u64, walk: *mut c_void) -> i64
+unsafe extern "C" fn ask<S, C, F, P>(index: u64, walk: *mut c_void) -> i64
 where
     S: Subject,
     C: Fn(&RuleConfig) -> bool,
     F: Fn(u32, &RuleConfig) -> Filtered,
+    P: Fn(&Hit) -> bool,
 {
     // SAFETY: the caller passes a walk of this type, and waits for the end of the loop.
-    let walk = unsafe { &mut *walk.cast::<Walk<'_, S, C, F>>() };
+    let walk = unsafe { &mut *walk.cast::<Walk<'_, S, C, F, P>>() };
     let hit = decide_one(
         walk.scratch.rule(index as usize),
         walk.now,
@@ -193,12 +199,12 @@ where
         },
     );
     match hit {
-        Some(hit) => {
+        Some(hit) if !(walk.passes)(&hit) => {
             walk.number = hit.number;
             walk.ordinal = hit.ordinal;
             1
         }
-        None => 0,
+        _ => 0,
     }
 }
 

@@ -31,6 +31,8 @@ struct Buffer {
     busy: u64,
     /// How many of `rules` are in use.
     rules_len: u64,
+    /// How long the event is to wait, in nanoseconds.
+    wait_ns: u64,
     /// Which of the gate's levels have rules for the event, one bit each.
     levels: u64,
     /// Where the path starts in `path`.
@@ -74,6 +76,7 @@ impl Scratch {
             unsafe {
                 if atomics::swap(&raw mut (*buffer).busy, 1) == 0 {
                     (&raw mut (*buffer).rules_len).write_volatile(0);
+                    (&raw mut (*buffer).wait_ns).write_volatile(0);
                     (&raw mut (*buffer).levels).write_volatile(u64::from(levels));
                     let event = (&raw const (*buffer).event).read_volatile();
                     (&raw mut (*buffer).event).write_volatile(event + 1);
@@ -83,6 +86,21 @@ impl Scratch {
             index += 1;
         }
         None
+    }
+
+    /// How long the event is to wait by now, in nanoseconds.
+    #[inline(always)]
+    pub fn wait_ns(&self) -> u64 {
+        // SAFETY: a map's value.
+        unsafe { (&raw const (*self.0).wait_ns).read_volatile() }
+    }
+
+    /// Makes it wait for longer.
+    #[inline(always)]
+    pub fn add_wait(&self, ns: u64) {
+        let wait_ns = self.wait_ns() + ns;
+        // SAFETY: a map's value.
+        unsafe { (&raw mut (*self.0).wait_ns).write_volatile(wait_ns) };
     }
 
     /// Whether the event meets rules at a level of the gate.

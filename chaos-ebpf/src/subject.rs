@@ -7,13 +7,16 @@ use aya_ebpf::{
         bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
         bpf_ktime_get_boot_ns,
         generated::{
-            bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id,
+            bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_loop,
             bpf_skb_ancestor_cgroup_id, bpf_skb_cgroup_id, bpf_skb_load_bytes,
         },
     },
     programs::sk_buff::SkBuff,
 };
-use chaos_common::{Event, Filtered, Narrowing, TargetKey, limits::COMM_BYTES};
+use chaos_common::{
+    Event, Filtered, Narrowing, TargetKey,
+    limits::{BUSY_WAIT_NS, COMM_BYTES},
+};
 
 use crate::kernel::{OFF_TASK_COMM, OFF_TASK_LEADER, OFF_TASK_START, read};
 
@@ -130,6 +133,28 @@ impl Subject for Packet<'_> {
 pub fn now() -> u64 {
     // SAFETY: no pointer is passed.
     unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// Keeps the processor busy for so long, at most [`BUSY_WAIT_NS`]: the time is the current task's.
+#[inline(always)]
+pub fn wait(ns: u64) {
+    if ns == 0 {
+        return;
+    }
+    let mut until = now() + if ns < BUSY_WAIT_NS { ns } else { BUSY_WAIT_NS };
+    // SAFETY: the callback casts the pointer back to what it was.
+    unsafe {
+        bpf_loop(LOOKS, is_over as *mut c_void, (&raw mut until).cast(), 0);
+    }
+}
+
+/// More looks at the clock than fit into [`BUSY_WAIT_NS`] on any machine; the kernel allows 2^23.
+const LOOKS: u32 = 1 << 22;
+
+/// Whether the time has come; 1 ends the loop.
+unsafe extern "C" fn is_over(_index: u64, until: *mut c_void) -> i64 {
+    // SAFETY: the caller passes a time, and waits for the end of the loop.
+    i64::from(now() >= unsafe { *until.cast::<u64>() })
 }
 
 /// The identity of the current process: its number alone may be another process's tomorrow.

@@ -7,7 +7,15 @@
 mod tests {
     use std::time::{Duration, Instant};
 
-    use kchaos_tests::{bpf::Loaded, cgroup::Cgroup, counter, kchaos, require, run_script};
+    use kchaos_tests::{
+        Said,
+        agent::Agent,
+        bpf::Loaded,
+        cgroup::Cgroup,
+        counter, kchaos,
+        needs::{can_by, skip},
+        require, run_script,
+    };
 
     #[test]
     fn calls_wait_and_are_done_then() {
@@ -53,8 +61,115 @@ mod tests {
         assert!(neighbour.join().unwrap() < Duration::from_secs(9));
     }
 
+    /// Makes forty folders and tells how many milliseconds that took.
+    fn forty_folders(cgroup: &Cgroup) -> u64 {
+        let folder = tempfile::tempdir().unwrap();
+        let script = "import os, sys, time
+start = time.monotonic()
+for name in range(40): os.mkdir(f'{sys.argv[1]}/{name}')
+print(int((time.monotonic() - start) * 1000))";
+        let mut command = cgroup.command("/usr/bin/python3");
+        let said: Said = command
+            .args(["-c", script])
+            .arg(folder.path())
+            .output()
+            .unwrap()
+            .into();
+        assert_eq!(said.status, 0, "{said:?}");
+        assert_eq!(folder.path().read_dir().unwrap().count(), 40);
+        said.out.trim().parse().unwrap()
+    }
+
+    /// Forty calls of 5 ms each take 200 ms at least, and the same calls of a neighbour do not.
+    fn what_runs_already_waits(mechanism: &str) {
+        if !can_by("syscall.delay", mechanism) {
+            return skip(&format!("no {mechanism} here"));
+        }
+        let before = Loaded::now();
+        let (target, neighbour) = (Cgroup::new("target"), Cgroup::new("neighbour"));
+        let mut agent = Agent::start(&[]);
+        agent.apply(&format!(
+            "apiVersion: kchaos.dev/v1alpha1
+kind: FaultExperiment
+metadata: {{name: slow}}
+spec:
+  target: {{cgroup: {}}}
+  duration: 10m
+  faults:
+  - id: first
+    syscallDelay: {{ops: [mkdir], delay: 3ms, mechanism: {mechanism}}}
+  - id: second
+    syscallDelay: {{ops: [mkdir], delay: 2ms, mechanism: {mechanism}}}
+  - id: error
+    syscallError: {{ops: [mkdir], errno: EDQUOT, when: 41, mechanism: {mechanism}}}
+",
+            target.path()
+        ));
+        let used = target.cpu_time();
+        let slow = forty_folders(&target);
+        let used = target.cpu_time() - used;
+        let fast = forty_folders(&neighbour);
+        assert!(
+            slow >= 200,
+            "{slow} ms for forty calls that wait for 5 ms each"
+        );
+        assert!(
+            fast < slow,
+            "{fast} ms in the neighbour, {slow} ms in the target"
+        );
+        assert!(
+            used >= Duration::from_millis(200),
+            "billed to the target: {used:?}"
+        );
+        // What comes after the delays has its turn as well.
+        let said: Said = target
+            .script("mkdir /tmp/one-more")
+            .output()
+            .unwrap()
+            .into();
+        assert!(said.err.contains("Disk quota exceeded"), "{said:?}");
+        let said = agent.ask(&["stop", "slow", "--json"]);
+        let account: serde_json::Value =
+            serde_json::from_str(said.out.lines().last().unwrap()).unwrap();
+        for (fault, injected) in [(0, 41), (1, 41), (2, 1)] {
+            assert_eq!(
+                counter(&account["nodes"][0], fault, "matched"),
+                41,
+                "{account}"
+            );
+            assert_eq!(
+                counter(&account["nodes"][0], fault, "injected"),
+                injected,
+                "{account}"
+            );
+        }
+        agent.signal(libc::SIGTERM);
+        assert!(agent.child.wait().unwrap().success());
+        assert_eq!(before.left_since(), Loaded::default());
+    }
+
     #[test]
-    fn what_runs_already_is_refused() {
+    fn what_runs_already_waits_by_fmod_ret_syscall() {
+        what_runs_already_waits("fmod-ret-syscall");
+    }
+
+    #[test]
+    fn what_runs_already_waits_by_kprobe_override() {
+        what_runs_already_waits("kprobe-override");
+    }
+
+    #[test]
+    fn what_runs_already_waits_by_lsm() {
+        what_runs_already_waits("lsm");
+    }
+
+    #[test]
+    fn what_runs_already_waits_by_fmod_ret() {
+        what_runs_already_waits("fmod-ret");
+    }
+
+    #[test]
+    fn no_program_keeps_a_processor_busy_for_longer_than_that() {
         require!("syscall.delay", "net.loss");
         let cgroup = Cgroup::new("target");
         let target = cgroup.target();
@@ -68,6 +183,7 @@ mod tests {
             "syscall.delay:fsync=1s",
         ]);
         assert_eq!(said.status, 3, "{said:?}");
+        assert!(said.err.contains("wait for 5ms at most"), "{said:?}");
         assert!(said.err.contains("only for the command"), "{said:?}");
     }
 }

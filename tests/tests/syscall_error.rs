@@ -32,6 +32,10 @@ mod tests {
         "sched_yield",
     ];
 
+    /// Those of strace's `%file` that the caller makes.
+    const OF_FILE: &str = "\
+        ";
+
     /// One by each way in which they are seen; the short form has these and every fifth of the others.
     const ALWAYS: [&str; 8] = [
         "openat", "read", "write", "connect", "fsync", "mmap", "clone3", "futex",
@@ -188,6 +192,68 @@ spec:
     #[test]
     fn each_call_alone_by_fmod_ret() {
         each_call_alone("fmod-ret");
+    }
+
+    /// Of a class every call is hit that the mechanism can hit, nothing else is, and what it leaves
+    /// out is named.
+    fn a_class(mechanism: &str) {
+        if !can_by("syscall.error", mechanism) {
+            return skip(&format!("no {mechanism} here"));
+        }
+        let asked = CALLS.iter().position(|(name, _)| *name == FIRST_UNASKED);
+        let (covered, left_out) = match mechanism {
+            "lsm" | "fmod-ret" => (asked.unwrap(), Some("access")),
+            _ => (CALLS.len(), None),
+        };
+        let (target, neighbour) = (Cgroup::new("target"), Cgroup::new("neighbour"));
+        let (mut hit, mut spared) = (Caller::start(&target), Caller::start(&neighbour));
+        let plain = hit.round(0);
+        let agent = Agent::start(&[]);
+        agent.apply(&experiment(&target, &["\"%file\""], mechanism));
+        let (errnos, others) = (hit.round(1), spared.round(1));
+        let mut injected = 0;
+        for (index, (name, _)) in CALLS.iter().enumerate() {
+            let is_named = OF_FILE.split_whitespace().any(|call| call == *name);
+            let wanted = if is_named && index < covered {
+                injected += 1;
+                52
+            } else {
+                plain[index]
+            };
+            assert_eq!(errnos[index], wanted, "{name} by {mechanism}");
+        }
+        assert!(injected > 20, "{injected} of the calls are in the class");
+        assert_eq!(others, plain, "the neighbour of {mechanism}");
+        let said = agent.ask(&["stop", "calls", "--json"]);
+        let account: serde_json::Value =
+            serde_json::from_str(said.out.lines().last().unwrap()).unwrap();
+        let node = &account["nodes"][0];
+        assert_eq!(counter(node, 0, "injected"), injected, "{account}");
+        let gaps = node["faults"][0]["notCovered"].to_string();
+        if let Some(call) = left_out {
+            let here = format!("by {mechanism} here: ");
+            assert!(gaps.contains(&here) && gaps.contains(call), "{gaps}");
+        }
+    }
+
+    #[test]
+    fn a_class_by_fmod_ret_syscall() {
+        a_class("fmod-ret-syscall");
+    }
+
+    #[test]
+    fn a_class_by_kprobe_override() {
+        a_class("kprobe-override");
+    }
+
+    #[test]
+    fn a_class_by_lsm() {
+        a_class("lsm");
+    }
+
+    #[test]
+    fn a_class_by_fmod_ret() {
+        a_class("fmod-ret");
     }
 
     #[test]

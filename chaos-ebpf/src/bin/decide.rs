@@ -56,7 +56,14 @@ fn meet(context: TcContext) -> i32 {
     let Some((scratch, gate)) = met_by(&packet, Hook::FileOpenLsm as u32) else {
         return PASSED;
     };
-    match decide_met(&scratch, gate, &packet, |_| true, |_, _| Filtered::In) {
+    match decide_met(
+        &scratch,
+        gate,
+        &packet,
+        |_| true,
+        |_, _| Filtered::In,
+        |_| false,
+    ) {
         Some(_) => INJECTED,
         None => PASSED,
     }

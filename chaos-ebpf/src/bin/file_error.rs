@@ -104,6 +104,7 @@ fn decide(hook: u32, scratch: &Scratch, gate: &Gate, path: bool, exec: bool) -> 
         &Task,
         |_| true,
         |number, rule| filter(number, rule, scratch, path, exec),
+        |_| false,
     );
     let Some(hit) = hit else { return 0 };
     evidence::injected(

@@ -1,5 +1,6 @@
-//! `syscall.error` and `syscall.return`: system calls fail with an errno, or return a value, and are
-//! not done. One program asks the rules of both, so that the first of them wins.
+//! `syscall.error`, `syscall.return` and `syscall.delay`: system calls fail with an errno, or return a
+//! value, and are not done; or they wait, and are done then. One program asks the rules of all three:
+//! the first error or value wins, after all delays.
 //!
 //! The programs are for functions with so many arguments; user space loads a copy for each function
 //! that a rule needs: a system call itself, or what a system call asks the security modules. Either
@@ -28,12 +29,14 @@ use chaos_ebpf::{
     plane::{decide_met, met_by_task},
     program,
     program::argument,
-    subject::Task,
+    subject::{Task, wait},
 };
 
 /// The [`chaos_common::Hook`] of the mechanism that this copy of the programs is loaded for.
 #[unsafe(no_mangle)]
 static HOOK: Global<u32> = Global::new(0);
+
+const MICROSECOND_NS: u64 = 1000;
 
 /// The highest value that a rule may have a call return: an `int`'s.
 const MAX_VALUE: usize = 0x7fff_ffff;
@@ -57,7 +60,26 @@ fn result() -> Option<i64> {
         let calls = CALL_SETS.get(rule.calls.into());
         calls.is_some_and(|calls| calls.contains(call.number))
     };
-    let hit = decide_met(&scratch, gate, &Task, concerns, |_, _| Filtered::In)?;
+    let hit = decide_met(
+        &scratch,
+        gate,
+        &Task,
+        concerns,
+        |_, _| Filtered::In,
+        |hit| {
+            if hit.rule.flags & flags::DELAY == 0 {
+                return false;
+            }
+            evidence::injected(hit, &Task, hook, call.number);
+            scratch.add_wait(u64::from(hit.rule.effect) * MICROSECOND_NS);
+            true
+        },
+    );
+    let wait_ns = scratch.wait_ns();
+    // Not while the processor is busy: who runs on it meanwhile may need the buffer.
+    drop(scratch);
+    wait(wait_ns);
+    let hit = hit?;
     evidence::injected(&hit, &Task, hook, call.number);
     // The verifier knows the hook, and what security modules may say.
     if is_call(hook) && hit.rule.flags & flags::RETURN != 0 {

@@ -36,7 +36,10 @@ const EXAMPLES: [(&str, &str); 6] = [
         "timeout 3 bash -c ': </dev/tcp/127.0.0.1/9'",
     ),
     ("pressure.cpu=25%", "timeout 3 sh -c 'while :; do :; done'"),
-    ("syscall.delay:fsync=5s", "timeout 1 sync /etc/hostname"),
+    (
+        "syscall.delay:statx+newfstatat=5ms",
+        "timeout 1 ls -l /usr/bin",
+    ),
     ("syscall.error:mkdir=ENOSPC", "mkdir /tmp/kchaos"),
     // Not 0, which one of the mechanisms can't do.
     ("syscall.return:umask=63", "sh -c umask"),

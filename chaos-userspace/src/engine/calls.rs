@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chaos_common::CallSet;
 
 use super::{
-    EngineError,
+    Calls, EngineError,
     kernel::Kernel,
     loader::{Code, Link, Place},
 };
@@ -32,29 +32,59 @@ impl Attached {
     /// Attaches what is not attached yet.
     ///
     /// # Errors
-    /// The first call that can't be done, by name. What was attached before stays.
-    pub(super) fn prepare(&mut self, calls: &CallSet) -> Result<(), EngineError> {
-        for call in each(calls) {
-            for function in self.functions_of(call)? {
-                if !self.functions.contains_key(&function) {
-                    let link = self.attach(&function)?;
-                    self.functions.insert(function, (link, 0));
+    /// The first call that is named and can't be done, or the first of all when none can be done.
+    /// What was attached before stays.
+    pub(super) fn prepare(&mut self, calls: &Calls) -> Result<(), EngineError> {
+        let mut first = None;
+        let mut any = false;
+        for call in each(&calls.all) {
+            match self.prepare_one(call) {
+                Ok(()) => any = true,
+                Err(error) if calls.named.contains(call.number().into()) => return Err(error),
+                Err(error) => {
+                    tracing::debug!(%call, %error, "left out");
+                    first = first.or(Some(error));
                 }
+            }
+        }
+        match first {
+            Some(error) if !any => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn prepare_one(&mut self, call: Syscall) -> Result<(), EngineError> {
+        for function in self.functions_of(call)? {
+            if !self.functions.contains_key(&function) {
+                let link = self.attach(&function)?;
+                self.functions.insert(function, (link, 0));
             }
         }
         Ok(())
     }
 
+    /// Those that nothing is attached for.
+    pub(super) fn missing(&self, calls: &Calls) -> Vec<Syscall> {
+        let has_all = |call: Syscall| {
+            self.functions_of(call).is_ok_and(|functions| {
+                functions
+                    .iter()
+                    .all(|function| self.functions.contains_key(function))
+            })
+        };
+        each(&calls.all).filter(|call| !has_all(*call)).collect()
+    }
+
     /// A rule needs these.
-    pub(super) fn enter(&mut self, calls: &CallSet) -> Result<(), EngineError> {
+    pub(super) fn enter(&mut self, calls: &Calls) -> Result<(), EngineError> {
         self.prepare(calls)?;
-        self.count(calls, |uses| *uses += 1);
+        self.count(&calls.all, |uses| *uses += 1);
         Ok(())
     }
 
     /// It needs them no more.
-    pub(super) fn leave(&mut self, calls: &CallSet) {
-        self.count(calls, |uses| *uses = uses.saturating_sub(1));
+    pub(super) fn leave(&mut self, calls: &Calls) {
+        self.count(&calls.all, |uses| *uses = uses.saturating_sub(1));
         self.drop_unused();
     }
 

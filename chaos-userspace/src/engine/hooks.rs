@@ -6,15 +6,15 @@ use aya::maps::Map;
 #[expect(deprecated, reason = "see INGRESS_RULES in chaos-ebpf")]
 use aya::maps::{CgroupStorage, MapData, cgroup_storage::CgroupStorageKey};
 use aya::programs::CgroupSkbAttachType;
-use chaos_common::{CallSet, Hook, RuleList};
+use chaos_common::{Hook, RuleList};
 
 use super::{
-    EngineError, Object, Plane, RuleNumber, RulePlace, RuleSpec,
+    Calls, EngineError, Object, Plane, RuleNumber, RulePlace, RuleSpec,
     calls::Attached,
     loader::{Code, Link, Place, Program},
     maps::failed,
 };
-use crate::experiment::Mechanism;
+use crate::experiment::{Mechanism, Syscall};
 
 /// A program that is attached once for the whole machine.
 type Global = (&'static str, Place<'static>);
@@ -51,7 +51,7 @@ pub struct Hooks {
 struct Placed {
     places: Vec<RulePlace>,
     hook: Hook,
-    calls: CallSet,
+    calls: Calls,
 }
 
 /// A packet program with the cgroups that it hangs on, by id.
@@ -129,11 +129,17 @@ impl Hooks {
     ///
     /// # Errors
     /// What this mechanism can't do of them here.
-    pub fn prepare(&mut self, calls: &CallSet) -> Result<(), EngineError> {
+    pub fn prepare(&mut self, calls: &Calls) -> Result<(), EngineError> {
         match &mut self.calls {
             Some(attached) => attached.prepare(calls),
             None => Ok(()),
         }
+    }
+
+    /// Calls that rules about these will not see, because this mechanism can't here.
+    pub fn missing(&self, calls: &Calls) -> Vec<Syscall> {
+        let attached = self.calls.as_ref();
+        attached.map_or_else(Vec::new, |attached| attached.missing(calls))
     }
 
     /// Detaches what was prepared and no rule has come to need.

@@ -25,7 +25,7 @@ use std::io;
 pub use hooks::Hooks;
 pub use maps::NAME_PREFIX;
 pub use object::Object;
-pub use plane::{Excluded, Plane, Record, RuleNumber, RulePlace, RuleSpec};
+pub use plane::{Calls, Excluded, Plane, Record, RuleNumber, RulePlace, RuleSpec};
 
 use crate::experiment::Mechanism;
 

@@ -35,13 +35,22 @@ pub struct RuleSpec {
     /// Which paths it wants.
     pub path: Option<PathFilter>,
     /// Which system calls it is about, on hooks that many of them come by.
-    pub calls: Option<CallSet>,
+    pub calls: Option<Calls>,
     /// Which tasks it wants.
     pub narrowing: Option<Narrowing>,
     /// Which cgroups of the target it leaves out.
     pub exclude: Vec<Excluded>,
     /// The ordinals that it hits, instead of `when` and chance.
     pub replay: Option<Vec<u64>>,
+}
+
+/// System calls that a rule is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// Every one of them.
+    pub all: CallSet,
+    /// Those that it can't be without. The others are hit where the mechanism can hit them.
+    pub named: CallSet,
 }
 
 /// A cgroup that a rule leaves out, with its subtree.
@@ -228,7 +237,7 @@ impl Plane {
             }
         }
         if let Some(calls) = &rule.calls {
-            config.calls = self.call_sets.take(calls)?;
+            config.calls = self.call_sets.take(&calls.all)?;
         }
         config.counters = self.counter_slots.take().unwrap_or(NO_SLOT);
         config.record = self
@@ -256,7 +265,7 @@ impl Plane {
             self.records.give_back(block);
         }
         if let Some(calls) = &rule.calls {
-            self.call_sets.give_back(calls);
+            self.call_sets.give_back(&calls.all);
         }
     }
 

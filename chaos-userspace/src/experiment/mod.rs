@@ -20,6 +20,7 @@ pub mod strace;
 #[cfg(test)]
 pub(crate) mod strategies;
 mod syscall;
+mod syscall_class;
 mod task;
 mod validate;
 mod violation;
@@ -32,6 +33,7 @@ pub use ordinals::Ordinals;
 pub use quantity::{CpuQuota, MAX_DURATION, Share, format_duration, parse_duration};
 pub use rate::Rate;
 pub use syscall::Syscall;
+pub use syscall_class::{SyscallClass, SyscallOp};
 pub use task::{Comm, Exclude, Scope};
 pub use validate::{Complete, number_default_ids};
 pub use violation::{BadValue, Violation, Violations};
@@ -149,7 +151,7 @@ pub struct PressureCpu {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyscallDelay {
     /// Which system calls; at least one, no duplicates.
-    pub ops: Vec<Syscall>,
+    pub ops: Vec<SyscallOp>,
     /// How long each waits before it is done: whole microseconds, from [`SyscallDelay::MIN`] to
     /// [`SyscallDelay::MAX`].
     pub delay: Duration,
@@ -166,7 +168,7 @@ impl SyscallDelay {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyscallError {
     /// Which system calls; at least one, no duplicates.
-    pub ops: Vec<Syscall>,
+    pub ops: Vec<SyscallOp>,
     /// The error that the caller sees.
     pub errno: Errno,
 }
@@ -175,7 +177,7 @@ pub struct SyscallError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyscallReturn {
     /// Which system calls; at least one, no duplicates.
-    pub ops: Vec<Syscall>,
+    pub ops: Vec<SyscallOp>,
     /// What the caller gets, at most [`SyscallReturn::MAX`].
     pub value: u32,
 }

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::{
-    Errno, Fault, Syscall, When, format_duration, parse_duration,
+    Errno, Fault, Syscall, SyscallOp, When, format_duration, parse_duration,
     schedule::count,
     violation::{BadValue, Collector, Violation, Violations},
     word,
@@ -53,7 +53,7 @@ pub fn parse(text: &str) -> Result<Vec<Fault>, Violations> {
 
 #[derive(Debug, Default)]
 struct Injection {
-    calls: Vec<Syscall>,
+    calls: Vec<SyscallOp>,
     /// What calls are made to wait, and what they end with, as `KIND=EFFECT`.
     waits: Option<String>,
     ends: Option<String>,
@@ -84,13 +84,13 @@ impl Injection {
                 Ok(call) if self.calls.contains(&call) => {}
                 Ok(call) => self.calls.push(call),
                 Err(_) if optional && !Syscall::exists(known) => {}
-                Err(_) if name.starts_with(['!', '/', '%']) || matches!(name, "all" | "none") => {
+                Err(_) if name.starts_with(['!', '/']) || matches!(name, "all" | "none") => {
                     let bad = BadValue::new(
                         format!(
-                            "{} is a set of calls, and only names are known here",
+                            "{} is a set of calls, and only names and classes are known here",
                             quoted(name)
                         ),
-                        "name the calls, joined by commas",
+                        "name the calls or a class such as %file, joined by commas",
                     );
                     found.push(Violation::of("", bad).at(span));
                 }
@@ -136,7 +136,7 @@ impl Injection {
                     .map(|effect| self.waits = Some(effect))
                     .err()
             }
-            "when" => value.parse().map(|when| self.when = Some(when)).err(),
+            "when" => self.when(value).err(),
             "delay_exit" | "signal" | "syscall" | "poke_enter" | "poke_exit" => {
                 return Err(BadValue::new(
                     format!("kchaos has nothing like strace's {key}"),
@@ -154,16 +154,25 @@ impl Injection {
         Ok(())
     }
 
+    fn when(&mut self, value: &str) -> Result<(), BadValue> {
+        self.when = Some(value.parse()?);
+        let class = |op: &&SyscallOp| matches!(op, SyscallOp::Class(_));
+        match self.calls.iter().find(class) {
+            None => Ok(()),
+            Some(class) => Err(BadValue::new(
+                format!("each call of {class} would be counted for itself"),
+                "name the calls, or leave `when` out",
+            )),
+        }
+    }
+
     /// The same as fault words: a wait before what the call ends with.
     fn words(&self) -> Vec<String> {
-        let names: Vec<&str> = self.calls.iter().map(|call| call.name()).collect();
+        let names: Vec<String> = self.calls.iter().map(ToString::to_string).collect();
         let (targets, tail) = match self.when {
             _ if names.is_empty() => (Vec::new(), String::new()),
             None => (vec![names.join("+")], String::new()),
-            Some(when) => (
-                names.into_iter().map(str::to_owned).collect(),
-                format!(",when={when},scope=thread"),
-            ),
+            Some(when) => (names, format!(",when={when},scope=thread")),
         };
         let mut words = Vec::new();
         for calls in &targets {
@@ -282,25 +291,26 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_at_its_place() {
         assert_eq!(
-            said("fsynk,%file:error=EFOO:signal=9:when=0"),
+            said("fsynk,!file:error=EFOO:signal=9:when=0"),
             "\
-fsynk,%file:error=EFOO:signal=9:when=0
+fsynk,!file:error=EFOO:signal=9:when=0
 ^^^^^
 'fsynk' is not a system call of x86-64; did you mean fsync?
 
-fsynk,%file:error=EFOO:signal=9:when=0
+fsynk,!file:error=EFOO:signal=9:when=0
       ^^^^^
-'%file' is a set of calls, and only names are known here; name the calls, joined by commas
+'!file' is a set of calls, and only names and classes are known here; \
+name the calls or a class such as %file, joined by commas
 
-fsynk,%file:error=EFOO:signal=9:when=0
+fsynk,!file:error=EFOO:signal=9:when=0
                   ^^^^
 error: 'EFOO' is not the name of an errno; did you mean EIO?
 
-fsynk,%file:error=EFOO:signal=9:when=0
+fsynk,!file:error=EFOO:signal=9:when=0
                        ^^^^^^^^
 kchaos has nothing like strace's signal; it takes error, retval, delay_enter and when
 
-fsynk,%file:error=EFOO:signal=9:when=0
+fsynk,!file:error=EFOO:signal=9:when=0
                                      ^
 when: '0' counts from 0; events are counted from 1: the first is 1
 "
@@ -320,6 +330,11 @@ when: '0' counts from 0; events are counted from 1: the first is 1
             ("read:error=EIO:retval=3", "retval: says again"),
             ("read:delay_enter=9h", "delay_enter: "),
             ("read:delay_enter=1,x", "delay_enter: "),
+            ("%fil:error=EIO", "did you mean %file?"),
+            (
+                "%file:error=EIO:when=3",
+                "when: each call of %file would be counted for itself",
+            ),
         ] {
             assert!(said(text).contains(problem), "{text}: {}", said(text));
         }

@@ -13,7 +13,8 @@ use proptest::{
 use super::{
     Comm, Common, CpuQuota, Direction, Errno, Exclude, Experiment, Fault, FaultKind, FileError,
     FileOp, MAX_DURATION, NetLoss, Ordinals, PathFilter, PressureCpu, Pulse, Rate, Scope, Share,
-    Syscall, SyscallDelay, SyscallError, SyscallReturn, Target, When, number_default_ids,
+    Syscall, SyscallClass, SyscallDelay, SyscallError, SyscallOp, SyscallReturn, Target, When,
+    number_default_ids,
 };
 
 const MAX_NANOS: u64 = 30 * 24 * 60 * 60 * 1_000_000_000;
@@ -211,7 +212,18 @@ fn common(
 pub(crate) fn fault() -> BoxedStrategy<Fault> {
     let errno =
         proptest::sample::select((1..=133).filter_map(Errno::from_number).collect::<Vec<_>>());
-    let calls = || proptest::sample::subsequence(Syscall::all().collect::<Vec<_>>(), 1..5);
+    let calls = || {
+        let names = Syscall::all().map(SyscallOp::Call).collect::<Vec<_>>();
+        let classes = SyscallClass::ALL.iter().copied().map(SyscallOp::Class);
+        (
+            proptest::sample::subsequence(names, 1..5),
+            proptest::sample::subsequence(classes.collect::<Vec<_>>(), 0..3),
+        )
+            .prop_map(|(mut ops, classes)| {
+                ops.splice(1..1, classes);
+                ops
+            })
+    };
     let syscall = prop_oneof![
         (calls(), errno.clone())
             .prop_map(|(ops, errno)| FaultKind::SyscallError(SyscallError { ops, errno })),

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use chaos_common::limits;
 use syscalls::x86_64::Sysno;
 
 use super::{
@@ -108,15 +109,18 @@ impl Syscall {
 
     /// Whether x86-64 has a call of this name, may it be hit or not.
     pub(super) fn exists(name: &str) -> bool {
-        Sysno::iter().any(|call| call.name() == name)
+        table().any(|call| call.name() == name)
     }
 
     /// Every system call that may be hit.
     pub fn all() -> impl Iterator<Item = Self> {
-        Sysno::iter()
-            .filter(|call| refusal(*call).is_none())
-            .map(Self)
+        table().filter(|call| refusal(*call).is_none()).map(Self)
     }
+}
+
+/// The whole table: `Sysno::iter` of syscalls 0.8.1 ends before its last entry.
+fn table() -> impl Iterator<Item = Sysno> {
+    (0..limits::SYSCALLS).filter_map(Sysno::new)
 }
 
 /// Why a system call can't be hit.
@@ -140,7 +144,7 @@ impl FromStr for Syscall {
     type Err = BadValue;
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
-        let Some(call) = Sysno::iter().find(|call| call.name() == text) else {
+        let Some(call) = table().find(|call| call.name() == text) else {
             let remedy = nearest(text, Self::all().map(Self::name)).map_or_else(
                 || "say a name as in syscalls(2), such as fsync".to_owned(),
                 |name| format!("did you mean {name}?"),

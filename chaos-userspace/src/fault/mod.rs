@@ -9,13 +9,13 @@ mod syscall_return;
 
 use std::time::Duration;
 
-use chaos_common::{CallSet, CommFilter, Hook, Narrowing, PathFilter, RuleConfig, flags};
+use chaos_common::{CommFilter, Hook, Narrowing, PathFilter, RuleConfig, flags};
 
 use crate::{
-    engine::{Object, RuleSpec},
+    engine::{Calls, Object, RuleSpec},
     experiment::{
-        Comm, Common, Fault, FaultKind, Mechanism, Scope, Share, Syscall, SyscallDelay,
-        SyscallError, SyscallReturn,
+        Comm, Common, Fault, FaultKind, Mechanism, Scope, Share, SyscallDelay, SyscallError,
+        SyscallOp, SyscallReturn,
     },
     knob::Limit,
 };
@@ -83,15 +83,15 @@ pub(crate) fn knob(kind: &FaultKind) -> Option<Limit> {
 /// Why not.
 pub(crate) fn covers(kind: &FaultKind, mechanism: Mechanism) -> Result<(), String> {
     match kind {
-        FaultKind::SyscallDelay(_) => syscall_delay::covers(),
+        FaultKind::SyscallDelay(kind) => syscall_delay::covers(kind, mechanism),
         FaultKind::SyscallError(kind) => syscall_error::covers(kind, mechanism),
         FaultKind::SyscallReturn(kind) => syscall_return::covers(kind, mechanism),
         FaultKind::FileError(_) | FaultKind::NetLoss(_) | FaultKind::PressureCpu(_) => Ok(()),
     }
 }
 
-/// The system calls that a kind is about, if it is about some.
-pub(crate) fn ops(kind: &FaultKind) -> Option<&[Syscall]> {
+/// What a kind that is about system calls names.
+fn ops(kind: &FaultKind) -> Option<&[SyscallOp]> {
     match kind {
         FaultKind::SyscallDelay(SyscallDelay { ops, .. })
         | FaultKind::SyscallError(SyscallError { ops, .. })
@@ -100,11 +100,19 @@ pub(crate) fn ops(kind: &FaultKind) -> Option<&[Syscall]> {
     }
 }
 
-/// The same, as a program looks them up.
-pub(crate) fn calls(kind: &FaultKind) -> Option<CallSet> {
-    let mut calls = CallSet::default();
+/// The system calls that a kind is about, if it is about some.
+pub(crate) fn calls(kind: &FaultKind) -> Option<Calls> {
+    let mut calls = Calls::default();
     for op in ops(kind)? {
-        calls.insert(op.number());
+        match op {
+            SyscallOp::Call(call) => {
+                calls.all.insert(call.number());
+                calls.named.insert(call.number());
+            }
+            SyscallOp::Class(class) => class
+                .calls()
+                .for_each(|call| calls.all.insert(call.number())),
+        }
     }
     Some(calls)
 }

@@ -1,7 +1,7 @@
 //! `syscall.error`
 
 use super::Effect;
-use crate::experiment::{Common, Mechanism, Share, SyscallError};
+use crate::experiment::{Common, Mechanism, Share, SyscallError, SyscallOp};
 
 /// On the call itself every call counts, as with strace. Security modules are asked about fewer
 /// calls, and only after the kernel's own checks. A filter needs no privileges, but has to be there
@@ -28,13 +28,27 @@ pub(super) const ONLY_COMMAND: &str = "works only for the command that `kchaos r
 /// Why not.
 pub(super) fn covers(kind: &SyscallError, mechanism: Mechanism) -> Result<(), String> {
     match mechanism {
-        Mechanism::Lsm | Mechanism::FmodRet => kind
-            .ops
-            .iter()
-            .try_for_each(|call| call.security_hooks().map(|_hooks| ())),
+        Mechanism::Lsm | Mechanism::FmodRet => are_asked_about(&kind.ops),
         Mechanism::SeccompNotify => Err(ONLY_COMMAND.to_owned()),
         _ => Ok(()),
     }
+}
+
+/// Whether the kernel asks its security modules about calls: about each that is named, and at least
+/// one of each class.
+pub(super) fn are_asked_about(ops: &[SyscallOp]) -> Result<(), String> {
+    ops.iter().try_for_each(|op| match op {
+        SyscallOp::Call(call) => call.security_hooks().map(|_hooks| ()),
+        SyscallOp::Class(class) => {
+            if class.calls().any(|call| call.security_hooks().is_ok()) {
+                Ok(())
+            } else {
+                Err(format!(
+                    "the kernel asks no security module about any call of {class}"
+                ))
+            }
+        }
+    })
 }
 
 pub(super) fn effect(kind: &SyscallError, common: &Common) -> Effect {

@@ -123,18 +123,21 @@ impl Node {
                 excluded(&self.tree, &resolved, &fault.common.exclude).map_err(|error| {
                     not_found(field(&format!("{}.exclude", fault.kind.block())), error)
                 })?;
+            let mut not_covered = fault::not_covered(&fault.kind);
             let work = match fault::object(&fault.kind) {
-                Some(object) => Work::Rule {
-                    way: self.ways.pick(fault, object)?,
-                    rule: self.draw_rule(),
-                },
+                Some(object) => {
+                    let way = self.ways.pick(fault, object)?;
+                    not_covered.extend(self.ways.left_out(way, &fault.kind));
+                    let rule = self.draw_rule();
+                    Work::Rule { way, rule }
+                }
                 None => Work::Knob(None),
             };
             rules.push((index, fault));
             live.faults.push(LiveFault {
                 id: fault.id.clone(),
                 word: word::format(fault),
-                not_covered: fault::not_covered(&fault.kind),
+                not_covered,
                 target: resolved,
                 excluded,
                 work,

@@ -88,6 +88,16 @@ impl Ways {
         Err(NodeError::Unsupported(text))
     }
 
+    /// What a way that was picked for a fault leaves out of its classes of calls, for people.
+    pub(super) fn left_out(&self, way: Way, kind: &FaultKind) -> Option<String> {
+        let missing = self.hooks.get(&way)?.missing(&fault::calls(kind)?);
+        if missing.is_empty() {
+            return None;
+        }
+        let names: Vec<&str> = missing.iter().map(|call| call.name()).collect();
+        Some(format!("by {} here: {}", way.1, names.join(", ")))
+    }
+
     /// Loads a way, and tries it out the first time. What is attached for single system calls
     /// stays until a rule has come to need it.
     fn ready(&mut self, way: Way, kind: &FaultKind) -> Result<(), String> {

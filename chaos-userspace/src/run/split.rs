@@ -3,7 +3,7 @@
 use chaos_common::Hook;
 
 use crate::{
-    experiment::{Experiment, Fault, Mechanism, Target},
+    experiment::{Experiment, Fault, Mechanism, Syscall, Target},
     fault::{self, Timing},
     node::NodeError,
     seccomp::Spec,
@@ -131,8 +131,11 @@ fn can_bpf(fault: &Fault) -> bool {
 }
 
 fn call_numbers(fault: &Fault) -> Vec<u32> {
-    let calls = fault::ops(&fault.kind).unwrap_or_default();
-    calls.iter().map(|call| call.number()).collect()
+    let calls = fault::calls(&fault.kind).unwrap_or_default().all;
+    Syscall::all()
+        .map(Syscall::number)
+        .filter(|number| calls.contains((*number).into()))
+        .collect()
 }
 
 #[cfg(test)]

@@ -6,13 +6,13 @@ use std::{
     net::{Ipv4Addr, UdpSocket},
     os::{fd::AsFd as _, unix::process::CommandExt as _},
     process::Command,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use chaos_common::{CallSet, PathFilter, RuleConfig, flags, limits::PLANS};
+use chaos_common::{PathFilter, RuleConfig, flags, limits::PLANS};
 
 use crate::{
-    engine::{Hooks, Object, Plane, RulePlace, RuleSpec},
+    engine::{Calls, Hooks, Object, Plane, RulePlace, RuleSpec},
     experiment::Mechanism,
     node::scratch::ScratchCgroup,
     target::CgroupTree,
@@ -24,6 +24,9 @@ const RULE: u32 = u32::MAX;
 
 /// An errno that no file system gives for an open.
 const ERRNO: i32 = libc::EBADE;
+
+/// How long an open is to wait, in microseconds: longer than one takes anywhere.
+const DELAY_US: u32 = 3000;
 
 /// A descriptor that nobody has.
 const VALUE: i32 = i32::MAX;
@@ -74,15 +77,21 @@ pub(super) fn run(
         mechanism,
         Mechanism::FmodRetSyscall | Mechanism::KprobeOverride
     );
-    if result.is_ok() && lies {
+    let mut again = |flag, effect, test: fn(Mechanism, &ScratchCgroup) -> Result<(), String>| {
         hooks.remove(plane, RULE);
         let mut rule = rule(hooks, object);
-        rule.config.flags |= flags::RETURN;
-        rule.config.effect = VALUE.unsigned_abs();
-        result = hooks
+        rule.config.flags |= flag;
+        rule.config.effect = effect;
+        hooks
             .add(plane, RULE, &places, rule)
             .map_err(|error| super::explain(mechanism, &error))
-            .and_then(|()| open_lies(mechanism, &scratch));
+            .and_then(|()| test(mechanism, &scratch))
+    };
+    if result.is_ok() && lies {
+        result = again(flags::RETURN, VALUE.unsigned_abs(), open_lies);
+    }
+    if result.is_ok() && object == Object::SyscallError {
+        result = again(flags::DELAY, DELAY_US, open_waits);
     }
     let disarmed = plane.disarm(PLAN).map_err(|error| error.to_string());
     hooks.remove(plane, RULE);
@@ -97,8 +106,9 @@ fn rule(hooks: &Hooks, object: Object) -> RuleSpec {
         Object::NetLoss | Object::SyscallError => None,
     };
     let calls = (object == Object::SyscallError).then(|| {
-        let mut calls = CallSet::default();
-        calls.insert(OPENAT);
+        let mut calls = Calls::default();
+        calls.all.insert(OPENAT);
+        calls.named.insert(OPENAT);
         calls
     });
     RuleSpec {
@@ -162,6 +172,24 @@ fn open_lies(mechanism: Mechanism, scratch: &ScratchCgroup) -> Result<(), String
         HIT => Ok(()),
         _ => Err(format!(
             "self-test: by {mechanism} a call can be made to fail, but not to return a value"
+        )),
+    }
+}
+
+/// Whether the open waits, and is done then.
+fn open_waits(mechanism: Mechanism, scratch: &ScratchCgroup) -> Result<(), String> {
+    let report = in_child(scratch, || {
+        let start = Instant::now();
+        match open(WANTED) {
+            Ok(()) if start.elapsed() >= Duration::from_micros(DELAY_US.into()) => HIT,
+            Ok(()) => NOT_HIT,
+            Err(_) => WRONG_HIT,
+        }
+    })?;
+    match report {
+        HIT => Ok(()),
+        _ => Err(format!(
+            "self-test: by {mechanism} a call can be made to fail, but not to wait"
         )),
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     experiment::{
         Comm, Common, Complete, CpuQuota, Direction, Errno, Experiment, Fault, FaultKind,
         FileError, FileOp, Mechanism, NetLoss, Ordinals, PathFilter, PressureCpu, Pulse, Rate,
-        Scope, Share, Syscall, SyscallDelay, SyscallError, SyscallReturn, Target, Violation,
+        Scope, Share, SyscallDelay, SyscallError, SyscallOp, SyscallReturn, Target, Violation,
         Violations, When, number_default_ids,
     },
 };
@@ -213,7 +213,7 @@ impl Reader {
         }
     }
 
-    fn calls(&mut self, field: &str, names: &[String]) -> Vec<Syscall> {
+    fn calls(&mut self, field: &str, names: &[String]) -> Vec<SyscallOp> {
         let mut calls = Vec::new();
         for name in names {
             match name.parse() {

@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write as _};
 
 use crate::experiment::{
-    Fault, FaultKind, Syscall, quantity::format_duration, task::changed, violation::Violations,
+    Fault, FaultKind, SyscallOp, quantity::format_duration, task::changed, violation::Violations,
 };
 
 /// The fault as a word that [`parse`](super::parse) reads back as the same, except for its id and its target,
@@ -75,8 +75,8 @@ impl Out {
         write!(self.0, "{separator}{value}").ok();
     }
 
-    fn calls(&mut self, ops: &[Syscall]) {
-        let ops: Vec<&str> = ops.iter().map(|op| op.name()).collect();
+    fn calls(&mut self, ops: &[SyscallOp]) {
+        let ops: Vec<String> = ops.iter().map(ToString::to_string).collect();
         self.push(':', &ops.join("+"));
     }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{API_VERSION, KIND};
 use crate::experiment::{
-    Experiment, Fault, FaultKind, Syscall, Target, keys::Kind, quantity::format_duration,
+    Experiment, Fault, FaultKind, SyscallOp, Target, keys::Kind, quantity::format_duration,
     task::changed,
 };
 
@@ -141,8 +141,15 @@ impl Out {
         }
     }
 
-    fn calls(&mut self, indent: usize, ops: &[Syscall]) {
-        let ops: Vec<&str> = ops.iter().map(|op| op.name()).collect();
+    fn calls(&mut self, indent: usize, ops: &[SyscallOp]) {
+        // In YAML no plain text begins with the sign of a class.
+        let ops: Vec<String> = ops
+            .iter()
+            .map(|op| match op {
+                SyscallOp::Call(call) => call.to_string(),
+                SyscallOp::Class(class) => format!("\"{class}\""),
+            })
+            .collect();
         self.line(indent, "ops", &format!("[{}]", ops.join(", ")));
     }
 
