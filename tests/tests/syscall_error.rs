@@ -34,7 +34,10 @@ mod tests {
 
     /// Those of strace's `%file` that the caller makes.
     const OF_FILE: &str = "\
-        ";
+        open openat openat2 creat mkdir mkdirat mknod mknodat rmdir unlink unlinkat \
+        rename renameat renameat2 link linkat symlink symlinkat truncate chmod fchmodat \
+        chown lchown fchownat chroot stat lstat newfstatat statx statfs access faccessat \
+        getcwd getxattr readlink readlinkat setxattr utimensat";
 
     /// One by each way in which they are seen; the short form has these and every fifth of the others.
     const ALWAYS: [&str; 8] = [
