@@ -10,18 +10,19 @@
 use crate::limits::{REMEMBERED, TARGET_LEVELS};
 
 const SLOT_BITS: u32 = REMEMBERED.trailing_zeros();
-const LEVEL_BITS: u32 = TARGET_LEVELS as u32;
+/// One for each of [`TARGET_LEVELS`].
+const LEVEL_BITS: u32 = 8;
 const ID_BITS: u32 = 32 - LEVEL_BITS;
 
-const _: () = assert!(REMEMBERED.is_power_of_two() && TARGET_LEVELS == 8);
+const _: () = assert!(REMEMBERED.is_power_of_two() && TARGET_LEVELS == LEVEL_BITS as usize);
 
 /// Where a cgroup is remembered; `None` for an id that does not fit, which is then looked up each
 /// time. Ids are given out from 1 on, and again from 2^32 after that many cgroups were made.
 #[inline(always)]
 #[must_use]
-pub const fn slot(id: u64) -> Option<usize> {
+pub const fn slot(id: u64) -> Option<u64> {
     if id >> (SLOT_BITS + ID_BITS) == 0 {
-        Some(id as usize & (REMEMBERED - 1))
+        Some(id & (REMEMBERED as u64 - 1))
     } else {
         None
     }

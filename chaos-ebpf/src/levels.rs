@@ -28,7 +28,7 @@ pub fn met<S: Subject>(subject: &S, hook: u32, gate: &Gate) -> u32 {
         .and_then(|slot| {
             let words = REMEMBERED.get_ptr_mut(hook)?;
             // SAFETY: a map's value, and the slot lies in it by its mask.
-            Some(unsafe { words.cast::<u64>().add(slot) })
+            Some(unsafe { words.cast::<u64>().add(slot as usize) })
         });
     if let Some(place) = place {
         // SAFETY: a word of a map's value; whole words are read and written at once.

@@ -4,6 +4,9 @@
 //! makes no call but those that are asked of it.
 
 #[cfg(test)]
+#[path = "seccomp_run/databases.rs"]
+mod databases;
+#[cfg(test)]
 #[path = "seccomp_run/lab.rs"]
 mod lab;
 #[cfg(test)]

@@ -62,6 +62,10 @@ impl Lab {
         lab
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// What is in a file of the folder.
     pub(crate) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.folder.path().join(name)).unwrap()
@@ -110,7 +114,12 @@ impl Lab {
         self.start_command(faults, &[], &command)
     }
 
-    fn start_command(&self, faults: &[&str], options: &[&str], command: &[&str]) -> Running {
+    pub(crate) fn start_command(
+        &self,
+        faults: &[&str],
+        options: &[&str],
+        command: &[&str],
+    ) -> Running {
         let mut program = if Self::as_nobody() {
             let mut program = Command::new("setpriv");
             program.args([
@@ -136,6 +145,8 @@ impl Lab {
             .current_dir(self.folder.path())
             .env("KCHAOS_STATE_DIR", self.folder.path().join("state"))
             .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
+            // The test's own, which a loader would look through first.
+            .env_remove("LD_LIBRARY_PATH")
             .env(victim::VARIABLE, "yes")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -28,7 +28,7 @@ use crate::{
     build_ebpf,
     lab::{self, End, LAB_FAILED, Lab, Spec},
     process, project,
-    setup::{self, Need, VICTIMS},
+    setup::{self, Need, WEB_SERVER},
 };
 
 /// Between the guest's first process and its last. The shipped experiment takes half a minute.
@@ -165,7 +165,7 @@ fn carry_out(arguments: &Arguments, experiment: &Experiment, start: Instant) -> 
 /// Gets and builds everything that the guest needs.
 fn prepare(kernel: &Spec) -> Result<()> {
     let mut needs = Need::lab(kernel.kernel);
-    needs.extend(VICTIMS.iter().map(Need::Victim));
+    needs.push(Need::Victim(&WEB_SERVER));
     setup::ensure(&needs)?;
     build_ebpf::build()?;
     process::run(

@@ -8,7 +8,7 @@ use std::{process::Command, process::ExitCode, time::Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-pub(crate) use self::needs::{Need, VICTIMS};
+pub(crate) use self::needs::{Need, VICTIMS, WEB_SERVER};
 use crate::{
     lab::{self, Spec},
     process, project, toolchain,

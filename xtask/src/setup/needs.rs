@@ -22,12 +22,38 @@ pub(crate) struct Victim {
     pub(crate) package: &'static str,
 }
 
-/// All victims.
-pub(crate) const VICTIMS: [Victim; 1] = [Victim {
+/// What `run` hits.
+pub(crate) const WEB_SERVER: Victim = Victim {
     program: "nginx",
-    why: "the HTTP server that `run` and the lab tests hit",
+    why: "the HTTP server that `run` hits",
     package: "nginx-light",
-}];
+};
+
+/// What tests hit.
+pub(crate) const VICTIMS: [Victim; 5] = [
+    WEB_SERVER,
+    Victim {
+        program: "/usr/bin/redis-server",
+        why: "a database that tests hit",
+        package: "redis-server",
+    },
+    Victim {
+        program: "/usr/bin/sqlite3",
+        why: "a database that tests hit",
+        package: "sqlite3",
+    },
+    // Where Debian 12 has it.
+    Victim {
+        program: "/usr/lib/postgresql/15/bin/postgres",
+        why: "a database that tests hit",
+        package: "postgresql-15",
+    },
+    Victim {
+        program: "/usr/bin/python3",
+        why: "a runtime that tests hit",
+        package: "python3",
+    },
+];
 
 /// Something that a part of the project needs of the machine.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -97,7 +123,10 @@ impl Need {
             Self::KernelTools => "kernel build tools".to_owned(),
             Self::Debootstrap => "debootstrap".to_owned(),
             Self::Kernel(kernel) => format!("kernel {}", kernel.name),
-            Self::Victim(victim) => victim.program.to_owned(),
+            Self::Victim(victim) => {
+                let name = victim.program.rsplit('/').next();
+                name.unwrap_or(victim.program).to_owned()
+            }
         }
     }
 

@@ -8,10 +8,15 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::libtest::{Counts, Tee};
-use crate::project;
+use crate::{
+    project,
+    setup::{self, Need, VICTIMS},
+};
 
-/// Runs them; the second value says what went wrong apart from tests.
+/// Fetches what they hit and runs them; the second value says what went wrong apart from tests.
 pub(super) fn run(filter: Option<&str>) -> Result<(Counts, Option<String>)> {
+    let needs: Vec<Need> = VICTIMS.iter().map(Need::Victim).collect();
+    setup::ensure(&needs)?;
     let mut command = Command::new(project::cargo());
     command
         .args(["test", "--locked", "--no-fail-fast"])
