@@ -64,6 +64,13 @@ impl CallSet {
         }
     }
 
+    /// Takes a call out.
+    pub fn remove(&mut self, number: u32) {
+        if let Some(word) = self.words.get_mut(number as usize / 64) {
+            *word &= !(1 << (number % 64));
+        }
+    }
+
     /// Whether a call is in it.
     #[inline(always)]
     #[must_use]

@@ -75,9 +75,13 @@ impl Attached {
         each(&calls.all).filter(|call| !has_all(*call)).collect()
     }
 
-    /// A rule needs these.
-    pub(super) fn enter(&mut self, calls: &Calls) -> Result<(), EngineError> {
+    /// A rule needs these. What is left out is taken out: some calls come by the hooks of others, but
+    /// not always.
+    pub(super) fn enter(&mut self, calls: &mut Calls) -> Result<(), EngineError> {
         self.prepare(calls)?;
+        for call in self.missing(calls) {
+            calls.all.remove(call.number());
+        }
         self.count(&calls.all, |uses| *uses += 1);
         Ok(())
     }

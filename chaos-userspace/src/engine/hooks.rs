@@ -164,13 +164,13 @@ impl Hooks {
         plane: &mut Plane,
         number: RuleNumber,
         places: &[(RulePlace, Option<BorrowedFd<'_>>)],
-        rule: RuleSpec,
+        mut rule: RuleSpec,
     ) -> Result<(), EngineError> {
         let hook = rule.hook;
-        let calls = rule.calls.unwrap_or_default();
-        if let Some(attached) = &mut self.calls {
-            attached.enter(&calls)?;
+        if let (Some(attached), Some(calls)) = (&mut self.calls, &mut rule.calls) {
+            attached.enter(calls)?;
         }
+        let calls = rule.calls.unwrap_or_default();
         let held = Placed {
             places: places.iter().map(|(place, _)| *place).collect(),
             hook,

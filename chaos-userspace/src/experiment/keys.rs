@@ -149,7 +149,13 @@ pub(super) static KINDS: [Kind; 6] = [
             key("delay", Type::Text, "200ms"),
         ],
         example: "syscall.delay:fsync=200ms",
-        mechanisms: &[Mechanism::SeccompNotify],
+        mechanisms: &[
+            Mechanism::SeccompNotify,
+            Mechanism::FmodRetSyscall,
+            Mechanism::KprobeOverride,
+            Mechanism::Lsm,
+            Mechanism::FmodRet,
+        ],
         blank: || {
             FaultKind::SyscallDelay(SyscallDelay {
                 ops: Vec::new(),
