@@ -3,11 +3,11 @@
 use std::{collections::HashMap, time::Duration};
 
 use super::{
-    Common, Direction, Exclude, Experiment, Fault, FaultKind, Scope, SyscallDelay, SyscallReturn,
-    Target,
+    Common, Direction, DiskLimit, Exclude, Experiment, Fault, FaultKind, Scope, SyscallDelay,
+    SyscallReturn, Target,
     keys::{Kind, ON_FAULT},
     names::{MAX_PID, bad_pid, check_label, check_unit},
-    paths::{check_cgroup, check_cgroups},
+    paths::{check_cgroup, check_cgroups, check_device},
     quantity::format_duration,
     schedule::{check_at_most, check_lifetime},
     violation::{BadValue, Collector, Violation, Violations},
@@ -201,19 +201,50 @@ impl Target {
     }
 }
 
+impl DiskLimit {
+    fn check_limits(&self) -> Result<(), BadValue> {
+        let bytes = self.read_bps.or(self.write_bps);
+        if bytes.is_some() || self.read_iops.or(self.write_iops).is_some() {
+            return Ok(());
+        }
+        Err(BadValue::new(
+            "is missing, and so are writeBps, readIops and writeIops",
+            "say at least one of them",
+        ))
+    }
+}
+
+fn check_iops(iops: Option<u32>) -> Result<(), BadValue> {
+    match iops {
+        Some(iops) if !(1..=DiskLimit::MAX_IOPS).contains(&iops) => Err(BadValue::new(
+            format!("{iops} is out of range"),
+            format!("say from 1 to {} operations a second", DiskLimit::MAX_IOPS),
+        )),
+        _ => Ok(()),
+    }
+}
+
 impl FaultKind {
+    /// Whether it is a limit that stands in a control file of one cgroup.
+    const fn is_knob(&self) -> bool {
+        matches!(self, Self::DiskLimit(_) | Self::PressureCpu(_))
+    }
+
     fn check_target(&self, target: &Target) -> Result<(), BadValue> {
         match (self, target) {
             (Self::NetLoss(_), Target::Pid(_)) => Err(BadValue::new(
                 "net.loss can't hit a pid: packets have none",
                 "name a cgroup or a unit",
             )),
-            (Self::PressureCpu(_), Target::Pid(_)) => Err(BadValue::new(
-                "pressure.cpu can't hit a pid: the limit is a cgroup's",
+            (_, Target::Pid(_)) if self.is_knob() => Err(BadValue::new(
+                format!("{} can't hit a pid: the limit is a cgroup's", self.name()),
                 "name a cgroup or a unit",
             )),
-            (Self::PressureCpu(_), Target::Cgroups(_)) => Err(BadValue::new(
-                "pressure.cpu can't hit several cgroups: each has a limit of its own",
+            (_, Target::Cgroups(_)) if self.is_knob() => Err(BadValue::new(
+                format!(
+                    "{} can't hit several cgroups: each has a limit of its own",
+                    self.name()
+                ),
                 "write a fault for each cgroup",
             )),
             _ => Ok(()),
@@ -247,17 +278,13 @@ impl Fault {
                 };
                 check("probability", probability);
             }
-            FaultKind::PressureCpu(_) => {
-                for key in self.common.per_event() {
-                    check(
-                        key,
-                        Err(BadValue::new(
-                            "pressure.cpu has none: it limits time, and decides about no event",
-                            "leave it out",
-                        )),
-                    );
-                }
+            FaultKind::DiskLimit(fault) => {
+                check("device", check_device(&fault.device));
+                check("readBps", fault.check_limits());
+                check("readIops", check_iops(fault.read_iops));
+                check("writeIops", check_iops(fault.write_iops));
             }
+            FaultKind::PressureCpu(_) => {}
             FaultKind::SyscallDelay(fault) => {
                 check("ops", check_ops(&fault.ops, "fsync"));
                 check("delay", check_delay(fault.delay));
@@ -269,6 +296,18 @@ impl Fault {
             }
         }
         let common = &self.common;
+        if self.kind.is_knob() {
+            for key in common.per_event() {
+                let bad = BadValue::new(
+                    format!(
+                        "{} has none: it is a limit, and decides about no event",
+                        self.kind.name()
+                    ),
+                    "leave it out",
+                );
+                check(key, Err(bad));
+            }
+        }
         if matches!(self.kind, FaultKind::NetLoss(_)) {
             for key in common.of_tasks() {
                 let packets = BadValue::new(
