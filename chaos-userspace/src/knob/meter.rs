@@ -42,8 +42,8 @@ impl Meter {
             Self::Io(flow) => {
                 // Behind the deadline the limit is gone, and says nothing about what goes through.
                 let is_rest = last && boot::time_ns() < change.deadline_ns;
-                let least = if is_rest { LEAST } else { WINDOW };
-                if flow.since.elapsed() >= least {
+                let window = if is_rest { LEAST } else { WINDOW };
+                if flow.since.elapsed() >= window {
                     flow.close(Usage::read(tree, change), Instant::now());
                 }
                 flow.counters
