@@ -5,6 +5,7 @@
 
 use std::{fmt, time::Duration};
 
+mod disk;
 mod errno;
 mod keys;
 mod names;

@@ -5,9 +5,9 @@
 use std::{str::FromStr, time::Duration};
 
 use super::{
-    ByteRate, Direction, DiskLimit, Fault, FaultKind, Share, SyscallDelay, SyscallError,
-    SyscallReturn, keys::Kind, names::parse_flag, paths::check_device, quantity::parse_duration,
-    schedule::count, violation::BadValue, wording::quoted,
+    Direction, Fault, FaultKind, Share, SyscallDelay, SyscallError, SyscallReturn, keys::Kind,
+    names::parse_flag, quantity::parse_duration, schedule::count, violation::BadValue,
+    wording::quoted,
 };
 
 impl Fault {
@@ -86,48 +86,6 @@ impl Fault {
             drop(self.set(field, key.example.trim_matches(['[', ']'])));
         }
     }
-}
-
-impl DiskLimit {
-    /// Whether the key is one of its own.
-    fn set(&mut self, key: &str, text: &str) -> Result<bool, BadValue> {
-        match key {
-            "device" => self.device = parse_device(text)?,
-            "readBps" => set_rate(&mut self.read_bps, text.parse(), ByteRate::MEBIBYTE)?,
-            "writeBps" => set_rate(&mut self.write_bps, text.parse(), ByteRate::MEBIBYTE)?,
-            "readIops" => set_rate(&mut self.read_iops, parse_iops(text), 1)?,
-            "writeIops" => set_rate(&mut self.write_iops, parse_iops(text), 1)?,
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-}
-
-/// What is bad gets `instead`: it was said, and is no reason to say that nothing is limited.
-fn set_rate<T>(
-    rate: &mut Option<T>,
-    said: Result<T, BadValue>,
-    instead: T,
-) -> Result<(), BadValue> {
-    *rate = Some(instead);
-    *rate = Some(said?);
-    Ok(())
-}
-
-fn parse_device(text: &str) -> Result<String, BadValue> {
-    check_device(text).map(|()| text.to_owned())
-}
-
-fn parse_iops(text: &str) -> Result<u32, BadValue> {
-    u32::try_from(parse_count(text)?)
-        .ok()
-        .filter(|iops| (1..=DiskLimit::MAX_IOPS).contains(iops))
-        .ok_or_else(|| {
-            BadValue::new(
-                format!("{} is out of range", quoted(text)),
-                format!("say from 1 to {} operations a second", DiskLimit::MAX_IOPS),
-            )
-        })
 }
 
 /// Adds an operation that is not there yet.

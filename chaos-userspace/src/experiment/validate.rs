@@ -3,11 +3,11 @@
 use std::{collections::HashMap, time::Duration};
 
 use super::{
-    Common, Direction, DiskLimit, Exclude, Experiment, Fault, FaultKind, Scope, SyscallDelay,
-    SyscallReturn, Target,
+    Common, Direction, Exclude, Experiment, Fault, FaultKind, Scope, SyscallDelay, SyscallReturn,
+    Target,
     keys::{Kind, ON_FAULT},
     names::{MAX_PID, bad_pid, check_label, check_unit},
-    paths::{check_cgroup, check_cgroups, check_device},
+    paths::{check_cgroup, check_cgroups},
     quantity::format_duration,
     schedule::{check_at_most, check_lifetime},
     violation::{BadValue, Collector, Violation, Violations},
@@ -201,29 +201,6 @@ impl Target {
     }
 }
 
-impl DiskLimit {
-    fn check_limits(&self) -> Result<(), BadValue> {
-        let bytes = self.read_bps.or(self.write_bps);
-        if bytes.is_some() || self.read_iops.or(self.write_iops).is_some() {
-            return Ok(());
-        }
-        Err(BadValue::new(
-            "is missing, and so are writeBps, readIops and writeIops",
-            "say at least one of them",
-        ))
-    }
-}
-
-fn check_iops(iops: Option<u32>) -> Result<(), BadValue> {
-    match iops {
-        Some(iops) if !(1..=DiskLimit::MAX_IOPS).contains(&iops) => Err(BadValue::new(
-            format!("{iops} is out of range"),
-            format!("say from 1 to {} operations a second", DiskLimit::MAX_IOPS),
-        )),
-        _ => Ok(()),
-    }
-}
-
 impl FaultKind {
     /// Whether it is a limit that stands in a control file of one cgroup.
     const fn is_knob(&self) -> bool {
@@ -279,10 +256,9 @@ impl Fault {
                 check("probability", probability);
             }
             FaultKind::DiskLimit(fault) => {
-                check("device", check_device(&fault.device));
-                check("readBps", fault.check_limits());
-                check("readIops", check_iops(fault.read_iops));
-                check("writeIops", check_iops(fault.write_iops));
+                for (key, result) in fault.rules() {
+                    check(key, result);
+                }
             }
             FaultKind::PressureCpu(_) => {}
             FaultKind::SyscallDelay(fault) => {
