@@ -266,8 +266,8 @@ impl Kind {
     pub(super) fn of(kind: &FaultKind) -> &'static Self {
         // The indices are checked by a test.
         match kind {
-            FaultKind::DiskLimit(_) => &KINDS[0],
             FaultKind::FileError(_) => &KINDS[1],
+            FaultKind::DiskLimit(_) => &KINDS[0],
             FaultKind::NetLoss(_) => &KINDS[2],
             FaultKind::PressureCpu(_) => &KINDS[3],
             FaultKind::SyscallDelay(_) => &KINDS[4],
