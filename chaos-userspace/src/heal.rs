@@ -65,7 +65,7 @@ fn undo(tree: &CgroupTree, state: &StateDir, thing: &Thing) -> Result<Option<Str
         // Goes with the journal, once nothing in it is live.
         Thing::Damage(_) => match state.journal().lock(knob::PATIENCE) {
             Ok(journal) if journal.live().is_empty() => Ok(Some(
-                "compare cpu.max of your targets with what it should be".to_owned(),
+                "compare cpu.max and io.max of your targets with what it should be".to_owned(),
             )),
             Ok(_) => Err("the journal is in use by what is live".to_owned()),
             Err(error) => Err(error.to_string()),

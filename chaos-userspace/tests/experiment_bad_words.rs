@@ -103,18 +103,18 @@ duration: '5' has no unit; say which, such as 5s or 5m
             (
                 "",
                 "^\nkind: a fault word begins with a kind of fault; \
-                 such as file.error:open=EIO, net.loss=10%,direction=ingress, pressure.cpu=25%, \
+                 such as disk.limit=/var/lib,writeBps=1MiB, file.error:open=EIO, net.loss=10%,direction=ingress, pressure.cpu=25%, \
                  syscall.delay:fsync=200ms, syscall.error:fsync=EIO or syscall.return:write=100",
             ),
             (
                 "clock.step:fsync=1s",
                 "^^^^^^^^^^\nkind: 'clock.step' is not in this version; \
-                 there are file.error, net.loss, pressure.cpu, syscall.delay, syscall.error and syscall.return",
+                 there are disk.limit, file.error, net.loss, pressure.cpu, syscall.delay, syscall.error and syscall.return",
             ),
             (
                 "earthquake=9",
                 "^^^^^^^^^^\nkind: 'earthquake' is not a kind of fault; \
-                 there are file.error, net.loss, pressure.cpu, syscall.delay, syscall.error and syscall.return",
+                 there are disk.limit, file.error, net.loss, pressure.cpu, syscall.delay, syscall.error and syscall.return",
             ),
             (
                 "file.eror:open=EIO,path=x",

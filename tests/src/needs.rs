@@ -14,8 +14,9 @@ const CALLS: &str = "syscall.*";
 
 /// A kernel or profile, or all of them, the kind that cannot be done there, and the only mechanism that cannot do
 /// it, if the others can.
-const MISSING: [(&str, &str, Option<&str>); 18] = [
+const MISSING: [(&str, &str, Option<&str>); 19] = [
     // Targets are cgroups of version 2.
+    ("cgroup1", "disk.limit", None),
     ("cgroup1", "file.error", None),
     ("cgroup1", "net.loss", None),
     ("cgroup1", "pressure.cpu", None),

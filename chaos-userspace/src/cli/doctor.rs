@@ -25,7 +25,7 @@ pub(super) struct DoctorArgs {
 }
 
 /// One kind by an example that shows it, and a command that it hits.
-const EXAMPLES: [(&str, &str); 6] = [
+const EXAMPLES: [(&str, &str); 7] = [
     (
         "file.error:open=EIO,path=/etc/hostname",
         "cat /etc/hostname",
@@ -43,6 +43,10 @@ const EXAMPLES: [(&str, &str); 6] = [
     ("syscall.error:mkdir=ENOSPC", "mkdir /tmp/kchaos"),
     // Not 0, which one of the mechanisms can't do.
     ("syscall.return:umask=63", "sh -c umask"),
+    (
+        "disk.limit=/,writeBps=1MiB",
+        "dd if=/dev/zero of=/var/tmp/kchaos bs=64K count=64 oflag=direct",
+    ),
 ];
 
 struct Rung {

@@ -1,7 +1,7 @@
 //! The keys of a fault: which kind has which, and where each stands in a file.
 
 use super::{
-    Common, CpuQuota, Direction, Errno, Fault, FaultKind, FileError, Mechanism, NetLoss,
+    Common, CpuQuota, Direction, DiskLimit, Errno, Fault, FaultKind, FileError, Mechanism, NetLoss,
     PressureCpu, Share, SyscallDelay, SyscallError, SyscallReturn,
     violation::BadValue,
     wording::{all_of, nearest, quoted},
@@ -82,7 +82,31 @@ pub(super) struct Kind {
     pub(super) blank: fn() -> FaultKind,
 }
 
-pub(super) static KINDS: [Kind; 6] = [
+pub(super) static KINDS: [Kind; 7] = [
+    Kind {
+        name: "disk.limit",
+        block: "diskLimit",
+        what: None,
+        effect: "device",
+        own: &[
+            key("readBps", Type::Text, "10MiB"),
+            key("writeBps", Type::Text, "1MiB"),
+            key("readIops", Type::Count, "100"),
+            key("writeIops", Type::Count, "20"),
+        ],
+        required: &[key("device", Type::Text, "/var/lib")],
+        example: "disk.limit=/var/lib,writeBps=1MiB",
+        mechanisms: &[Mechanism::CgroupKnob],
+        blank: || {
+            FaultKind::DiskLimit(DiskLimit {
+                device: "/".to_owned(),
+                read_bps: None,
+                write_bps: None,
+                read_iops: None,
+                write_iops: None,
+            })
+        },
+    },
     Kind {
         name: "file.error",
         block: "fileError",
@@ -214,14 +238,13 @@ pub(super) static KINDS: [Kind; 6] = [
 ];
 
 /// Kinds of the design that are not built yet.
-const PLANNED_KINDS: [&str; 27] = [
+const PLANNED_KINDS: [&str; 26] = [
     "clock.freeze",
     "clock.offset",
     "clock.speed",
     "clock.step",
     "disk.error",
     "disk.full",
-    "disk.limit",
     "disk.quota",
     "disk.readonly",
     "dns.answer",
@@ -249,13 +272,19 @@ impl Kind {
     pub(super) fn of(kind: &FaultKind) -> &'static Self {
         // The indices are checked by a test.
         match kind {
-            FaultKind::FileError(_) => &KINDS[0],
-            FaultKind::NetLoss(_) => &KINDS[1],
-            FaultKind::PressureCpu(_) => &KINDS[2],
-            FaultKind::SyscallDelay(_) => &KINDS[3],
-            FaultKind::SyscallError(_) => &KINDS[4],
-            FaultKind::SyscallReturn(_) => &KINDS[5],
+            FaultKind::FileError(_) => &KINDS[1],
+            FaultKind::DiskLimit(_) => &KINDS[0],
+            FaultKind::NetLoss(_) => &KINDS[2],
+            FaultKind::PressureCpu(_) => &KINDS[3],
+            FaultKind::SyscallDelay(_) => &KINDS[4],
+            FaultKind::SyscallError(_) => &KINDS[5],
+            FaultKind::SyscallReturn(_) => &KINDS[6],
         }
+    }
+
+    /// What stands in for a kind that can't be told: one that breaks no rule by itself.
+    pub(super) fn stand_in() -> &'static Self {
+        &KINDS[1]
     }
 
     /// By its name in a fault word.
@@ -436,12 +465,12 @@ mod tests {
     fn kinds_that_are_not_there() {
         assert_eq!(
             no_such_kind("clock.step", false).to_string(),
-            "'clock.step' is not in this version; there are file.error, net.loss, pressure.cpu, \
+            "'clock.step' is not in this version; there are disk.limit, file.error, net.loss, pressure.cpu, \
              syscall.delay, syscall.error and syscall.return"
         );
         assert_eq!(
             no_such_kind("clockOffset", true).to_string(),
-            "'clockOffset' is not in this version; there are fileError, netLoss, pressureCpu, \
+            "'clockOffset' is not in this version; there are diskLimit, fileError, netLoss, pressureCpu, \
              syscallDelay, syscallError and syscallReturn"
         );
         assert_eq!(
@@ -450,7 +479,7 @@ mod tests {
         );
         assert_eq!(
             no_such_kind("earthquake", false).to_string(),
-            "'earthquake' is not a kind of fault; there are file.error, net.loss, pressure.cpu, \
+            "'earthquake' is not a kind of fault; there are disk.limit, file.error, net.loss, pressure.cpu, \
              syscall.delay, syscall.error and syscall.return"
         );
     }

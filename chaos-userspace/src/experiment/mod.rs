@@ -5,6 +5,7 @@
 
 use std::{fmt, time::Duration};
 
+mod disk;
 mod errno;
 mod keys;
 mod names;
@@ -30,7 +31,7 @@ pub mod yaml;
 
 pub use errno::Errno;
 pub use ordinals::Ordinals;
-pub use quantity::{CpuQuota, MAX_DURATION, Share, format_duration, parse_duration};
+pub use quantity::{ByteRate, CpuQuota, MAX_DURATION, Share, format_duration, parse_duration};
 pub use rate::Rate;
 pub use syscall::Syscall;
 pub use syscall_class::{SyscallClass, SyscallOp};
@@ -100,6 +101,8 @@ pub enum FaultKind {
     SyscallError(SyscallError),
     /// `syscall.return`: system calls are not done, and return a value of one's choice.
     SyscallReturn(SyscallReturn),
+    /// `disk.limit`: the target reads and writes a disk slower.
+    DiskLimit(DiskLimit),
 }
 
 /// `file.error`
@@ -185,6 +188,26 @@ pub struct SyscallReturn {
 impl SyscallReturn {
     /// Most that an `int` holds, which is what most calls return.
     pub const MAX: u32 = i32::MAX.unsigned_abs();
+}
+
+/// `disk.limit`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskLimit {
+    /// A block device, or anything on one, by its absolute path as this machine sees it.
+    pub device: String,
+    /// Bytes that the target reads each second at most, all its processes together.
+    pub read_bps: Option<ByteRate>,
+    /// Bytes that it writes.
+    pub write_bps: Option<ByteRate>,
+    /// Operations that it reads with, each second, 1 to [`DiskLimit::MAX_IOPS`].
+    pub read_iops: Option<u32>,
+    /// Operations that it writes with.
+    pub write_iops: Option<u32>,
+}
+
+impl DiskLimit {
+    /// The kernel takes the next number for no limit.
+    pub const MAX_IOPS: u32 = u32::MAX - 1;
 }
 
 /// Direction of packets, seen from the target.
@@ -316,6 +339,7 @@ impl FaultKind {
             Self::SyscallDelay(_) => "syscall.delay",
             Self::SyscallError(_) => "syscall.error",
             Self::SyscallReturn(_) => "syscall.return",
+            Self::DiskLimit(_) => "disk.limit",
         }
     }
 }

@@ -66,6 +66,18 @@ pub(super) fn check_cgroups(paths: &[String]) -> Result<(), BadValue> {
     }
 }
 
+/// A path on a device. It stands in a word before everything that has a separator, so it has none.
+pub(super) fn check_device(text: &str) -> Result<(), BadValue> {
+    check_path(text, 4095)?;
+    match text.find([',', '@', '\\']) {
+        Some(_) => Err(BadValue::new(
+            format!("{} has a comma, an '@' or a backslash in it", quoted(text)),
+            "name the block device itself, or another path on it",
+        )),
+        None => Ok(()),
+    }
+}
+
 /// Absolute and normalised; one slash at the end is fine.
 fn check_path(text: &str, max_bytes: usize) -> Result<(), BadValue> {
     let bad = |problem: &str, remedy: String| {
@@ -183,6 +195,23 @@ mod tests {
             ("/a/../b", "'/a/../b' is not normalised; say /b"),
         ] {
             assert_eq!(check_cgroup(bad).unwrap_err().to_string(), message);
+        }
+    }
+
+    #[test]
+    fn devices() {
+        for good in ["/", "/dev/sda", "/dev/mapper/a-b", "/var/lib/"] {
+            assert_eq!(check_device(good), Ok(()));
+        }
+        for (bad, message) in [
+            ("sda", "'sda' is not an absolute path; begin with a slash"),
+            (
+                "/a@b",
+                "'/a@b' has a comma, an '@' or a backslash in it; name the block device itself, or \
+                 another path on it",
+            ),
+        ] {
+            assert_eq!(check_device(bad).unwrap_err().to_string(), message);
         }
     }
 

@@ -1,10 +1,12 @@
-//! Shares and durations: exact, with a unit always.
+//! Shares, durations and rates: exact, with a unit always.
 
+mod byte_rate;
 mod cpu_quota;
 mod duration;
 mod percent;
 mod share;
 
+pub use byte_rate::ByteRate;
 pub use cpu_quota::CpuQuota;
 pub use duration::{MAX_DURATION, format_duration, parse_duration};
 pub use share::Share;

@@ -17,6 +17,11 @@ impl Fault {
     /// When the value is bad, the key gets one that breaks no rule, so that what else is wrong can
     /// be told without repeating this.
     pub(super) fn set(&mut self, key: &str, text: &str) -> Result<(), BadValue> {
+        if let FaultKind::DiskLimit(fault) = &mut self.kind
+            && fault.set(key, text)?
+        {
+            return Ok(());
+        }
         let common = &mut self.common;
         match (key, &mut self.kind) {
             ("ops", FaultKind::FileError(fault)) => {

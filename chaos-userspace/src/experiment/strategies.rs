@@ -11,10 +11,10 @@ use proptest::{
 };
 
 use super::{
-    Comm, Common, CpuQuota, Direction, Errno, Exclude, Experiment, Fault, FaultKind, FileError,
-    FileOp, MAX_DURATION, NetLoss, Ordinals, PathFilter, PressureCpu, Pulse, Rate, Scope, Share,
-    Syscall, SyscallClass, SyscallDelay, SyscallError, SyscallOp, SyscallReturn, Target, When,
-    number_default_ids,
+    ByteRate, Comm, Common, CpuQuota, Direction, DiskLimit, Errno, Exclude, Experiment, Fault,
+    FaultKind, FileError, FileOp, MAX_DURATION, NetLoss, Ordinals, PathFilter, PressureCpu, Pulse,
+    Rate, Scope, Share, Syscall, SyscallClass, SyscallDelay, SyscallError, SyscallOp,
+    SyscallReturn, Target, When, number_default_ids,
 };
 
 const MAX_NANOS: u64 = 30 * 24 * 60 * 60 * 1_000_000_000;
@@ -58,6 +58,33 @@ fn cpu_quota() -> BoxedStrategy<CpuQuota> {
     let quotas = CpuQuota::MIN.millipercent()..=CpuQuota::MAX.millipercent();
     prop_oneof![quotas, (1..=200_u32).prop_map(|percent| percent * 1000)]
         .prop_map(|quota| CpuQuota::from_millipercent(quota).unwrap())
+        .boxed()
+}
+
+fn disk_limit() -> BoxedStrategy<DiskLimit> {
+    let bytes = || {
+        let rates = prop_oneof![
+            1..=ByteRate::MAX.bytes(),
+            (1..2000_u64).prop_map(|n| n << 20)
+        ];
+        option::of(rates.prop_map(|bytes| ByteRate::from_bytes(bytes).unwrap()))
+    };
+    let iops = || option::of(1..=DiskLimit::MAX_IOPS);
+    let device = "/([a-z0-9ä=:+ -]{1,9}/){0,2}[a-z0-9.]{0,4}[a-z]";
+    (device, bytes(), bytes(), iops(), iops())
+        .prop_map(
+            |(device, read_bps, write_bps, read_iops, write_iops)| DiskLimit {
+                device,
+                // One of them has to be there.
+                read_bps: match (read_bps, write_bps, read_iops, write_iops) {
+                    (None, None, None, None) => Some(ByteRate::MEBIBYTE),
+                    _ => read_bps,
+                },
+                write_bps,
+                read_iops,
+                write_iops,
+            },
+        )
         .boxed()
 }
 
@@ -251,8 +278,11 @@ pub(crate) fn fault() -> BoxedStrategy<Fault> {
             })
         })
         .prop_flat_map(|kind| common(Just(None).boxed(), kind));
-    let cpu = cpu_quota()
-        .prop_map(|quota| FaultKind::PressureCpu(PressureCpu { quota }))
+    let knob = prop_oneof![
+        cpu_quota().prop_map(|quota| FaultKind::PressureCpu(PressureCpu { quota })),
+        disk_limit().prop_map(FaultKind::DiskLimit),
+    ];
+    let knob = knob
         .prop_flat_map(|kind| common(Just(None).boxed(), kind))
         .prop_map(|fault| Fault {
             common: Common {
@@ -263,7 +293,7 @@ pub(crate) fn fault() -> BoxedStrategy<Fault> {
             },
             ..fault
         });
-    prop_oneof![file.boxed(), net.boxed(), cpu.boxed(), syscall.boxed()].boxed()
+    prop_oneof![file.boxed(), net.boxed(), knob.boxed(), syscall.boxed()].boxed()
 }
 
 fn target(pid: bool) -> BoxedStrategy<Target> {
@@ -304,9 +334,12 @@ pub(crate) fn experiment() -> BoxedStrategy<Experiment> {
                     fault.id = id.unwrap_or(fault.id);
                     let takes_pid = !matches!(
                         fault.kind,
-                        FaultKind::NetLoss(_) | FaultKind::PressureCpu(_)
+                        FaultKind::DiskLimit(_) | FaultKind::NetLoss(_) | FaultKind::PressureCpu(_)
                     );
-                    let takes_several = !matches!(fault.kind, FaultKind::PressureCpu(_));
+                    let takes_several = !matches!(
+                        fault.kind,
+                        FaultKind::DiskLimit(_) | FaultKind::PressureCpu(_)
+                    );
                     fault.target = own.filter(|own| match own {
                         Target::Pid(_) => takes_pid,
                         Target::Cgroups(_) => takes_several,

@@ -202,18 +202,26 @@ impl Target {
 }
 
 impl FaultKind {
+    /// Whether it is a limit that stands in a control file of one cgroup.
+    const fn is_knob(&self) -> bool {
+        matches!(self, Self::DiskLimit(_) | Self::PressureCpu(_))
+    }
+
     fn check_target(&self, target: &Target) -> Result<(), BadValue> {
         match (self, target) {
             (Self::NetLoss(_), Target::Pid(_)) => Err(BadValue::new(
                 "net.loss can't hit a pid: packets have none",
                 "name a cgroup or a unit",
             )),
-            (Self::PressureCpu(_), Target::Pid(_)) => Err(BadValue::new(
-                "pressure.cpu can't hit a pid: the limit is a cgroup's",
+            (_, Target::Pid(_)) if self.is_knob() => Err(BadValue::new(
+                format!("{} can't hit a pid: the limit is a cgroup's", self.name()),
                 "name a cgroup or a unit",
             )),
-            (Self::PressureCpu(_), Target::Cgroups(_)) => Err(BadValue::new(
-                "pressure.cpu can't hit several cgroups: each has a limit of its own",
+            (_, Target::Cgroups(_)) if self.is_knob() => Err(BadValue::new(
+                format!(
+                    "{} can't hit several cgroups: each has a limit of its own",
+                    self.name()
+                ),
                 "write a fault for each cgroup",
             )),
             _ => Ok(()),
@@ -247,17 +255,12 @@ impl Fault {
                 };
                 check("probability", probability);
             }
-            FaultKind::PressureCpu(_) => {
-                for key in self.common.per_event() {
-                    check(
-                        key,
-                        Err(BadValue::new(
-                            "pressure.cpu has none: it limits time, and decides about no event",
-                            "leave it out",
-                        )),
-                    );
+            FaultKind::DiskLimit(fault) => {
+                for (key, result) in fault.rules() {
+                    check(key, result);
                 }
             }
+            FaultKind::PressureCpu(_) => {}
             FaultKind::SyscallDelay(fault) => {
                 check("ops", check_ops(&fault.ops, "fsync"));
                 check("delay", check_delay(fault.delay));
@@ -269,6 +272,18 @@ impl Fault {
             }
         }
         let common = &self.common;
+        if self.kind.is_knob() {
+            for key in common.per_event() {
+                let bad = BadValue::new(
+                    format!(
+                        "{} has none: it is a limit, and decides about no event",
+                        self.kind.name()
+                    ),
+                    "leave it out",
+                );
+                check(key, Err(bad));
+            }
+        }
         if matches!(self.kind, FaultKind::NetLoss(_)) {
             for key in common.of_tasks() {
                 let packets = BadValue::new(

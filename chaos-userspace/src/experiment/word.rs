@@ -50,7 +50,7 @@ pub fn parse(word: &str) -> Result<Fault, Violations> {
     }
     let mut reader = Reader {
         kind,
-        fault: kind.unwrap_or(&KINDS[0]).fault(),
+        fault: kind.unwrap_or_else(Kind::stand_in).fault(),
         spans: Vec::new(),
         found,
     };
@@ -198,7 +198,7 @@ impl Reader {
         if matches!(name, "id" | "target") {
             return BadValue::new("a fault word has none", "say it in an experiment file");
         }
-        let kind = self.kind.unwrap_or(&KINDS[0]);
+        let kind = self.kind.unwrap_or_else(Kind::stand_in);
         let keys: Vec<&str> = kind.word_keys().map(|key| key.name).collect();
         if PLANNED_KEYS.contains(&name) {
             let there_are = format!("{} has {}", kind.name, all_of(&keys));

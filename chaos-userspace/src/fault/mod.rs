@@ -1,5 +1,6 @@
 //! From a validated fault to what the kernel is told: no I/O, one file per kind.
 
+mod disk_limit;
 mod file_error;
 mod net_loss;
 mod pressure_cpu;
@@ -17,7 +18,7 @@ use crate::{
         Comm, Common, Fault, FaultKind, Mechanism, Scope, Share, SyscallDelay, SyscallError,
         SyscallOp, SyscallReturn,
     },
-    knob::Limit,
+    knob::{Limit, Wanted},
 };
 
 /// What a kind adds to what every rule has.
@@ -49,6 +50,7 @@ pub const fn ladder(kind: &FaultKind) -> &'static [Mechanism] {
         FaultKind::SyscallDelay(_) => syscall_delay::LADDER,
         FaultKind::SyscallError(_) => syscall_error::LADDER,
         FaultKind::SyscallReturn(_) => syscall_return::LADDER,
+        FaultKind::DiskLimit(_) => disk_limit::LADDER,
     }
 }
 
@@ -61,14 +63,21 @@ pub const fn object(kind: &FaultKind) -> Option<Object> {
         FaultKind::SyscallDelay(_) | FaultKind::SyscallError(_) | FaultKind::SyscallReturn(_) => {
             Some(Object::SyscallError)
         }
-        FaultKind::PressureCpu(_) => None,
+        FaultKind::DiskLimit(_) | FaultKind::PressureCpu(_) => None,
     }
 }
 
 /// What a kind that is done by a control file of the target's cgroup wants in it.
-pub(crate) fn knob(kind: &FaultKind) -> Option<Limit> {
+pub(crate) fn knob(kind: &FaultKind) -> Option<Wanted> {
     match kind {
-        FaultKind::PressureCpu(kind) => Some(kind.quota.into()),
+        FaultKind::PressureCpu(kind) => Some(Wanted {
+            limit: Limit::Cpu(kind.quota.into()),
+            device: None,
+        }),
+        FaultKind::DiskLimit(kind) => Some(Wanted {
+            limit: Limit::Io(kind.into()),
+            device: Some(kind.device.clone()),
+        }),
         FaultKind::FileError(_)
         | FaultKind::NetLoss(_)
         | FaultKind::SyscallDelay(_)
@@ -86,7 +95,10 @@ pub(crate) fn covers(kind: &FaultKind, mechanism: Mechanism) -> Result<(), Strin
         FaultKind::SyscallDelay(kind) => syscall_delay::covers(kind, mechanism),
         FaultKind::SyscallError(kind) => syscall_error::covers(kind, mechanism),
         FaultKind::SyscallReturn(kind) => syscall_return::covers(kind, mechanism),
-        FaultKind::FileError(_) | FaultKind::NetLoss(_) | FaultKind::PressureCpu(_) => Ok(()),
+        FaultKind::DiskLimit(_)
+        | FaultKind::FileError(_)
+        | FaultKind::NetLoss(_)
+        | FaultKind::PressureCpu(_) => Ok(()),
     }
 }
 
@@ -96,7 +108,10 @@ fn ops(kind: &FaultKind) -> Option<&[SyscallOp]> {
         FaultKind::SyscallDelay(SyscallDelay { ops, .. })
         | FaultKind::SyscallError(SyscallError { ops, .. })
         | FaultKind::SyscallReturn(SyscallReturn { ops, .. }) => Some(ops),
-        FaultKind::FileError(_) | FaultKind::NetLoss(_) | FaultKind::PressureCpu(_) => None,
+        FaultKind::DiskLimit(_)
+        | FaultKind::FileError(_)
+        | FaultKind::NetLoss(_)
+        | FaultKind::PressureCpu(_) => None,
     }
 }
 
@@ -126,6 +141,7 @@ pub fn not_covered(kind: &FaultKind) -> Vec<String> {
         FaultKind::SyscallDelay(_) | FaultKind::SyscallError(_) | FaultKind::SyscallReturn(_) => {
             syscall_error::NOT_COVERED
         }
+        FaultKind::DiskLimit(_) => disk_limit::NOT_COVERED,
     };
     rows.iter().map(|row| (*row).to_owned()).collect()
 }
@@ -154,7 +170,7 @@ pub fn compile(
         FaultKind::SyscallDelay(kind) => syscall_delay::effect(kind, &fault.common),
         FaultKind::SyscallError(kind) => syscall_error::effect(kind, &fault.common),
         FaultKind::SyscallReturn(kind) => syscall_return::effect(kind, &fault.common),
-        FaultKind::PressureCpu(_) => return None,
+        FaultKind::DiskLimit(_) | FaultKind::PressureCpu(_) => return None,
     };
     let Common {
         when,

@@ -35,6 +35,9 @@ pub struct Change {
     /// What this change wants in it.
     #[prost(string, tag = "10")]
     pub wanted: String,
+    /// Whose line of the file it is; empty for a file without lines of devices.
+    #[prost(string, tag = "11")]
+    pub device: String,
 }
 
 impl Change {
@@ -46,9 +49,23 @@ impl Change {
         }
     }
 
-    /// Whether both are about the same file of the same cgroup.
+    /// Whether both are about the same line of the same file of the same cgroup.
     pub(crate) fn same_place(&self, other: &Self) -> bool {
-        (self.cgroup_id, &self.cgroup, &self.file) == (other.cgroup_id, &other.cgroup, &other.file)
+        let place = |change: &Self| {
+            let Self {
+                cgroup,
+                file,
+                device,
+                ..
+            } = change;
+            (
+                change.cgroup_id,
+                cgroup.clone(),
+                file.clone(),
+                device.clone(),
+            )
+        };
+        place(self) == place(other)
     }
 }
 

@@ -20,6 +20,7 @@ fn change(id: u64) -> Change {
         file: "cpu.max".to_owned(),
         original: "max 100000".to_owned(),
         wanted: "25000 100000".to_owned(),
+        device: String::new(),
     }
 }
 

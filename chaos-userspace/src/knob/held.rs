@@ -3,7 +3,6 @@
 
 use std::{
     collections::HashMap,
-    fs,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{self, RecvTimeoutError, Sender},
@@ -12,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::{CPU_MAX, KnobError, Limit, PATIENCE, Undone, begin, check, undo};
+use super::{KnobError, PATIENCE, Undone, Wanted, begin, check, meter::Meter, undo};
 use crate::{
     boot,
     guard::Guard,
@@ -39,7 +38,7 @@ pub struct Knobs {
 /// What became of a change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnobStatus {
-    /// Periods of the kernel's accounting, and of these the ones in which the target had to wait.
+    /// Periods of the accounting, and of these the ones in which the limit was reached.
     pub counters: Counters,
     /// Why it is over before its deadline.
     pub ended: Option<String>,
@@ -66,8 +65,8 @@ struct Held {
 enum Phase {
     /// Not due yet.
     Waits,
-    /// In force since the kernel counted this.
-    Live(Throttled),
+    /// In force, and counted.
+    Live(Meter),
     /// Ended, or never begun.
     Over,
 }
@@ -110,11 +109,13 @@ impl Knobs {
     pub fn add(
         &mut self,
         cgroup: &Cgroup,
-        limit: Limit,
+        wanted: &Wanted,
         start_ns: u64,
         deadline_ns: u64,
     ) -> Result<u64, KnobError> {
-        check(&self.shared.tree, cgroup)?;
+        let file = wanted.limit.file();
+        check(&self.shared.tree, cgroup, file)?;
+        let device = wanted.device()?;
         self.keep()?;
         let owner = Owner::this();
         let change = Change {
@@ -125,9 +126,10 @@ impl Knobs {
             deadline_ns,
             cgroup: cgroup.path().to_owned(),
             cgroup_id: cgroup.id(),
-            file: CPU_MAX.to_owned(),
+            file: file.to_owned(),
             original: String::new(),
-            wanted: limit.to_string(),
+            wanted: wanted.limit.to_string(),
+            device,
         };
         let id = change.id;
         let mut held = Held {
@@ -158,7 +160,7 @@ impl Knobs {
         self.shared
             .held()
             .get_mut(&id)
-            .map_or_else(KnobStatus::default, |held| self.shared.look(held))
+            .map_or_else(KnobStatus::default, |held| self.shared.look(held, false))
     }
 
     /// Undoes a change and returns how it went.
@@ -170,7 +172,7 @@ impl Knobs {
         let last = removed.map_or_else(
             || Ok(KnobStatus::default()),
             |mut held| {
-                let last = self.shared.look(&mut held);
+                let last = self.shared.look(&mut held, true);
                 self.shared.end(&held).map(|()| last)
             },
         );
@@ -270,6 +272,9 @@ impl Shared {
         }
         let now_ns = boot::time_ns();
         for held in self.held().values_mut() {
+            if let Phase::Live(meter) = &mut held.phase {
+                held.last.counters = meter.look(&self.tree, &held.change, false);
+            }
             if matches!(held.phase, Phase::Waits) && held.start_ns <= now_ns {
                 if held.change.deadline_ns <= now_ns {
                     held.over("it was over before this process came to start it".to_owned());
@@ -289,7 +294,7 @@ impl Shared {
             )));
         }
         begin(&state.journal(), &self.tree, held.change.clone())?;
-        held.phase = Phase::Live(self.throttled(&held.change));
+        held.phase = Phase::Live(Meter::start(&self.tree, &held.change));
         Ok(())
     }
 
@@ -297,13 +302,15 @@ impl Shared {
         if matches!(held.phase, Phase::Waits) {
             return Ok(());
         }
-        let Change { id, cgroup, .. } = &held.change;
+        let Change {
+            id, cgroup, file, ..
+        } = &held.change;
         let journal = self.settings.state.journal();
         match undo(&journal, &self.tree, *id, PATIENCE)? {
             Undone::Foreign(found) => {
                 tracing::warn!(
                     cgroup,
-                    "somebody else has set cpu.max to '{found}' meanwhile: left as it is"
+                    "somebody else has set {file} meanwhile: left at '{found}'"
                 );
             }
             undone => tracing::debug!(cgroup, ?undone, "undone"),
@@ -312,12 +319,11 @@ impl Shared {
     }
 
     /// Brings the status of a change up to date, as long as it is in force.
-    fn look(&self, held: &mut Held) -> KnobStatus {
-        let Phase::Live(from) = held.phase else {
+    fn look(&self, held: &mut Held, last: bool) -> KnobStatus {
+        let Phase::Live(meter) = &mut held.phase else {
             return held.last.clone();
         };
-        let now = self.throttled(&held.change);
-        held.last.counters = now.since(from);
+        held.last.counters = meter.look(&self.tree, &held.change, last);
         let journal = self.settings.state.journal().read();
         let id = held.change.id;
         let is_live = journal.is_ok_and(|journal| journal.live.iter().any(|live| live.id == id));
@@ -334,67 +340,11 @@ impl Shared {
         }
         held.last.clone()
     }
-
-    fn throttled(&self, change: &Change) -> Throttled {
-        let file = self.tree.folder(&change.cgroup).join("cpu.stat");
-        // A cgroup that is gone counts no more.
-        Throttled::parse(&fs::read_to_string(file).unwrap_or_default())
-    }
 }
 
 impl Held {
     fn over(&mut self, why: String) {
         self.phase = Phase::Over;
         self.last.ended.get_or_insert(why);
-    }
-}
-
-/// What `cpu.stat` says about a limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Throttled {
-    /// Periods in which a process of the cgroup ran.
-    periods: u64,
-    /// Of these, periods in which the quota was used up.
-    throttled: u64,
-}
-
-impl Throttled {
-    fn parse(text: &str) -> Self {
-        let value = |key: &str| {
-            text.lines()
-                .filter_map(|line| line.split_once(' '))
-                .find(|(name, _)| *name == key)
-                .and_then(|(_, value)| value.parse().ok())
-                .unwrap_or(0)
-        };
-        Self {
-            periods: value("nr_periods"),
-            throttled: value("nr_throttled"),
-        }
-    }
-
-    fn since(self, before: Self) -> Counters {
-        let periods = self.periods.saturating_sub(before.periods);
-        Counters {
-            considered: periods,
-            matched: periods,
-            injected: self.throttled.saturating_sub(before.throttled),
-            ..Counters::default()
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn periods_are_events_and_throttled_ones_are_hits() {
-        let before = Throttled::parse("usage_usec 5\nnr_periods 10\nnr_throttled 4\n");
-        let after = Throttled::parse("nr_periods 30\nnr_throttled 14\nthrottled_usec 7\n");
-        let counters = after.since(before);
-        assert_eq!((counters.matched, counters.injected), (20, 10));
-        // A cgroup that is gone.
-        assert_eq!(Throttled::parse("").since(after), Counters::default());
     }
 }

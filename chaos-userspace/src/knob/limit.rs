@@ -1,109 +1,102 @@
-//! `cpu.max`: so much time in every period, or no limit.
+//! A limit in whichever control file.
 
-use std::{cmp::Ordering, fmt, str::FromStr};
+use std::fmt;
 
-use crate::experiment::CpuQuota;
+use super::{CPU_MAX, CpuMax, IO_MAX, IoMax};
 
-/// The period of limits that kchaos sets, in microseconds: the kernel's own default.
-const PERIOD: u64 = 100_000;
-
-/// What `cpu.max` holds. Smaller is tighter.
-#[derive(Clone, Copy, Debug)]
-pub struct Limit {
-    /// Microseconds of processor time in every period; `None` is no limit.
-    quota: Option<u64>,
-    /// Microseconds.
-    period: u64,
+/// What a control file holds, or is to hold; of `io.max` the line of one device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// `cpu.max`
+    Cpu(CpuMax),
+    /// `io.max`
+    Io(IoMax),
 }
 
-impl From<CpuQuota> for Limit {
-    fn from(quota: CpuQuota) -> Self {
+/// This is not what the file holds.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{text}' is no limit as {file} has them")]
+pub struct NoLimit {
+    file: String,
+    text: String,
+}
+
+impl NoLimit {
+    pub(super) fn new(file: &str, text: &str) -> Self {
         Self {
-            quota: Some(u64::from(quota.millipercent())),
-            period: PERIOD,
+            file: file.to_owned(),
+            text: text.trim().to_owned(),
+        }
+    }
+}
+
+impl Limit {
+    /// The control file that holds it.
+    pub(crate) const fn file(&self) -> &'static str {
+        match self {
+            Self::Cpu(_) => CPU_MAX,
+            Self::Io(_) => IO_MAX,
+        }
+    }
+
+    /// Of what `file` held.
+    pub(super) fn parse(file: &str, text: &str) -> Result<Self, NoLimit> {
+        match file {
+            CPU_MAX => text.parse().map(Self::Cpu),
+            IO_MAX => text.parse().map(Self::Io),
+            _ => Err(NoLimit::new(file, text)),
+        }
+    }
+
+    /// What is in force when both are wanted.
+    pub(super) fn tightest(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Cpu(one), Self::Cpu(other)) => Self::Cpu(one.min(other)),
+            (Self::Io(one), Self::Io(other)) => Self::Io(one.tightest(other)),
+            // Limits of one place are of one file.
+            (one, _) => one,
+        }
+    }
+
+    /// This one, and `next` in its place wherever it is one of `known`: what is not, somebody else
+    /// has set.
+    pub(super) fn replace(self, known: &[Self], next: Self) -> Self {
+        match (self, next) {
+            (Self::Io(current), Self::Io(next)) => {
+                let known: Vec<IoMax> = known
+                    .iter()
+                    .filter_map(|known| match known {
+                        Self::Io(known) => Some(*known),
+                        Self::Cpu(_) => None,
+                    })
+                    .collect();
+                Self::Io(current.replace(&known, next))
+            }
+            _ if known.contains(&self) => next,
+            _ => self,
+        }
+    }
+
+    /// Whether nothing in it is of somebody else.
+    pub(super) fn is_known(self, known: &[Self]) -> bool {
+        match self {
+            Self::Io(current) => {
+                known.iter().all(|known| matches!(known, Self::Io(_)))
+                    && current.is_known(known.iter().filter_map(|known| match known {
+                        Self::Io(known) => Some(*known),
+                        Self::Cpu(_) => None,
+                    }))
+            }
+            Self::Cpu(_) => known.contains(&self),
         }
     }
 }
 
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.quota {
-            Some(quota) => write!(f, "{quota} {}", self.period),
-            None => write!(f, "max {}", self.period),
-        }
-    }
-}
-
-/// This is not what `cpu.max` holds.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is no limit as cpu.max has them")]
-pub struct NoLimit(String);
-
-impl FromStr for Limit {
-    type Err = NoLimit;
-
-    fn from_str(text: &str) -> Result<Self, NoLimit> {
-        let bad = || NoLimit(text.trim().to_owned());
-        let (quota, period) = text.trim().split_once(' ').ok_or_else(bad)?;
-        let quota = match quota {
-            "max" => None,
-            number => Some(number.parse().map_err(|_not_a_number| bad())?),
-        };
-        let period: u64 = period.parse().map_err(|_not_a_number| bad())?;
-        if period == 0 {
-            return Err(bad());
-        }
-        Ok(Self { quota, period })
-    }
-}
-
-impl Ord for Limit {
-    fn cmp(&self, other: &Self) -> Ordering {
-        match (self.quota, other.quota) {
-            // a/b < c/d as a·d < c·b.
-            (Some(a), Some(b)) => (u128::from(a) * u128::from(other.period))
-                .cmp(&(u128::from(b) * u128::from(self.period))),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => Ordering::Equal,
-        }
-    }
-}
-
-impl PartialOrd for Limit {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Limit {
-    /// As tight, in whatever period.
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Limit {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn limit(text: &str) -> Limit {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn limits_are_compared_by_their_share_of_time() {
-        assert!(limit("25000 100000") < limit("50000 100000"));
-        assert!(limit("50000 200000") < limit("50000 100000"));
-        assert!(limit("150000 100000") < limit("max 100000\n"));
-        assert_eq!(limit("max 100000"), limit("max 50000"));
-        assert_eq!(limit("25000 50000"), limit("50000 100000"));
-        let quota: CpuQuota = "150%".parse().unwrap();
-        assert_eq!(Limit::from(quota).to_string(), "150000 100000");
-        for bad in ["", "max", "x 100000", "1 0", "-1 100000"] {
-            assert!(bad.parse::<Limit>().is_err(), "{bad}");
+        match self {
+            Self::Cpu(limit) => limit.fmt(f),
+            Self::Io(limit) => limit.fmt(f),
         }
     }
 }

@@ -5,12 +5,19 @@
 //! it in [`undo`], under the journal's lock. Several changes of one file compose: the tightest of
 //! what they want and what was there before is in force.
 
+mod cpu_max;
+mod device;
 mod held;
+mod io_max;
 mod limit;
+mod meter;
 
 use std::{fs, io, path::PathBuf, time::Duration};
 
+pub use cpu_max::CpuMax;
+pub(crate) use device::all as disks;
 pub use held::{KnobStatus, Knobs};
+pub use io_max::IoMax;
 pub use limit::{Limit, NoLimit};
 
 use crate::{
@@ -20,6 +27,8 @@ use crate::{
 
 /// The control file of `pressure.cpu`.
 pub(crate) const CPU_MAX: &str = "cpu.max";
+/// The control file of `disk.limit`: a line for each device.
+pub(crate) const IO_MAX: &str = "io.max";
 
 /// How long the journal's lock is waited for; whoever has it does a few small writes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -64,33 +73,81 @@ pub enum Undone {
     Foreign(String),
 }
 
-/// Whether a cgroup has the control file, with the reason if it has not, and a limit that this one
-/// would tighten.
-pub(crate) fn check(tree: &CgroupTree, cgroup: &Cgroup) -> Result<Limit, KnobError> {
-    let file = tree.folder(cgroup.path()).join(CPU_MAX);
-    match read(&file) {
-        Err(KnobError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            Err(KnobError::Unsupported(no_controller(tree, cgroup)))
-        }
-        other => other,
+/// What a fault wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// In the control file.
+    pub limit: Limit,
+    /// A path on the device whose line it is, if the file has lines of devices.
+    pub device: Option<String>,
+}
+
+impl Wanted {
+    /// The device as the file names it; empty if the file has none.
+    fn device(&self) -> Result<String, KnobError> {
+        self.device.as_deref().map_or(Ok(String::new()), |path| {
+            device::find(path).map_err(|reason| KnobError::Unsupported(format!("device: {reason}")))
+        })
     }
 }
 
-fn no_controller(tree: &CgroupTree, cgroup: &Cgroup) -> String {
-    let mounted = fs::read_to_string(tree.folder("/").join("cgroup.controllers"));
-    if !mounted.is_ok_and(|names| names.split_whitespace().any(|name| name == "cpu")) {
-        return "the cpu controller is not in the cgroup v2 tree of this machine: it is in use by \
-                cgroup v1, or the kernel has none"
-            .to_owned();
+/// The controller that a control file belongs to: what stands before the dot.
+pub(crate) fn controller(file: &str) -> &str {
+    file.split_once('.').map_or(file, |(name, _)| name)
+}
+
+/// Whether a cgroup has the control file, with the reason if it has not.
+pub(crate) fn check(tree: &CgroupTree, cgroup: &Cgroup, file: &str) -> Result<(), KnobError> {
+    let path = tree.folder(cgroup.path()).join(file);
+    match fs::read_to_string(&path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(KnobError::Unsupported(no_controller(tree, cgroup, file)))
+        }
+        Err(source) => Err(KnobError::Io {
+            what: "read",
+            path,
+            source,
+        }),
+    }
+}
+
+fn no_controller(tree: &CgroupTree, cgroup: &Cgroup, file: &str) -> String {
+    let name = controller(file);
+    let has = |folder: &str| {
+        let names = fs::read_to_string(tree.folder(folder).join("cgroup.controllers"));
+        names.is_ok_and(|names| names.split_whitespace().any(|found| found == name))
+    };
+    if !has("/") {
+        return format!(
+            "the {name} controller is not in the cgroup v2 tree of this machine: it is in use by \
+             cgroup v1, or the kernel has none"
+        );
+    }
+    if has(cgroup.path()) {
+        return no_file(file);
     }
     let (parent, _) = cgroup.path().rsplit_once('/').unwrap_or(("", ""));
     let switch = tree.folder(parent).join("cgroup.subtree_control");
     format!(
-        "cgroup {} has no {CPU_MAX}, because its parent does not hand the cpu controller on: \
-         `echo +cpu >{}` does that, for all cgroups below it, where no process is in the parent \
+        "cgroup {} has no {file}, because its parent does not hand the {name} controller on: \
+         `echo +{name} >{}` does that, for all cgroups below it, where no process is in the parent \
          itself (kchaos never changes that)",
         cgroup.path(),
         switch.display()
+    )
+}
+
+/// Why a cgroup with the controller has not its file.
+pub(crate) fn no_file(file: &str) -> String {
+    let option = if file == IO_MAX {
+        ": it needs CONFIG_BLK_DEV_THROTTLING"
+    } else {
+        ""
+    };
+    format!(
+        "this kernel's {} controller has no {file}{option}",
+        controller(file)
     )
 }
 
@@ -105,38 +162,52 @@ pub(crate) fn begin(
     tree: &CgroupTree,
     mut change: Change,
 ) -> Result<(), KnobError> {
-    let file = tree.folder(&change.cgroup).join(&change.file);
+    let file = Place::of(tree, &change);
     let mut journal = journal.lock(PATIENCE)?;
-    let current = read(&file)?;
+    let current = file.read()?;
     let others = same_place(&journal, &change);
     change.original = match others.first() {
         None => current.to_string(),
-        Some(first) if is_ours(current, &others) => first.original.clone(),
+        Some(first) if current.is_known(&known(&others)) => first.original.clone(),
         Some(_) => {
             return Err(KnobError::Unsupported(format!(
                 "somebody else has changed {} to '{current}' while a fault was live there: end \
                  that fault first",
-                file.display()
+                file.path.display()
             )));
         }
     };
-    let wanted = parse(&change.wanted)?;
-    let original = parse(&change.original)?;
-    if original <= wanted {
+    let wanted = file.parse(&change.wanted)?;
+    let original = file.parse(&change.original)?;
+    if original.tightest(wanted) == original {
         return Err(KnobError::Unsupported(format!(
-            "{} holds '{original}' already, which is as tight as '{wanted}': say a smaller quota",
-            file.display()
+            "{} holds '{original}' already, which is as tight as '{wanted}': say a smaller {}",
+            file.path.display(),
+            if file.device.is_empty() {
+                "quota"
+            } else {
+                "limit"
+            }
         )));
     }
     let id = change.id;
-    let in_force = others.iter().fold(wanted, |least, other| {
-        parse(&other.wanted).map_or(least, |other| least.min(other))
-    });
+    let in_force = in_force(original.tightest(wanted), &file, &others);
     journal.begin(change)?;
-    write(&file, in_force).inspect_err(|_refused| {
-        if let Err(error) = journal.done(id) {
-            tracing::warn!(%error, "a change that was not made stays in the journal");
+    let made = file.write(current, in_force);
+    if made.is_err()
+        && let Err(error) = journal.done(id)
+    {
+        tracing::warn!(%error, "a change that was not made stays in the journal");
+    }
+    made.map_err(|error| match error {
+        KnobError::Io { source, .. } if !file.device.is_empty() && is_no_device(&source) => {
+            KnobError::Unsupported(format!(
+                "the kernel takes no limit for device {}: {source}: name another block device, \
+                 such as the disk below it",
+                file.device
+            ))
         }
+        other => other,
     })
 }
 
@@ -169,14 +240,14 @@ pub(crate) fn undo(
 }
 
 fn restore(journal: &Locked<'_>, tree: &CgroupTree, change: &Change) -> Result<Undone, KnobError> {
-    let cgroup = match tree.open(&change.cgroup) {
-        Ok(cgroup) if cgroup.id() == change.cgroup_id => cgroup,
+    match tree.open(&change.cgroup) {
+        Ok(cgroup) if cgroup.id() == change.cgroup_id => {}
         // Another one of the same name was never touched.
         Ok(_) | Err(TargetError::Missing(_)) => return Ok(Undone::Gone),
         Err(error) => return Err(error.into()),
-    };
-    let file = tree.folder(cgroup.path()).join(&change.file);
-    let current = match read(&file) {
+    }
+    let file = Place::of(tree, change);
+    let current = match file.read() {
         Ok(current) => current,
         // The controller was taken away from the cgroup, and the limit with it.
         Err(KnobError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -185,17 +256,34 @@ fn restore(journal: &Locked<'_>, tree: &CgroupTree, change: &Change) -> Result<U
         Err(error) => return Err(error),
     };
     let all = same_place(journal, change);
-    if !is_ours(current, &all) {
-        return Ok(Undone::Foreign(current.to_string()));
-    }
-    let original = parse(&change.original)?;
-    let in_force = all
+    let others: Vec<Change> = all
         .iter()
         .filter(|other| other.id != change.id)
-        .filter_map(|other| parse(&other.wanted).ok())
-        .fold(original, Limit::min);
-    write(&file, in_force)?;
-    Ok(Undone::Restored(in_force.to_string()))
+        .cloned()
+        .collect();
+    let in_force = in_force(file.parse(&change.original)?, &file, &others);
+    let known = known(&all);
+    let next = current.replace(&known, in_force);
+    match file.write(current, next) {
+        // The device was taken away, and the limit with it.
+        Err(KnobError::Io { source, .. }) if !file.device.is_empty() && is_no_device(&source) => {
+            return Ok(Undone::Gone);
+        }
+        other => other?,
+    }
+    Ok(if current.is_known(&known) {
+        Undone::Restored(next.to_string())
+    } else {
+        Undone::Foreign(next.to_string())
+    })
+}
+
+/// What the kernel says of a device that is gone, or that it takes no limit for.
+fn is_no_device(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENODEV | libc::ENXIO | libc::EOPNOTSUPP)
+    )
 }
 
 fn same_place(journal: &Locked<'_>, change: &Change) -> Vec<Change> {
@@ -207,41 +295,84 @@ fn same_place(journal: &Locked<'_>, change: &Change) -> Vec<Change> {
         .collect()
 }
 
-/// Whether one of these changes may have left the file like this. What was there before counts: the
-/// change may have been written down and not made.
-fn is_ours(current: Limit, changes: &[Change]) -> bool {
+/// The tightest of `least` and what these changes want.
+fn in_force(least: Limit, file: &Place, changes: &[Change]) -> Limit {
     changes
         .iter()
-        .flat_map(|change| [&change.original, &change.wanted])
-        .any(|known| parse(known).is_ok_and(|known| known == current))
+        .filter_map(|change| file.parse(&change.wanted).ok())
+        .fold(least, Limit::tightest)
 }
 
-fn parse(text: &str) -> Result<Limit, KnobError> {
-    text.parse()
-        .map_err(|error: NoLimit| KnobError::Unsupported(error.to_string()))
-}
-
-fn read(file: &std::path::Path) -> Result<Limit, KnobError> {
-    let io = |source| KnobError::Io {
-        what: "read",
-        path: file.to_owned(),
-        source,
-    };
-    parse(&fs::read_to_string(file).map_err(io)?)
-}
-
-fn write(file: &std::path::Path, limit: Limit) -> Result<(), KnobError> {
-    // Not created where there is none: then it would be no control file.
-    fs::OpenOptions::new()
-        .write(true)
-        .truncate(true)
-        .open(file)
-        .and_then(|mut open| io::Write::write_all(&mut open, limit.to_string().as_bytes()))
-        .map_err(|source| KnobError::Io {
-            what: "write",
-            path: file.to_owned(),
-            source,
+/// What these changes may have left the file with. What was there before counts: the change may have
+/// been written down and not made.
+fn known(changes: &[Change]) -> Vec<Limit> {
+    changes
+        .iter()
+        .flat_map(|change| {
+            [&change.original, &change.wanted].map(|text| Limit::parse(&change.file, text).ok())
         })
+        .flatten()
+        .collect()
+}
+
+/// A control file, or the line of a device in it.
+struct Place {
+    path: PathBuf,
+    name: String,
+    device: String,
+}
+
+impl Place {
+    fn of(tree: &CgroupTree, change: &Change) -> Self {
+        Self {
+            path: tree.folder(&change.cgroup).join(&change.file),
+            name: change.file.clone(),
+            device: change.device.clone(),
+        }
+    }
+
+    fn parse(&self, text: &str) -> Result<Limit, KnobError> {
+        Limit::parse(&self.name, text).map_err(unsupported)
+    }
+
+    fn read(&self) -> Result<Limit, KnobError> {
+        let text = fs::read_to_string(&self.path).map_err(|source| self.io("read", source))?;
+        if self.device.is_empty() {
+            return self.parse(&text);
+        }
+        IoMax::of_device(&text, &self.device)
+            .map(Limit::Io)
+            .map_err(unsupported)
+    }
+
+    fn write(&self, current: Limit, next: Limit) -> Result<(), KnobError> {
+        let text = match (current, next) {
+            (Limit::Io(current), Limit::Io(next)) => next.step(&self.device, current),
+            _ if current.to_string() == next.to_string() => None,
+            _ => Some(next.to_string()),
+        };
+        let Some(text) = text else { return Ok(()) };
+        // Not created where there is none: then it would be no control file.
+        fs::OpenOptions::new()
+            .write(true)
+            .truncate(true)
+            .open(&self.path)
+            .and_then(|mut open| io::Write::write_all(&mut open, text.as_bytes()))
+            .map_err(|source| self.io("write", source))
+    }
+
+    fn io(&self, what: &'static str, source: io::Error) -> KnobError {
+        KnobError::Io {
+            what,
+            path: self.path.clone(),
+            source,
+        }
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
+fn unsupported(error: NoLimit) -> KnobError {
+    KnobError::Unsupported(error.to_string())
 }
 
 #[cfg(test)]

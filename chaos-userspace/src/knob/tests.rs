@@ -29,7 +29,7 @@ impl Machine {
     }
 
     fn holds(&self) -> Limit {
-        fs::read_to_string(self.file()).unwrap().parse().unwrap()
+        limit(&fs::read_to_string(self.file()).unwrap())
     }
 
     fn change(&self, id: u64, wanted: &str) -> Change {
@@ -45,6 +45,7 @@ impl Machine {
             file: CPU_MAX.to_owned(),
             original: String::new(),
             wanted: wanted.to_owned(),
+            device: String::new(),
         }
     }
 
@@ -58,7 +59,7 @@ impl Machine {
 }
 
 fn limit(text: &str) -> Limit {
-    text.parse().unwrap()
+    Limit::parse(CPU_MAX, text).unwrap()
 }
 
 const QUARTER: &str = "25000 100000";
@@ -144,13 +145,17 @@ fn a_limit_that_is_as_tight_and_a_missing_controller_are_refused() {
     assert!(!machine.journal.path().exists());
     fs::remove_file(machine.file()).unwrap();
     let cgroup = machine.tree.open("/a").unwrap();
-    let refused = check(&machine.tree, &cgroup).unwrap_err().to_string();
+    let refused = check(&machine.tree, &cgroup, CPU_MAX)
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("cpu controller is not in"), "{refused}");
     fs::write(
         machine.folder.path().join("cgroup/cgroup.controllers"),
         "io cpu\n",
     )
     .unwrap();
-    let refused = check(&machine.tree, &cgroup).unwrap_err().to_string();
+    let refused = check(&machine.tree, &cgroup, CPU_MAX)
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("echo +cpu >"), "{refused}");
 }

@@ -193,7 +193,7 @@ impl Node {
                 Mechanism::CgroupKnob
             ))
         };
-        let Some(limit) = fault::knob(&fault.kind) else {
+        let Some(wanted) = fault::knob(&fault.kind) else {
             return Err(cannot("no control file does it"));
         };
         // Validation lets no such fault have another target.
@@ -206,7 +206,7 @@ impl Node {
         let (start_ns, deadline_ns) = fault::lifetime(fault, timing);
         let id = self
             .knobs
-            .add(cgroup, limit, start_ns, deadline_ns)
+            .add(cgroup, &wanted, start_ns, deadline_ns)
             .map_err(|error| match error {
                 KnobError::Unsupported(reason) => cannot(&reason),
                 other => NodeError::from(other),

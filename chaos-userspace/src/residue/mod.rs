@@ -77,8 +77,18 @@ impl fmt::Display for Thing {
             }
             Self::Change(change) => write!(
                 f,
-                "{} of cgroup {}: '{}' instead of '{}', by process {}",
-                change.file, change.cgroup, change.wanted, change.original, change.owner_pid
+                "{}{}{} of cgroup {}: '{}' instead of '{}', by process {}",
+                change.file,
+                if change.device.is_empty() {
+                    ""
+                } else {
+                    " for device "
+                },
+                change.device,
+                change.cgroup,
+                change.wanted,
+                change.original,
+                change.owner_pid
             ),
             Self::Damage(bytes) => write!(
                 f,

@@ -83,8 +83,10 @@ pub fn try_out(kind: &FaultKind, mechanism: Mechanism) -> Result<(), Missing> {
                 None => Ok(()),
             }
         }
-        None if fault::knob(kind).is_some() => knob::probe(),
-        None => Err(refuse("no program and no control file does it".to_owned())),
+        None => match fault::knob(kind) {
+            Some(wanted) => knob::probe(&wanted.limit),
+            None => Err(refuse("no program and no control file does it".to_owned())),
+        },
     }
 }
 

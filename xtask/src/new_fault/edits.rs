@@ -313,7 +313,7 @@ fn compilation(kind: &Kind, tree: &mut Tree<'_>) {
         tree.within(
             FAULT,
             "let effect = match &fault.kind {",
-            "FaultKind::PressureCpu(_) => return None",
+            "FaultKind::PressureCpu(_)",
             "FaultKind::@Type@(_) | ",
         );
     }

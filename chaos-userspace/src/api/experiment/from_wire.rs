@@ -8,10 +8,10 @@ use std::time::Duration;
 use crate::{
     api::proto,
     experiment::{
-        Comm, Common, Complete, CpuQuota, Direction, Errno, Experiment, Fault, FaultKind,
-        FileError, FileOp, Mechanism, NetLoss, Ordinals, PathFilter, PressureCpu, Pulse, Rate,
-        Scope, Share, SyscallDelay, SyscallError, SyscallOp, SyscallReturn, Target, Violation,
-        Violations, When, number_default_ids,
+        ByteRate, Comm, Common, Complete, CpuQuota, Direction, DiskLimit, Errno, Experiment, Fault,
+        FaultKind, FileError, FileOp, Mechanism, NetLoss, Ordinals, PathFilter, PressureCpu, Pulse,
+        Rate, Scope, Share, SyscallDelay, SyscallError, SyscallOp, SyscallReturn, Target,
+        Violation, Violations, When, number_default_ids,
     },
 };
 
@@ -138,10 +138,15 @@ impl Reader {
                 let kind = FaultKind::SyscallReturn(self.syscall_return(&inside, &wire));
                 (kind, self.common(field, &inside, &common))
             }
+            Some(Wire::DiskLimit(wire)) => {
+                let inside = format!("{field}.diskLimit");
+                let kind = FaultKind::DiskLimit(self.disk_limit(&inside, wire));
+                (kind, self.common(field, &inside, &common))
+            }
             None => {
                 self.bad(
                     field,
-                    "has no kind; say one of fileError, netLoss, pressureCpu, syscallDelay, \
+                    "has no kind; say one of diskLimit, fileError, netLoss, pressureCpu, syscallDelay, \
                      syscallError, syscallReturn",
                 );
                 let harmless = FileError {
@@ -268,6 +273,26 @@ impl Reader {
             CpuQuota::ONE
         });
         PressureCpu { quota }
+    }
+
+    fn disk_limit(&mut self, field: &str, wire: proto::DiskLimit) -> DiskLimit {
+        let mut rate = |key: &str, bytes: Option<u64>| {
+            let rate = ByteRate::from_bytes(bytes?);
+            if rate.is_none() {
+                self.bad(
+                    &format!("{field}.{key}"),
+                    format!("is not from 1 byte to {} a second", ByteRate::MAX),
+                );
+            }
+            Some(rate.unwrap_or(ByteRate::MEBIBYTE))
+        };
+        DiskLimit {
+            read_bps: rate("readBps", wire.read_bps),
+            write_bps: rate("writeBps", wire.write_bps),
+            device: wire.device,
+            read_iops: wire.read_iops,
+            write_iops: wire.write_iops,
+        }
     }
 
     fn share(&mut self, field: &str, wire: proto::Share) -> Share {

@@ -5,8 +5,9 @@ use std::time::Duration;
 use crate::{
     api::proto,
     experiment::{
-        Common, Direction, Experiment, Fault, FaultKind, FileError, FileOp, Mechanism, NetLoss,
-        PathFilter, PressureCpu, Scope, Share, SyscallDelay, SyscallError, SyscallReturn, Target,
+        ByteRate, Common, Direction, DiskLimit, Experiment, Fault, FaultKind, FileError, FileOp,
+        Mechanism, NetLoss, PathFilter, PressureCpu, Scope, Share, SyscallDelay, SyscallError,
+        SyscallReturn, Target,
     },
 };
 
@@ -75,6 +76,7 @@ impl From<&Fault> for proto::Fault {
                 FaultKind::SyscallDelay(kind) => Wire::SyscallDelay(kind.into()),
                 FaultKind::SyscallError(kind) => Wire::SyscallError(kind.into()),
                 FaultKind::SyscallReturn(kind) => Wire::SyscallReturn(kind.into()),
+                FaultKind::DiskLimit(kind) => Wire::DiskLimit(kind.into()),
             }),
         }
     }
@@ -145,6 +147,18 @@ impl From<&SyscallReturn> for proto::SyscallReturn {
         Self {
             ops: kind.ops.iter().map(ToString::to_string).collect(),
             value: Some(kind.value),
+        }
+    }
+}
+
+impl From<&DiskLimit> for proto::DiskLimit {
+    fn from(kind: &DiskLimit) -> Self {
+        Self {
+            device: kind.device.clone(),
+            read_bps: kind.read_bps.map(ByteRate::bytes),
+            write_bps: kind.write_bps.map(ByteRate::bytes),
+            read_iops: kind.read_iops,
+            write_iops: kind.write_iops,
         }
     }
 }

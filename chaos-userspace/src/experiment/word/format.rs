@@ -31,6 +31,7 @@ pub fn format(fault: &Fault) -> String {
             out.calls(&call.ops);
             out.push('=', &call.value);
         }
+        FaultKind::DiskLimit(disk) => out.push('=', &disk.device),
     }
     if let Some(probability) = common.probability {
         out.push('@', &probability);
@@ -42,6 +43,12 @@ pub fn format(fault: &Fault) -> String {
         }
         // Said even where it is the default: it is the first thing that one asks about a loss.
         FaultKind::NetLoss(net) => out.key("direction", Some(net.direction)),
+        FaultKind::DiskLimit(disk) => {
+            out.key("readBps", disk.read_bps);
+            out.key("writeBps", disk.write_bps);
+            out.key("readIops", disk.read_iops);
+            out.key("writeIops", disk.write_iops);
+        }
         FaultKind::PressureCpu(_)
         | FaultKind::SyscallDelay(_)
         | FaultKind::SyscallError(_)

@@ -80,6 +80,13 @@ pub fn format_fault(fault: &Fault) -> String {
             out.calls(4, &call.ops);
             out.option(4, "value", Some(call.value));
         }
+        FaultKind::DiskLimit(disk) => {
+            out.line(4, "device", &scalar(&disk.device));
+            out.option(4, "readBps", disk.read_bps);
+            out.option(4, "writeBps", disk.write_bps);
+            out.option(4, "readIops", disk.read_iops);
+            out.option(4, "writeIops", disk.write_iops);
+        }
     }
     out.option(4, "probability", common.probability);
     // Quoted always, so that the type does not change from one `when` to the next.

@@ -259,7 +259,7 @@ impl Walk {
 
 /// Stands for a fault that can't be read.
 fn placeholder() -> Fault {
-    let kind = &KINDS[0];
+    let kind = Kind::stand_in();
     let mut fault = kind.fault();
     fault.fill(kind, "ops");
     fault

@@ -39,9 +39,9 @@ impl Cgroup {
         made.reverse();
         fs::create_dir_all(&directory).with_context(|| format!("make the cgroup {path}"))?;
         for parent in made.iter().filter(|made| **made != directory) {
-            // pressure.cpu needs it, and kchaos never does this itself.
-            fs::write(parent.join("cgroup.subtree_control"), "+cpu")
-                .with_context(|| format!("hand the cpu controller on in {}", parent.display()))?;
+            // pressure.cpu and disk.limit need it, and kchaos never does this itself.
+            fs::write(parent.join("cgroup.subtree_control"), "+cpu +io")
+                .with_context(|| format!("hand controllers on in {}", parent.display()))?;
         }
         Ok(Self {
             path: path.to_owned(),
