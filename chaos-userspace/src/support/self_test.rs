@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chaos_common::{PathFilter, RuleConfig, flags, limits::PLANS};
+use chaos_common::{FileEvent, PathFilter, RuleConfig, flags, limits::PLANS};
 
 use crate::{
     engine::{Calls, Hooks, Object, Plane, RulePlace, RuleSpec},
@@ -105,10 +105,15 @@ fn rule(hooks: &Hooks, object: Object) -> RuleSpec {
         Object::FileError => PathFilter::new(WANTED.to_bytes(), PathFilter::FILE),
         Object::NetLoss | Object::SyscallError => None,
     };
-    let calls = (object == Object::SyscallError).then(|| {
+    let number = match object {
+        Object::FileError => Some(FileEvent::Open as u32),
+        Object::SyscallError => Some(OPENAT),
+        Object::NetLoss => None,
+    };
+    let calls = number.map(|number| {
         let mut calls = Calls::default();
-        calls.all.insert(OPENAT);
-        calls.named.insert(OPENAT);
+        calls.all.insert(number);
+        calls.named.insert(number);
         calls
     });
     RuleSpec {
