@@ -181,14 +181,32 @@ unsafe fn cut(file: u64) -> i64 {
     unsafe { on_file(&scratch, gate, file, 0, |_| FileEvent::Truncate.bit()) }
 }
 
-/// Something is asked of, or done to, what a `struct path` says.
+/// Something is asked of, or done to, what a `struct path` says. overlayfs asks for the attributes of
+/// its own files while it lists a directory.
 #[inline(always)]
 unsafe fn on_path(kind: FileEvent, path: u64) -> i64 {
     let Some((scratch, gate)) = met_by_task(HOOK.load()) else {
         return 0;
     };
     // SAFETY: the caller's path.
-    unsafe { named(&scratch, gate, kind.bit(), Name::of_path(path)) }
+    unsafe {
+        if !acts_for_itself() {
+            return 0;
+        }
+        named(&scratch, gate, kind.bit(), Name::of_path(path))
+    }
+}
+
+/// Whether the task has the credentials that are its own. overlayfs works with those of whoever has
+/// mounted it.
+#[inline(always)]
+unsafe fn acts_for_itself() -> bool {
+    // SAFETY: no pointer is passed, and reads are checked by a helper.
+    unsafe {
+        let task = bpf_get_current_task();
+        let own = read::<u64>(task, &OFF_TASK_REAL_CRED);
+        own.is_some() && own == read(task, &OFF_TASK_CRED)
+    }
 }
 
 /// A name in a directory is made or removed. It is read late: until then it would take room on the
@@ -255,7 +273,7 @@ unsafe fn on_two(
 /// An extended attribute: the hook does not say on which mount, so that no path can be told.
 ///
 /// overlayfs keeps its own notes in attributes of its layers, and asks there for what it is asked
-/// for. It does so with the credentials of whoever has mounted it.
+/// for.
 #[inline(always)]
 unsafe fn attribute(kind: FileEvent, dentry: u64) -> i64 {
     let Some((scratch, gate)) = met_by_task(HOOK.load()) else {
@@ -263,20 +281,13 @@ unsafe fn attribute(kind: FileEvent, dentry: u64) -> i64 {
     };
     // SAFETY: no pointer is passed, and reads are checked by a helper.
     unsafe {
-        let task = bpf_get_current_task();
-        let (Some(acts_as), Some(is)) = (
-            read::<u64>(task, &OFF_TASK_CRED),
-            read::<u64>(task, &OFF_TASK_REAL_CRED),
-        ) else {
-            return 0;
-        };
         let Some(super_block) = read::<u64>(dentry, &OFF_DENTRY_SB) else {
             return 0;
         };
         let Some(its_flags) = read::<u64>(super_block, &OFF_SB_FLAGS) else {
             return 0;
         };
-        if acts_as != is || its_flags & SB_NOUSER != 0 {
+        if its_flags & SB_NOUSER != 0 || !acts_for_itself() {
             return 0;
         }
     }
