@@ -162,9 +162,9 @@ unsafe fn used(file: u64, mask: u64) -> i64 {
         return 0;
     };
     let kind = match mask & (MAY_READ | MAY_WRITE) {
-        MAY_READ if lists(call) => FileEvent::Readdir,
-        MAY_READ if !moves_data(call) => FileEvent::Read,
-        MAY_WRITE if !moves_data(call) => FileEvent::Write,
+        MAY_READ if call.lists() => FileEvent::Readdir,
+        MAY_READ if !call.moves_data() => FileEvent::Read,
+        MAY_WRITE if !call.moves_data() => FileEvent::Write,
         _ => return 0,
     };
     // SAFETY: the caller's file.
@@ -230,7 +230,7 @@ unsafe fn made(name: impl FnOnce() -> Option<Name>) -> i64 {
     let Some(call) = Call::current() else {
         return 0;
     };
-    let event = if makes_nodes(call) {
+    let event = if call.makes_nodes() {
         FileEvent::Mknod.bit()
     } else {
         FileEvent::Open.bit() | FileEvent::Create.bit()
@@ -355,45 +355,6 @@ fn filter(number: u32, rule: &RuleConfig, scratch: &Scratch) -> Filtered {
         Filtered::Out
     } else {
         Filtered::Unknown
-    }
-}
-
-/// Whether a call makes nodes: `mknod` and the `bind` of a unix socket make names on the hook of
-/// opens. `io_uring` opens from other system calls and from workers, so this looks for those two and
-/// takes everything else for an open.
-#[inline(always)]
-fn makes_nodes(call: Call) -> bool {
-    if call.compat {
-        // mknod, socketcall, mknodat, bind (arch/x86/entry/syscalls/syscall_32.tbl)
-        matches!(call.number, 14 | 102 | 297 | 361)
-    } else {
-        // bind, mknod, mknodat (arch/x86/entry/syscalls/syscall_64.tbl)
-        matches!(call.number, 49 | 133 | 259)
-    }
-}
-
-/// Whether a call reads the entries of a directory.
-#[inline(always)]
-fn lists(call: Call) -> bool {
-    if call.compat {
-        // readdir, getdents, getdents64
-        matches!(call.number, 89 | 141 | 220)
-    } else {
-        // getdents, getdents64
-        matches!(call.number, 78 | 217)
-    }
-}
-
-/// Whether a call moves data between files, or gives a file room: it comes by the hook of reads and
-/// writes, on some kernels more than once, and is neither.
-#[inline(always)]
-fn moves_data(call: Call) -> bool {
-    if call.compat {
-        // ioctl, sendfile, sendfile64, splice, fallocate, copy_file_range
-        matches!(call.number, 54 | 187 | 239 | 313 | 324 | 377)
-    } else {
-        // ioctl, sendfile, splice, fallocate, copy_file_range
-        matches!(call.number, 16 | 40 | 275 | 285 | 326)
     }
 }
 

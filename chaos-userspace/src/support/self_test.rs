@@ -105,17 +105,19 @@ fn rule(hooks: &Hooks, object: Object) -> RuleSpec {
         Object::FileError => PathFilter::new(WANTED.to_bytes(), PathFilter::FILE),
         Object::NetLoss | Object::SyscallError => None,
     };
-    let number = match object {
-        Object::FileError => Some(FileEvent::Open as u32),
-        Object::SyscallError => Some(OPENAT),
-        Object::NetLoss => None,
-    };
-    let calls = number.map(|number| {
+    let calls_of = |number| {
         let mut calls = Calls::default();
         calls.all.insert(number);
         calls.named.insert(number);
-        calls
-    });
+        Some(calls)
+    };
+    let calls = if object == Object::FileError {
+        calls_of(FileEvent::Open as u32)
+    } else if object == Object::SyscallError {
+        calls_of(OPENAT)
+    } else {
+        None
+    };
     RuleSpec {
         hook: hooks.hook(),
         config: RuleConfig {
