@@ -216,8 +216,9 @@ impl Scratch {
     #[inline(always)]
     pub fn begin_path(&self, path: usize) {
         self.set_path_start(path, PATH_BYTES);
+        let last = self.path_byte(path, PATH_BYTES - 1).cast::<[u8; 2]>();
         // SAFETY: behind the last byte that is masked lies room.
-        unsafe { *self.path_byte(path, PATH_BYTES - 1).add(1) = b'/' };
+        unsafe { (*last)[1] = b'/' };
     }
 
     /// Moves the start of a path.

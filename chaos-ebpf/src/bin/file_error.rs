@@ -154,21 +154,23 @@ unsafe fn opened(file: u64) -> i64 {
 
 /// What is read and written, of directories as well.
 #[inline(always)]
-unsafe fn used(file: u64, mask: u64) -> i64 {
+unsafe fn used(file: impl FnOnce() -> u64, mask: impl FnOnce() -> u64) -> i64 {
     let Some((scratch, gate)) = met_by_task(HOOK.load()) else {
         return 0;
     };
     let Some(call) = Call::current() else {
         return 0;
     };
-    let kind = match mask & (MAY_READ | MAY_WRITE) {
+    let kind = match mask() & (MAY_READ | MAY_WRITE) {
         MAY_READ if call.lists() => FileEvent::Readdir,
         MAY_READ if !call.moves_data() => FileEvent::Read,
         MAY_WRITE if !call.moves_data() => FileEvent::Write,
         _ => return 0,
     };
+    // What is read late, or kept in the scratch, takes no room on the stack until then.
+    scratch.set_note(kind.bit());
     // SAFETY: the caller's file.
-    unsafe { on_file(&scratch, gate, file, 0, |_| kind.bit()) }
+    unsafe { on_file(&scratch, gate, file(), 0, |_| scratch.note()) }
 }
 
 /// A length is changed by ftruncate, or by an open with `O_TRUNC`.
@@ -366,7 +368,7 @@ program!(
 program!(
     /// `file_permission(file, mask)`
     file_permission, "fentry/file_permission", 2,
-    |context| used(argument(context, 0), argument(context, 1))
+    |context| used(|| argument(context, 0), || argument(context, 1))
 );
 program!(
     /// `file_truncate(file)`, Linux 6.2
