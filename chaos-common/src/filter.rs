@@ -48,7 +48,8 @@ impl PathFilter {
     }
 }
 
-/// Which system calls a rule is about, one bit for each number of x86-64.
+/// Which system calls a rule is about, one bit for each number of x86-64; or which events of files,
+/// one bit for each [`crate::FileEvent`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct CallSet {
@@ -77,6 +78,13 @@ impl CallSet {
     pub fn contains(&self, number: u64) -> bool {
         let word = (number / 64) as usize;
         word < SYSCALLS / 64 && self.words[word] & (1 << (number % 64)) != 0
+    }
+
+    /// Whether one of the first 64 is in it, each of which is a bit.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_one_of(&self, bits: u64) -> bool {
+        self.words[0] & bits != 0
     }
 }
 

@@ -13,6 +13,7 @@
 
 pub mod decision;
 pub mod event;
+pub mod file_event;
 pub mod filter;
 pub mod limits;
 #[cfg(feature = "user")]
@@ -22,6 +23,7 @@ pub mod rule;
 
 pub use decision::{Decision, Filtered, RuleMemory, decide, roll};
 pub use event::Event;
+pub use file_event::FileEvent;
 pub use filter::{CallSet, CommFilter, ExcludeKey, Narrowing, PathFilter, ReplayKey, ThreadKey};
 pub use rule::{
     Counters, Gate, Hook, NO_DEPTH, NO_PLACE, NO_SLOT, RuleConfig, RuleList, RuleState, TargetKey,

@@ -7,11 +7,11 @@ use crate::limits::{EXCLUDE_DEPTHS, RULES_PER_TARGET, TARGET_LEVELS};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Hook {
-    /// A file is opened, or created by an open: BPF LSM.
+    /// Something happens to a file ([`crate::FileEvent`]): BPF LSM.
     FileOpenLsm = 1,
     /// A packet reaches a socket.
     NetIngress = 2,
-    /// A file is opened, or created by an open: `fmod_ret`.
+    /// Something happens to a file: `fmod_ret`.
     FileOpenFmodRet = 3,
     /// A system call: `fmod_ret` on the call itself.
     SyscallFmodRet = 4,
@@ -38,7 +38,7 @@ pub mod flags {
     pub const SHADOW: u32 = 1;
     /// The rule has a [`crate::PathFilter`].
     pub const PATH: u32 = 1 << 1;
-    /// Opens that execve makes count as well.
+    /// What execve opens and reads counts as well.
     pub const INCLUDE_EXEC: u32 = 1 << 2;
     /// The rule has a [`crate::Narrowing`].
     pub const NARROW: u32 = 1 << 3;
@@ -95,7 +95,7 @@ pub struct RuleConfig {
     pub counters: u32,
     /// Index of the block that the ordinals of injections are recorded in, or [`NO_PLACE`].
     pub record: u16,
-    /// Index of the set of system calls that it is about, or [`NO_PLACE`].
+    /// Index of the set of system calls, or of events of files, that it is about, or [`NO_PLACE`].
     pub calls: u16,
 }
 

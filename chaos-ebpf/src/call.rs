@@ -30,4 +30,43 @@ impl Call {
             })
         }
     }
+
+    /// Whether it makes nodes: `mknod` and the `bind` of a unix socket make names on the hook of
+    /// opens. `io_uring` opens from other system calls and from workers, so this looks for those two,
+    /// and everything else is taken for an open.
+    #[inline(always)]
+    pub fn makes_nodes(self) -> bool {
+        if self.compat {
+            // mknod, socketcall, mknodat, bind (arch/x86/entry/syscalls/syscall_32.tbl)
+            matches!(self.number, 14 | 102 | 297 | 361)
+        } else {
+            // bind, mknod, mknodat (arch/x86/entry/syscalls/syscall_64.tbl)
+            matches!(self.number, 49 | 133 | 259)
+        }
+    }
+
+    /// Whether it reads the entries of a directory.
+    #[inline(always)]
+    pub fn lists(self) -> bool {
+        if self.compat {
+            // readdir, getdents, getdents64
+            matches!(self.number, 89 | 141 | 220)
+        } else {
+            // getdents, getdents64
+            matches!(self.number, 78 | 217)
+        }
+    }
+
+    /// Whether it moves data between files, or gives a file room: it comes by the hook of reads and
+    /// writes, on some kernels more than once, and is neither.
+    #[inline(always)]
+    pub fn moves_data(self) -> bool {
+        if self.compat {
+            // ioctl, sendfile, sendfile64, splice, fallocate, copy_file_range
+            matches!(self.number, 54 | 187 | 239 | 313 | 324 | 377)
+        } else {
+            // ioctl, sendfile, splice, fallocate, copy_file_range
+            matches!(self.number, 16 | 40 | 275 | 285 | 326)
+        }
+    }
 }

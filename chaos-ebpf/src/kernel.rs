@@ -30,12 +30,18 @@ offsets! {
     OFF_DENTRY_NAME_LEN,
     /// `struct dentry`: `d_name.name`
     OFF_DENTRY_NAME,
+    /// `struct dentry`: `d_sb`
+    OFF_DENTRY_SB,
+    /// `struct super_block`: `s_flags`
+    OFF_SB_FLAGS,
     /// `struct mount`: `mnt`, the part that `struct path` points to
     OFF_MOUNT_MNT,
     /// `struct mount`: `mnt_parent`
     OFF_MOUNT_PARENT,
     /// `struct mount`: `mnt_mountpoint`
     OFF_MOUNT_MOUNTPOINT,
+    /// `struct mount`: `mnt_ns`
+    OFF_MOUNT_NS,
     /// `struct vfsmount`: `mnt_root`
     OFF_VFSMOUNT_ROOT,
     /// `struct task_struct`: `fs`
@@ -46,6 +52,10 @@ offsets! {
     OFF_TASK_START,
     /// `struct task_struct`: `comm`
     OFF_TASK_COMM,
+    /// `struct task_struct`: `cred`, with which it acts
+    OFF_TASK_CRED,
+    /// `struct task_struct`: `real_cred`, its own
+    OFF_TASK_REAL_CRED,
     /// `struct fs_struct`: `root`
     OFF_FS_ROOT,
     /// `struct pt_regs`: `orig_ax`, the number of the system call

@@ -21,18 +21,23 @@ use crate::{
         OFF_MOUNT_MOUNTPOINT, OFF_MOUNT_PARENT, OFF_PATH_DENTRY, OFF_PATH_MNT, OFF_TASK_FS,
         OFF_VFSMOUNT_ROOT, read,
     },
-    scratch::{NAME_BYTES, Scratch},
+    scratch::{NAME_BYTES, PATHS, Scratch},
 };
 
-/// Resolves the path of `dentry` on `mnt` into the event's scratch. For a name that does not exist
-/// yet that is the new, still negative dentry.
+/// Resolves the path of `dentry` on `mnt` into the event's scratch, behind those that are there; at
+/// most [`PATHS`]. For a name that does not exist yet that is the new, still negative dentry.
 ///
 /// `false` when something can't be read, or the path is too long or too deep.
 #[inline(always)]
 pub unsafe fn resolve(scratch: &Scratch, mnt: u64, dentry: u64) -> bool {
-    scratch.begin_path();
+    let path = scratch.paths();
+    scratch.begin_path(path);
     // SAFETY: addresses that the kernel handed to the program; every read is checked.
-    unsafe { walk(scratch, mnt, dentry) }.is_some()
+    if unsafe { walk(scratch, mnt, dentry) }.is_none() {
+        return false;
+    }
+    scratch.set_paths(path + 1);
+    true
 }
 
 /// Where a walk is, and where it ends.
@@ -126,13 +131,14 @@ unsafe fn prepend(scratch: &Scratch, dentry: u64) -> Option<()> {
         let length: u32 = read(dentry, &OFF_DENTRY_NAME_LEN)?;
         let name: u64 = read(dentry, &OFF_DENTRY_NAME)?;
         let length = length as usize;
-        let start = scratch.path_start();
+        let path = scratch.paths();
+        let start = scratch.path_start(path);
         if length > NAME_BYTES || length + 1 > start {
             return None;
         }
         let start = start - length - 1;
-        scratch.set_path_start(start);
-        let slash = scratch.path_byte(start);
+        scratch.set_path_start(path, start);
+        let slash = scratch.path_byte(path, start);
         *slash = b'/';
         let copied = probe_read(
             slash.add(1).cast(),
@@ -146,17 +152,33 @@ unsafe fn prepend(scratch: &Scratch, dentry: u64) -> Option<()> {
 /// The root itself is `/`.
 #[inline(always)]
 fn finish(scratch: &Scratch) {
-    if scratch.path_start() == PATH_BYTES {
-        scratch.set_path_start(PATH_BYTES - 1);
+    let path = scratch.paths();
+    if scratch.path_start(path) == PATH_BYTES {
+        scratch.set_path_start(path, PATH_BYTES - 1);
         // SAFETY: inside the buffer.
-        unsafe { *scratch.path_byte(PATH_BYTES - 1) = b'/' };
+        unsafe { *scratch.path_byte(path, PATH_BYTES - 1) = b'/' };
     }
 }
 
-/// Whether a rule wants the resolved path.
+/// Whether a rule wants one of the resolved paths.
 #[inline(always)]
 pub fn matches(scratch: &Scratch, filter: &PathFilter) -> bool {
-    let start = scratch.path_start();
+    let mut path = 0;
+    while path < PATHS {
+        if path >= scratch.paths() {
+            break;
+        }
+        if is_wanted(scratch, path, filter) {
+            return true;
+        }
+        path += 1;
+    }
+    false
+}
+
+#[inline(always)]
+fn is_wanted(scratch: &Scratch, path: usize, filter: &PathFilter) -> bool {
+    let start = scratch.path_start(path);
     if start >= PATH_BYTES {
         return false;
     }
@@ -180,7 +202,7 @@ pub fn matches(scratch: &Scratch, filter: &PathFilter) -> bool {
             // SAFETY: a whole word fits behind every byte of the path.
             let have = unsafe {
                 scratch
-                    .path_byte(start + word * 8)
+                    .path_byte(path, start + word * 8)
                     .cast::<u64>()
                     .read_unaligned()
             };

@@ -17,6 +17,9 @@ const BUFFERS: u32 = 4;
 /// bounded by masking.
 pub const NAME_BYTES: usize = 255;
 
+/// An event is about two paths at most: those of a rename.
+pub const PATHS: usize = 2;
+
 /// A plan's word, as the event with this number has read it.
 #[repr(C)]
 struct Held {
@@ -35,17 +38,21 @@ struct Buffer {
     wait_ns: u64,
     /// Which of the gate's levels have rules for the event, one bit each.
     levels: u64,
-    /// Where the path starts in `path`.
-    path_start: u64,
+    /// Where each path starts in `paths`.
+    path_starts: [u64; PATHS],
+    /// How many paths there are.
+    paths_len: u64,
+    /// What the program keeps of the event for its filters.
+    note: u64,
     /// Number of the event that the buffer is used for: what is left of an earlier one bears another.
     event: u64,
     /// Numbers of the rules that the event meets, outermost target first.
     rules: [u32; RULES_PER_EVENT],
     /// What each plan's word was when the event first asked.
     held: [Held; PLANS as usize],
-    /// The path stands in the last bytes before [`PATH_BYTES`]; what follows is room for whole
-    /// names and whole words.
-    path: [u8; PATH_BYTES + NAME_BYTES + 9],
+    /// A path stands in the last bytes before [`PATH_BYTES`]; what follows is room for whole names
+    /// and whole words.
+    paths: [[u8; PATH_BYTES + NAME_BYTES + 9]; PATHS],
 }
 
 #[map]
@@ -77,6 +84,7 @@ impl Scratch {
                 if atomics::swap(&raw mut (*buffer).busy, 1) == 0 {
                     (&raw mut (*buffer).rules_len).write_volatile(0);
                     (&raw mut (*buffer).wait_ns).write_volatile(0);
+                    (&raw mut (*buffer).paths_len).write_volatile(0);
                     (&raw mut (*buffer).levels).write_volatile(u64::from(levels));
                     let event = (&raw const (*buffer).event).read_volatile();
                     (&raw mut (*buffer).event).write_volatile(event + 1);
@@ -169,33 +177,76 @@ impl Scratch {
         }
     }
 
-    /// Where the path starts, at most [`PATH_BYTES`].
+    /// What the program keeps of the event for its filters, where the verifier does not follow it.
     #[inline(always)]
-    pub fn path_start(&self) -> usize {
+    pub fn note(&self) -> u64 {
         // SAFETY: a map's value.
-        unsafe { (&raw const (*self.0).path_start).read_volatile() as usize }
+        unsafe { (&raw const (*self.0).note).read_volatile() }
+    }
+
+    /// Keeps it.
+    #[inline(always)]
+    pub fn set_note(&self, note: u64) {
+        // SAFETY: a map's value.
+        unsafe { (&raw mut (*self.0).note).write_volatile(note) };
+    }
+
+    /// How many paths there are.
+    #[inline(always)]
+    pub fn paths(&self) -> usize {
+        // SAFETY: a map's value.
+        unsafe { (&raw const (*self.0).paths_len).read_volatile() as usize }
+    }
+
+    /// Says how many there are.
+    #[inline(always)]
+    pub fn set_paths(&self, paths: usize) {
+        // SAFETY: a map's value.
+        unsafe { (&raw mut (*self.0).paths_len).write_volatile(paths as u64) };
+    }
+
+    /// Where a path starts, at most [`PATH_BYTES`].
+    #[inline(always)]
+    pub fn path_start(&self, path: usize) -> usize {
+        // SAFETY: a map's value, and the index is masked.
+        unsafe { self.start_of(path).read_volatile() as usize }
     }
 
     /// Begins an empty path, with a slash behind it.
     #[inline(always)]
-    pub fn begin_path(&self) {
-        self.set_path_start(PATH_BYTES);
-        // SAFETY: a constant offset inside the buffer.
-        unsafe { (*self.0).path[PATH_BYTES] = b'/' };
+    pub fn begin_path(&self, path: usize) {
+        self.set_path_start(path, PATH_BYTES);
+        let last = self.path_byte(path, PATH_BYTES - 1).cast::<[u8; 2]>();
+        // SAFETY: behind the last byte that is masked lies room.
+        unsafe { (*last)[1] = b'/' };
     }
 
-    /// Moves the start of the path.
+    /// Moves the start of a path.
     #[inline(always)]
-    pub fn set_path_start(&self, start: usize) {
-        // SAFETY: a map's value.
-        unsafe { (&raw mut (*self.0).path_start).write_volatile(start as u64) };
+    pub fn set_path_start(&self, path: usize, start: usize) {
+        // SAFETY: a map's value, and the index is masked.
+        unsafe { self.start_of(path).write_volatile(start as u64) };
     }
 
-    /// A byte of the path; a whole name and a whole word fit behind every one of them.
     #[inline(always)]
-    pub fn path_byte(&self, at: usize) -> *mut u8 {
+    fn start_of(&self, path: usize) -> *mut u64 {
+        let path = masked::<{ PATHS - 1 }>(path);
+        // SAFETY: the index is masked.
+        unsafe { (&raw mut (*self.0).path_starts).cast::<u64>().add(path) }
+    }
+
+    /// A byte of a path; a whole name and a whole word fit behind every one of them.
+    #[inline(always)]
+    pub fn path_byte(&self, path: usize, at: usize) -> *mut u8 {
+        let path = masked::<{ PATHS - 1 }>(path);
         let at = masked::<{ PATH_BYTES - 1 }>(at);
-        // SAFETY: the offset is masked.
-        unsafe { (&raw mut (*self.0).path).cast::<u8>().add(at) }
+        // SAFETY: index and offset are masked.
+        unsafe {
+            (&raw mut (*self.0).paths)
+                .cast::<[u8; PATH_BYTES + NAME_BYTES + 9]>()
+                .add(path)
+                .cast::<u8>()
+                .add(at)
+        }
     }
 }

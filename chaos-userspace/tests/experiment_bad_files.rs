@@ -142,7 +142,7 @@ spec:
   seed: -1
   checks: []
   faults:
-  - {id: x, fileError: {ops: [open, read], errno: EFOO, probability: 140%, duration: 3m}, times: 3}
+  - {id: x, fileError: {ops: [open, opn], errno: EFOO, probability: 140%, duration: 3m}, times: 3}
   - {id: x, netLoss: {share: 0.1, probability: 3%}, target: {pid: 1}, pulse: 10s/2s}
   - {fileDelay: {ops: [fsync], errno: EIO}}
   - 7
@@ -161,7 +161,7 @@ say what is hit, such as target: {unit: nginx.service}
 spec.duration: is missing; say for how long, such as duration: 30s
 spec.faults[0].times: does not belong here; it is spec.faults[0].fileError.times
 spec.faults[0].fileError.duration: does not belong here; it is spec.faults[0].duration
-spec.faults[0].fileError.ops[1]: the operation 'read' is not in this version; there is open
+spec.faults[0].fileError.ops[1]: 'opn' is not a file operation; did you mean open?
 spec.faults[0].fileError.errno: 'EFOO' is not the name of an errno; did you mean EIO?
 spec.faults[0].fileError.probability: '140%' is more than everything; a share is from 0% to 100%
 spec.faults[1].netLoss.share: '0.1' has no % sign; say a percentage, such as 10%

@@ -148,8 +148,18 @@ duration: '5' has no unit; say which, such as 5s or 5m
                 "                ^\nerrno: is missing; write it as in file.error:open=EIO",
             ),
             (
-                "file.error:read=EIO",
-                "           ^^^^\nops: the operation 'read' is not in this version; there is open",
+                "file.error:stat=EIO",
+                "           ^^^^\nops: 'stat' is not a file operation; say getattr",
+            ),
+            (
+                "file.error:open+getxattr=EIO,path=/d/",
+                "                                  ^^^\npath: can't be told for getxattr: the kernel does not say on which mount the file is; \
+                 leave it out, or make these operations a fault of their own without a path",
+            ),
+            (
+                "file.error:write=EIO,includeExec=true",
+                "                                 ^^^^\nincludeExec: is about the opens and reads of an execve, and ops has neither; \
+                 leave it out, or add open or read",
             ),
             (
                 "file.error:open+open=EIO",

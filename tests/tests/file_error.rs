@@ -185,25 +185,14 @@ mod tests {
     #[test]
     fn the_exec_of_programs_is_exempt_unless_asked_for() {
         require!("file.error");
-        let fault = "file.error:open=EACCES,path=/usr/bin/";
-        let exempt = kchaos(&[
-            "run",
-            "--allow-no-hit",
-            "--fault",
-            fault,
-            "--",
-            "/usr/bin/true",
-        ]);
-        assert_eq!(exempt.status, 0, "{exempt:?}");
-        let hit = kchaos(&[
-            "run",
-            "--include-exec",
-            "--fault",
-            fault,
-            "--",
-            "/usr/bin/true",
-        ]);
-        assert_eq!(hit.status, 126, "{hit:?}");
+        for op in ["open", "read"] {
+            let fault = format!("file.error:{op}=EACCES,path=/usr/bin/");
+            let run = |more: &str| {
+                kchaos(&["run", more, "--fault", &fault, "--", "/usr/bin/true"]).status
+            };
+            assert_eq!(run("--allow-no-hit"), 0, "{op}");
+            assert_eq!(run("--include-exec"), 126, "{op}");
+        }
     }
 
     #[test]

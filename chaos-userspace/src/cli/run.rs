@@ -158,7 +158,7 @@ fn request(args: &RunArgs) -> Result<(Experiment, Vec<OsString>), CliError> {
     experiment.seed = Some(args.seed.or(experiment.seed).unwrap_or_else(draw_seed));
     for fault in &mut experiment.faults {
         if let FaultKind::FileError(kind) = &mut fault.kind {
-            kind.include_exec |= args.include_exec;
+            kind.include_exec |= args.include_exec && kind.ops.iter().any(|op| op.in_exec());
         }
     }
     experiment

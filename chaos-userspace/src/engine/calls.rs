@@ -1,29 +1,48 @@
-//! Programs on system calls, attached one by one as rules need them.
+//! Programs on system calls, and on what happens to files, attached one by one as rules need them.
 
 use std::collections::HashMap;
 
-use chaos_common::CallSet;
+use chaos_common::{CallSet, FileEvent};
 
 use super::{
-    Calls, EngineError,
+    Calls, EngineError, Object, file_hooks,
     kernel::Kernel,
     loader::{Code, Link, Place},
 };
 use crate::experiment::{Mechanism, Syscall};
 
-/// What is attached for the system calls that rules are about.
+/// What is attached for the system calls, or the events of files, that rules are about.
 #[derive(Debug)]
 pub(super) struct Attached {
     code: Code,
+    object: Object,
     mechanism: Mechanism,
     /// By the name of the function, with how many rules need it.
     functions: HashMap<String, (Link, usize)>,
 }
 
+/// What rules may be about.
+#[derive(Clone, Copy, Debug)]
+enum Seen {
+    Call(Syscall),
+    File(FileEvent),
+}
+
+impl Seen {
+    /// Its number in a set.
+    fn number(self) -> u32 {
+        match self {
+            Self::Call(call) => call.number(),
+            Self::File(event) => event as u32,
+        }
+    }
+}
+
 impl Attached {
-    pub(super) fn none(code: Code, mechanism: Mechanism) -> Self {
+    pub(super) fn none(code: Code, object: Object, mechanism: Mechanism) -> Self {
         Self {
             code,
+            object,
             mechanism,
             functions: HashMap::new(),
         }
@@ -37,12 +56,12 @@ impl Attached {
     pub(super) fn prepare(&mut self, calls: &Calls) -> Result<(), EngineError> {
         let mut first = None;
         let mut any = false;
-        for call in each(&calls.all) {
-            match self.prepare_one(call) {
+        for seen in self.each(&calls.all) {
+            match self.prepare_one(seen) {
                 Ok(()) => any = true,
-                Err(error) if calls.named.contains(call.number().into()) => return Err(error),
+                Err(error) if calls.named.contains(seen.number().into()) => return Err(error),
                 Err(error) => {
-                    tracing::debug!(%call, %error, "left out");
+                    tracing::debug!(?seen, %error, "left out");
                     first = first.or(Some(error));
                 }
             }
@@ -53,8 +72,8 @@ impl Attached {
         }
     }
 
-    fn prepare_one(&mut self, call: Syscall) -> Result<(), EngineError> {
-        for function in self.functions_of(call)? {
+    fn prepare_one(&mut self, seen: Seen) -> Result<(), EngineError> {
+        for function in self.functions_of(seen)? {
             if !self.functions.contains_key(&function) {
                 let link = self.attach(&function)?;
                 self.functions.insert(function, (link, 0));
@@ -63,16 +82,23 @@ impl Attached {
         Ok(())
     }
 
-    /// Those that nothing is attached for.
+    /// System calls that nothing is attached for.
     pub(super) fn missing(&self, calls: &Calls) -> Vec<Syscall> {
-        let has_all = |call: Syscall| {
-            self.functions_of(call).is_ok_and(|functions| {
+        let has_all = |seen: &Seen| {
+            self.functions_of(*seen).is_ok_and(|functions| {
                 functions
                     .iter()
                     .all(|function| self.functions.contains_key(function))
             })
         };
-        each(&calls.all).filter(|call| !has_all(*call)).collect()
+        self.each(&calls.all)
+            .into_iter()
+            .filter(|seen| !has_all(seen))
+            .filter_map(|seen| match seen {
+                Seen::Call(call) => Some(call),
+                Seen::File(_) => None,
+            })
+            .collect()
     }
 
     /// A rule needs these. What is left out is taken out: some calls come by the hooks of others, but
@@ -97,8 +123,8 @@ impl Attached {
     }
 
     fn count(&mut self, calls: &CallSet, change: fn(&mut usize)) {
-        for call in each(calls) {
-            for function in self.functions_of(call).unwrap_or_default() {
+        for seen in self.each(calls) {
+            for function in self.functions_of(seen).unwrap_or_default() {
                 if let Some((_, uses)) = self.functions.get_mut(&function) {
                     change(uses);
                 }
@@ -106,8 +132,38 @@ impl Attached {
         }
     }
 
-    /// The functions that see a call, by this mechanism.
-    fn functions_of(&self, call: Syscall) -> Result<Vec<String>, EngineError> {
+    /// What a set means to the programs that are attached here.
+    fn each(&self, calls: &CallSet) -> Vec<Seen> {
+        let all: Vec<Seen> = if self.object == Object::FileError {
+            FileEvent::ALL.into_iter().map(Seen::File).collect()
+        } else {
+            Syscall::all().map(Seen::Call).collect()
+        };
+        all.into_iter()
+            .filter(|seen| calls.contains(seen.number().into()))
+            .collect()
+    }
+
+    /// The functions that see it, by this mechanism.
+    fn functions_of(&self, seen: Seen) -> Result<Vec<String>, EngineError> {
+        match seen {
+            Seen::Call(call) => self.functions_of_call(call),
+            Seen::File(event) => self.functions_of_event(event),
+        }
+    }
+
+    fn functions_of_event(&self, event: FileEvent) -> Result<Vec<String>, EngineError> {
+        let mut functions = Vec::new();
+        for hook in file_hooks::of(event) {
+            let function = format!("{}{}", self.security_prefix(), hook.name);
+            if !hook.optional || Kernel::get()?.function(&function).is_some() {
+                functions.push(function);
+            }
+        }
+        Ok(functions)
+    }
+
+    fn functions_of_call(&self, call: Syscall) -> Result<Vec<String>, EngineError> {
         match self.mechanism {
             Mechanism::Lsm | Mechanism::FmodRet => {
                 let hooks = call.security_hooks().map_err(EngineError::NoHook)?;
@@ -143,10 +199,28 @@ impl Attached {
             Mechanism::Lsm => Place::Lsm(function.trim_start_matches("bpf_lsm_")),
             _ => Place::FmodRet(function),
         };
-        let program = match (
-            function.trim_start_matches(self.security_prefix()),
-            known.arguments,
-        ) {
+        let program = self
+            .program(
+                function.trim_start_matches(self.security_prefix()),
+                known.arguments,
+            )
+            .ok_or_else(|| {
+                EngineError::NoHook(format!(
+                    "{function} takes {} arguments, for which there is no program",
+                    known.arguments
+                ))
+            })?;
+        self.code.attach(program, place)
+    }
+
+    /// The program for a function with so many arguments.
+    fn program(&self, function: &str, arguments: usize) -> Option<&'static str> {
+        if self.object == Object::FileError {
+            return file_hooks::named(function)
+                .filter(|hook| hook.arguments == arguments)
+                .map(|hook| hook.name);
+        }
+        Some(match (function, arguments) {
             ("file_open", 1) => "file_1",
             ("file_permission", 2) => "file_2",
             (_, 1) => "call_1",
@@ -154,16 +228,7 @@ impl Attached {
             (_, 3) => "call_3",
             (_, 4) => "call_4",
             (_, 5) => "call_5",
-            (_, arguments) => {
-                return Err(EngineError::NoHook(format!(
-                    "{function} takes {arguments} arguments, for which there is no program"
-                )));
-            }
-        };
-        self.code.attach(program, place)
+            _ => return None,
+        })
     }
-}
-
-fn each(calls: &CallSet) -> impl Iterator<Item = Syscall> {
-    Syscall::all().filter(|call| calls.contains(call.number().into()))
 }

@@ -16,17 +16,6 @@ use super::{
 };
 use crate::experiment::{Mechanism, Syscall};
 
-/// A program that is attached once for the whole machine.
-type Global = (&'static str, Place<'static>);
-
-const FILE_ERROR_LSM: [Global; 2] = [
-    ("file_open_lsm", Place::Lsm("file_open")),
-    ("file_make_lsm", Place::Lsm("path_mknod")),
-];
-const FILE_ERROR_FMOD: [Global; 2] = [
-    ("file_open_fmod", Place::FmodRet("security_file_open")),
-    ("file_make_fmod", Place::FmodRet("security_path_mknod")),
-];
 const NET_LOSS_IN: &str = "net_loss_in";
 
 #[expect(deprecated, reason = "see INGRESS_RULES in chaos-ebpf")]
@@ -38,11 +27,9 @@ pub struct Hooks {
     object: Object,
     mechanism: Mechanism,
     rules: HashMap<RuleNumber, Placed>,
-    /// Attached once for the whole machine.
-    links: Vec<Link>,
     /// Hangs on the targets' cgroups.
     ingress: Option<Ingress>,
-    /// Attached to the system calls that rules are about.
+    /// Attached to the system calls, or for the events of files, that rules are about.
     calls: Option<Attached>,
 }
 
@@ -67,32 +54,22 @@ impl fmt::Debug for Hooks {
             .field("object", &self.object)
             .field("mechanism", &self.mechanism)
             .field("rules", &self.rules.keys())
-            .field("links", &self.links)
             .finish_non_exhaustive()
     }
 }
 
 impl Hooks {
-    /// Loads the programs and attaches what is attached once for the whole machine. Without rules
-    /// they let everything pass.
+    /// Gets the programs ready. What hangs on cgroups, or is for single calls and events, is attached
+    /// when a rule needs it.
     ///
     /// # Errors
     /// Everything that is missing here for this mechanism.
     pub fn load(plane: &Plane, object: Object, mechanism: Mechanism) -> Result<Self, EngineError> {
         let hook = hook(object, mechanism);
         let mut code = Code::prepare(object, mechanism, hook, &plane.maps)?;
-        let attach_all = |programs: &[Global]| {
-            programs
-                .iter()
-                .map(|(program, place)| code.attach(program, *place))
-                .collect::<Result<Vec<_>, _>>()
-        };
-        let mut links = Vec::new();
         let mut ingress = None;
         let mut calls = None;
         match (object, mechanism) {
-            (Object::FileError, Mechanism::Lsm) => links = attach_all(&FILE_ERROR_LSM)?,
-            (Object::FileError, Mechanism::FmodRet) => links = attach_all(&FILE_ERROR_FMOD)?,
             (Object::NetLoss, Mechanism::CgroupSkb) => {
                 ingress = Some(Ingress {
                     program: code.load(NET_LOSS_IN, Place::CgroupIngress)?,
@@ -106,7 +83,10 @@ impl Hooks {
                 | Mechanism::KprobeOverride
                 | Mechanism::Lsm
                 | Mechanism::FmodRet,
-            ) => calls = Some(Attached::none(code, mechanism)),
+            )
+            | (Object::FileError, Mechanism::Lsm | Mechanism::FmodRet) => {
+                calls = Some(Attached::none(code, object, mechanism));
+            }
             _ => {
                 return Err(EngineError::Refused {
                     mechanism,
@@ -119,13 +99,13 @@ impl Hooks {
             object,
             mechanism,
             rules: HashMap::new(),
-            links,
             ingress,
             calls,
         })
     }
 
-    /// Attaches what rules about these system calls will need, until [`Self::drop_unused`].
+    /// Attaches what rules about these system calls, or events of files, will need, until
+    /// [`Self::drop_unused`].
     ///
     /// # Errors
     /// What this mechanism can't do of them here.

@@ -8,6 +8,7 @@ mod btf;
 mod call_sets;
 mod calls;
 mod events;
+mod file_hooks;
 mod filters;
 mod gate;
 mod hooks;

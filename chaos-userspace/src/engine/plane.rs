@@ -34,7 +34,7 @@ pub struct RuleSpec {
     pub config: RuleConfig,
     /// Which paths it wants.
     pub path: Option<PathFilter>,
-    /// Which system calls it is about, on hooks that many of them come by.
+    /// Which system calls, or events of files, it is about, on hooks that many of them come by.
     pub calls: Option<Calls>,
     /// Which tasks it wants.
     pub narrowing: Option<Narrowing>,

@@ -7,6 +7,7 @@ use std::{fmt, time::Duration};
 
 mod disk;
 mod errno;
+mod file_op;
 mod keys;
 mod names;
 mod ordinals;
@@ -30,6 +31,7 @@ mod wording;
 pub mod yaml;
 
 pub use errno::Errno;
+pub use file_op::FileOp;
 pub use ordinals::Ordinals;
 pub use quantity::{ByteRate, CpuQuota, MAX_DURATION, Share, format_duration, parse_duration};
 pub use rate::Rate;
@@ -112,17 +114,12 @@ pub struct FileError {
     pub ops: Vec<FileOp>,
     /// The error that the caller sees.
     pub errno: Errno,
-    /// Only files at this path, as the target sees it.
+    /// Only files at this path, as the target sees it; of two names one is enough. Refused beside
+    /// operations whose mount the kernel does not say.
     pub path: Option<PathFilter>,
-    /// Also the opens of an execve: the program, its interpreter, its script.
+    /// Also what an execve opens and reads: the program, its interpreter, its script. Refused without
+    /// opens and reads.
     pub include_exec: bool,
-}
-
-/// A file operation, by the name that Chaos Mesh gives it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileOp {
-    /// open, openat, openat2, creat, and opens by `io_uring`.
-    Open,
 }
 
 /// Paths as the target sees them: absolute, no `.` or `..` component, no doubled slash, at most 511 bytes.

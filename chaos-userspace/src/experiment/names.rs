@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use super::{
-    Direction, FileOp, Mechanism,
+    Direction, Mechanism,
     violation::BadValue,
     wording::{either, guess, quoted, shown},
 };
@@ -68,77 +68,6 @@ pub(super) const MAX_PID: u32 = 1 << 22;
 pub(super) fn bad_pid(pid: u64) -> BadValue {
     let problem = format!("{pid} is not a pid of a process");
     BadValue::new(problem, format!("say a number from 2 to {MAX_PID}"))
-}
-
-impl FileOp {
-    /// Every operation.
-    pub const ALL: [Self; 1] = [Self::Open];
-
-    /// Operations that Chaos Mesh has and later versions will.
-    const PLANNED: [&str; 24] = [
-        "read",
-        "write",
-        "create",
-        "mkdir",
-        "mknod",
-        "unlink",
-        "rmdir",
-        "rename",
-        "link",
-        "symlink",
-        "readlink",
-        "getattr",
-        "setattr",
-        "truncate",
-        "access",
-        "lookup",
-        "opendir",
-        "readdir",
-        "flush",
-        "fsync",
-        "fallocate",
-        "statfs",
-        "getxattr",
-        "setxattr",
-    ];
-
-    /// The word for it in files and fault words.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-        }
-    }
-}
-
-impl fmt::Display for FileOp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for FileOp {
-    type Err = BadValue;
-
-    fn from_str(text: &str) -> Result<Self, BadValue> {
-        let names = Self::ALL.map(Self::name);
-        if let Some(op) = Self::ALL.into_iter().find(|op| op.name() == text) {
-            return Ok(op);
-        }
-        if Self::PLANNED.contains(&text) {
-            return Err(BadValue::new(
-                format!("the operation {} is not in this version", quoted(text)),
-                format!("there is {}", either(&names)),
-            ));
-        }
-        let remedy = match text {
-            "openat" | "openat2" | "creat" => "say open, which has all its system calls".to_owned(),
-            _ => guess(text, &names),
-        };
-        Err(BadValue::new(
-            format!("{} is not a file operation", quoted(text)),
-            remedy,
-        ))
-    }
 }
 
 impl Direction {
@@ -268,17 +197,8 @@ mod tests {
 
     #[test]
     fn words_of_closed_sets() {
-        assert_eq!("open".parse(), Ok(FileOp::Open));
         assert_eq!("fmod-ret".parse(), Ok(Mechanism::FmodRet));
         assert_eq!("both".parse(), Ok(Direction::Both));
-        assert_eq!(
-            "read".parse::<FileOp>().unwrap_err().to_string(),
-            "the operation 'read' is not in this version; there is open"
-        );
-        assert_eq!(
-            "openat".parse::<FileOp>().unwrap_err().to_string(),
-            "'openat' is not a file operation; say open, which has all its system calls"
-        );
         assert_eq!(
             "in".parse::<Direction>().unwrap_err().to_string(),
             "'in' is not a direction; say ingress"

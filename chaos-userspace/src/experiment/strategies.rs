@@ -260,13 +260,14 @@ pub(crate) fn fault() -> BoxedStrategy<Fault> {
             .prop_map(|(ops, value)| FaultKind::SyscallReturn(SyscallReturn { ops, value })),
     ];
     let syscall = syscall.prop_flat_map(|kind| common(option::of(share()).boxed(), kind));
-    let file = (errno, option::of(path()), any::<bool>())
-        .prop_map(|(errno, path, include_exec)| {
+    let ops = proptest::sample::subsequence(FileOp::ALL.to_vec(), 1..5);
+    let file = (ops, errno, option::of(path()), any::<bool>())
+        .prop_map(|(ops, errno, path, include_exec)| {
             FaultKind::FileError(FileError {
-                ops: vec![FileOp::Open],
+                path: path.filter(|_| ops.iter().all(|op| op.has_path())),
+                include_exec: include_exec && ops.iter().any(|op| op.in_exec()),
+                ops,
                 errno,
-                path,
-                include_exec,
             })
         })
         .prop_flat_map(|kind| common(option::of(share()).boxed(), kind));

@@ -3,15 +3,15 @@
 use std::{collections::HashMap, time::Duration};
 
 use super::{
-    Common, Direction, Exclude, Experiment, Fault, FaultKind, Scope, SyscallDelay, SyscallReturn,
-    Target,
+    Common, Direction, Exclude, Experiment, Fault, FaultKind, FileError, Scope, SyscallDelay,
+    SyscallReturn, Target,
     keys::{Kind, ON_FAULT},
     names::{MAX_PID, bad_pid, check_label, check_unit},
     paths::{check_cgroup, check_cgroups},
     quantity::format_duration,
     schedule::{check_at_most, check_lifetime},
     violation::{BadValue, Collector, Violation, Violations},
-    wording::{either, quoted},
+    wording::{all_of, either, quoted},
 };
 
 /// What an experiment has to say by itself.
@@ -239,10 +239,8 @@ impl Fault {
         match &self.kind {
             FaultKind::FileError(fault) => {
                 check("ops", check_ops(&fault.ops, "open"));
-                check(
-                    "path",
-                    fault.path.as_ref().map_or(Ok(()), super::PathFilter::check),
-                );
+                check("path", check_path(fault));
+                check("includeExec", check_include_exec(fault));
             }
             FaultKind::NetLoss(fault) => {
                 check("direction", check_direction(fault.direction, form));
@@ -404,6 +402,38 @@ fn check_ops<T: PartialEq>(ops: &[T], example: &str) -> Result<(), BadValue> {
     }
     if (1..ops.len()).any(|i| ops[..i].contains(&ops[i])) {
         return Err(BadValue::new("names one twice", "name it once"));
+    }
+    Ok(())
+}
+
+fn check_path(fault: &FileError) -> Result<(), BadValue> {
+    let Some(path) = &fault.path else {
+        return Ok(());
+    };
+    let without: Vec<&str> = fault
+        .ops
+        .iter()
+        .filter(|op| !op.has_path())
+        .map(|op| op.name())
+        .collect();
+    if without.is_empty() {
+        return path.check();
+    }
+    Err(BadValue::new(
+        format!(
+            "can't be told for {}: the kernel does not say on which mount the file is",
+            all_of(&without)
+        ),
+        "leave it out, or make these operations a fault of their own without a path",
+    ))
+}
+
+fn check_include_exec(fault: &FileError) -> Result<(), BadValue> {
+    if fault.include_exec && !fault.ops.iter().any(|op| op.in_exec()) {
+        return Err(BadValue::new(
+            "is about the opens and reads of an execve, and ops has neither",
+            "leave it out, or add open or read",
+        ));
     }
     Ok(())
 }

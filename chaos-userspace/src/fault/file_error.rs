@@ -5,12 +5,13 @@ use chaos_common::{PathFilter as KernelFilter, flags};
 use super::Effect;
 use crate::experiment::{Common, FileError, Mechanism, PathFilter, Share};
 
-/// Both see the same hook. LSM comes first: it is asked after the kernel's own checks, so that what
+/// Both see the same hooks. LSM comes first: it is asked after the kernel's own checks, so that what
 /// would have failed anyway is not counted as an injection.
 pub(super) const LADDER: &[Mechanism] = &[Mechanism::Lsm, Mechanism::FmodRet];
 
 pub(super) const NOT_COVERED: &[&str] = &[
-    "files that are open already",
+    "memory that a file is mapped to",
+    "sendfile, splice, copy_file_range, fallocate and ioctl, which are neither reads nor writes here",
     "O_CREAT of an existing file on a network file system counts twice",
 ];
 

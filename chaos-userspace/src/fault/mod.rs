@@ -115,9 +115,16 @@ fn ops(kind: &FaultKind) -> Option<&[SyscallOp]> {
     }
 }
 
-/// The system calls that a kind is about, if it is about some.
+/// The system calls, or the events of files, that a kind is about, if it is about some.
 pub(crate) fn calls(kind: &FaultKind) -> Option<Calls> {
     let mut calls = Calls::default();
+    if let FaultKind::FileError(kind) = kind {
+        for op in &kind.ops {
+            calls.all.insert(op.event() as u32);
+        }
+        calls.named = calls.all;
+        return Some(calls);
+    }
     for op in ops(kind)? {
         match op {
             SyscallOp::Call(call) => {

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chaos_common::{PathFilter, RuleConfig, flags, limits::PLANS};
+use chaos_common::{FileEvent, PathFilter, RuleConfig, flags, limits::PLANS};
 
 use crate::{
     engine::{Calls, Hooks, Object, Plane, RulePlace, RuleSpec},
@@ -105,12 +105,19 @@ fn rule(hooks: &Hooks, object: Object) -> RuleSpec {
         Object::FileError => PathFilter::new(WANTED.to_bytes(), PathFilter::FILE),
         Object::NetLoss | Object::SyscallError => None,
     };
-    let calls = (object == Object::SyscallError).then(|| {
+    let calls_of = |number| {
         let mut calls = Calls::default();
-        calls.all.insert(OPENAT);
-        calls.named.insert(OPENAT);
-        calls
-    });
+        calls.all.insert(number);
+        calls.named.insert(number);
+        Some(calls)
+    };
+    let calls = if object == Object::FileError {
+        calls_of(FileEvent::Open as u32)
+    } else if object == Object::SyscallError {
+        calls_of(OPENAT)
+    } else {
+        None
+    };
     RuleSpec {
         hook: hooks.hook(),
         config: RuleConfig {

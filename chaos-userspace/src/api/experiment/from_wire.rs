@@ -169,10 +169,12 @@ impl Reader {
     fn file_error(&mut self, field: &str, wire: &proto::FileError) -> FileError {
         let mut ops = Vec::new();
         for op in &wire.ops {
-            if proto::FileOp::try_from(*op) == Ok(proto::FileOp::Open) {
-                ops.push(FileOp::Open);
-            } else {
-                self.bad(&format!("{field}.ops"), format!("{op} is not an operation"));
+            let known = FileOp::ALL
+                .into_iter()
+                .find(|known| i32::from(proto::FileOp::from(*known)) == *op);
+            match known {
+                Some(known) => ops.push(known),
+                None => self.bad(&format!("{field}.ops"), format!("{op} is not an operation")),
             }
         }
         FileError {

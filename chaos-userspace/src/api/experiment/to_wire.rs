@@ -82,15 +82,39 @@ impl From<&Fault> for proto::Fault {
     }
 }
 
+impl From<FileOp> for proto::FileOp {
+    fn from(op: FileOp) -> Self {
+        match op {
+            FileOp::Open => Self::Open,
+            FileOp::Create => Self::Create,
+            FileOp::Read => Self::Read,
+            FileOp::Write => Self::Write,
+            FileOp::Readdir => Self::Readdir,
+            FileOp::Mkdir => Self::Mkdir,
+            FileOp::Unlink => Self::Unlink,
+            FileOp::Rmdir => Self::Rmdir,
+            FileOp::Rename => Self::Rename,
+            FileOp::Link => Self::Link,
+            FileOp::Symlink => Self::Symlink,
+            FileOp::Mknod => Self::Mknod,
+            FileOp::Getattr => Self::Getattr,
+            FileOp::Setattr => Self::Setattr,
+            FileOp::Truncate => Self::Truncate,
+            FileOp::Getxattr => Self::Getxattr,
+            FileOp::Setxattr => Self::Setxattr,
+            FileOp::Listxattr => Self::Listxattr,
+            FileOp::Removexattr => Self::Removexattr,
+        }
+    }
+}
+
 impl From<&FileError> for proto::FileError {
     fn from(kind: &FileError) -> Self {
         Self {
             ops: kind
                 .ops
                 .iter()
-                .map(|op| match op {
-                    FileOp::Open => proto::FileOp::Open.into(),
-                })
+                .map(|op| proto::FileOp::from(*op).into())
                 .collect(),
             errno: kind.errno.name().to_owned(),
             path: match &kind.path {
