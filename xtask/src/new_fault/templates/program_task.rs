@@ -27,9 +27,15 @@ fn event() -> i64 {
         return 0;
     };
     // @mark@: filters of the kind's own go into the last closure.
-    let Some(hit) = decide_met(&scratch, gate, &Task, |_| true, |_, _| Filtered::In) else {
-        return 0;
-    };
+    let hit = decide_met(
+        &scratch,
+        gate,
+        &Task,
+        |_| true,
+        |_, _| Filtered::In,
+        |_| false,
+    );
+    let Some(hit) = hit else { return 0 };
     evidence::injected(&hit, &Task, HOOK, u64::MAX);
     // @mark@: do it; `hit.rule.effect` is what chaos-userspace/src/fault/@stem@.rs makes of it.
     0
