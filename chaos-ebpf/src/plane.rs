@@ -107,7 +107,6 @@ struct Walk<'a, S, C, F, P> {
     scratch: &'a Scratch,
     subject: &'a S,
     now: u64,
-    who: &'a Who,
     concerns: &'a C,
     filters: &'a F,
     passes: &'a P,
@@ -139,16 +138,15 @@ where
     F: Fn(u32, &RuleConfig) -> Filtered,
     P: Fn(&Hit) -> bool,
 {
-    let who = if !S::TASK || gate.narrowings == 0 {
+    scratch.set_who(if !S::TASK || gate.narrowings == 0 {
         Who::default()
     } else {
         Who::current()
-    };
+    });
     let mut walk = Walk {
         scratch,
         subject,
         now: now(),
-        who: &who,
         concerns: &concerns,
         filters: &filters,
         passes: &passes,
@@ -193,7 +191,7 @@ where
         walk.subject,
         |plan| walk.scratch.held_until(plan),
         walk.concerns,
-        |number, rule| match narrowed(number, rule, walk.who) {
+        |number, rule| match narrowed(number, rule, walk.scratch.who()) {
             Filtered::In => (walk.filters)(number, rule),
             other => other,
         },

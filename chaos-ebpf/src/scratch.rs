@@ -8,7 +8,7 @@ use core::sync::atomic::{Ordering, compiler_fence};
 use aya_ebpf::{macros::map, maps::PerCpuArray};
 use chaos_common::limits::{PATH_BYTES, PLANS, RULES_PER_EVENT};
 
-use crate::{atomics, bounds::masked, maps::PLANS_HELD};
+use crate::{atomics, bounds::masked, maps::PLANS_HELD, subject::Who};
 
 /// How many tasks may be preempted on one CPU while each of them holds a buffer.
 const BUFFERS: u32 = 4;
@@ -34,6 +34,8 @@ struct Buffer {
     busy: u64,
     /// How many of `rules` are in use.
     rules_len: u64,
+    /// Who the task is, if a rule wants to know.
+    who: Who,
     /// How long the event is to wait, in nanoseconds.
     wait_ns: u64,
     /// Which of the gate's levels have rules for the event, one bit each.
@@ -94,6 +96,21 @@ impl Scratch {
             index += 1;
         }
         None
+    }
+
+    /// Who the task is.
+    #[inline(always)]
+    pub fn who(&self) -> &Who {
+        // SAFETY: a map's value, and this program holds it.
+        unsafe { &(*self.0).who }
+    }
+
+    /// Sets it for the event. Not on the stack, of which a program and its callback have 512 bytes
+    /// together.
+    #[inline(always)]
+    pub fn set_who(&self, who: Who) {
+        // SAFETY: a map's value.
+        unsafe { (&raw mut (*self.0).who).write_volatile(who) };
     }
 
     /// How long the event is to wait by now, in nanoseconds.

@@ -42,7 +42,6 @@ mod tests {
     #[test]
     fn children_wait_at_the_same_time_and_a_neighbour_does_not() {
         require!("syscall.delay");
-        let start = Instant::now();
         let neighbour = std::thread::spawn(|| {
             let folder = tempfile::tempdir().unwrap();
             let start = Instant::now();
