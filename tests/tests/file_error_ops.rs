@@ -12,7 +12,7 @@ mod tests {
         files::{CALLS, OPS, ROUNDS, lower_files, prepare},
         kchaos,
         mounts::Mounted,
-        needs::{can_by, skip},
+        needs::{can_by, has_its_turn, skip},
         require,
     };
     use serde_json::Value;
@@ -99,6 +99,9 @@ spec:
     fn each_operation_alone(mechanism: &str) {
         if !can_by("file.error", mechanism) {
             return skip(&format!("no {mechanism} here"));
+        }
+        if !has_its_turn(mechanism) {
+            return skip("here only with --long");
         }
         assert!(OPS.len() < ROUNDS);
         let before = Loaded::now();

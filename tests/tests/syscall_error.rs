@@ -15,7 +15,7 @@ mod tests {
         calls::{CALLS, FIRST_UNASKED},
         cgroup::Cgroup,
         counter, eventually, kchaos, lab, long,
-        needs::{can_by, says_covered, skip},
+        needs::{can_by, has_its_turn, says_covered, skip},
         require, run_script, signal,
     };
 
@@ -200,6 +200,9 @@ spec:
     fn a_class(mechanism: &str) {
         if !can_by("syscall.error", mechanism) {
             return skip(&format!("no {mechanism} here"));
+        }
+        if !has_its_turn(mechanism) {
+            return skip("here only with --long");
         }
         let asked = CALLS.iter().position(|(name, _)| *name == FIRST_UNASKED);
         let (covered, left_out) = match mechanism {

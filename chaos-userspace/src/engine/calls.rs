@@ -112,10 +112,10 @@ impl Attached {
         Ok(())
     }
 
-    /// It needs them no more.
+    /// It needs them no more. They stay until [`Self::drop_unused`]: a self-test and the rule that it
+    /// was made for need the same, and a verifier takes its time.
     pub(super) fn leave(&mut self, calls: &Calls) {
         self.count(&calls.all, |uses| *uses = uses.saturating_sub(1));
-        self.drop_unused();
     }
 
     pub(super) fn drop_unused(&mut self) {

@@ -172,6 +172,8 @@ impl Node {
                 }
             }
         }
+        // What was tried out and is not needed costs every process of the machine a look.
+        self.ways.drop_idle();
         match self.ways.plane() {
             Some(plane) => Ok(plane.arm(live.slot, self.lease)?),
             None => Ok(()),
