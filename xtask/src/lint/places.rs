@@ -10,7 +10,10 @@ const OBJECTS: &str = "chaos-userspace/build.rs";
 /// Mechanisms that need no program: such kinds have no BPF object.
 const WITHOUT_PROGRAM: [&str; 2] = ["CgroupKnob", "SeccompNotify"];
 /// Kinds whose programs are in an object that has another kind's name.
-const SHARED: &[(&str, &str)] = &[("syscall.return", "syscall_error")];
+const SHARED: &[(&str, &str)] = &[
+    ("syscall.delay", "syscall_error"),
+    ("syscall.return", "syscall_error"),
+];
 
 /// A kind as it is written in different places.
 #[derive(Debug, Eq, PartialEq)]
