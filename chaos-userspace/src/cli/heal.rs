@@ -29,7 +29,8 @@ const FREED: Duration = Duration::from_secs(2);
 /// session are killed, others are moved out. What belongs to a living kchaos is left alone.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Exit status: 0 nothing is left, 1 something is, 3 it can't be told.\n\
+    after_help = "Exit status: 0 nothing is left, 1 something is, 3 it can't be told: a damaged\n\
+                  journal may have told of more.\n\
                   With --check, what lives is listed too, and does not count as left."
 )]
 pub(super) struct HealArgs {
@@ -119,7 +120,15 @@ fn undo(
             writeln!(out, "nothing was left behind")?;
         }
     }
-    Ok(u8::from(healed.iter().any(|one| one.result.is_err())))
+    let stays = healed.iter().any(|one| one.result.is_err());
+    let lost = healed
+        .iter()
+        .any(|one| matches!(one.thing, Thing::Damage(_)));
+    Ok(match (stays, lost) {
+        (true, _) => 1,
+        (false, true) => ExitClass::Unsupported.code(),
+        (false, false) => 0,
+    })
 }
 
 pub(super) fn write_healed(one: &heal::Healed, out: &mut impl Write) -> Result<(), CliError> {

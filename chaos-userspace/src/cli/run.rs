@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{account, client::CliError, complain, replay::ReplayArgs, words};
 use crate::{
     experiment::{Complete, Experiment, FaultKind, Target, parse_duration},
-    run::{self, Outcome, Request, RunError},
+    run::{self, Outcome, Request, RunError, StartError},
     scheduler::ExitClass,
 };
 
@@ -113,10 +113,13 @@ pub(super) fn run(args: &RunArgs) -> Result<u8, CliError> {
     };
     let outcome = match run::run(request) {
         Ok(outcome) => outcome,
-        Err(RunError::Start(error)) => {
-            complain(&error.to_string());
-            let missing = error.source.kind() == std::io::ErrorKind::NotFound;
-            return Ok(if missing { NOT_FOUND } else { NOT_EXECUTABLE });
+        Err(RunError::Start(error)) => return Ok(not_started(&error)),
+        Err(RunError::Hit { source, evidence }) => {
+            let code = not_started(&source);
+            for fault in &evidence.faults {
+                complain(&account::line(fault));
+            }
+            return Ok(code);
         }
         Err(RunError::Interrupted(signal)) => return Ok(by_signal(signal)),
         Err(error) => return Err(CliError::new(ExitClass::Failed, error.to_string())),
@@ -139,6 +142,16 @@ pub(super) fn run(args: &RunArgs) -> Result<u8, CliError> {
     } else {
         own
     })
+}
+
+/// What a shell gives for a command that could not be started.
+fn not_started(error: &StartError) -> u8 {
+    complain(&error.to_string());
+    if error.source.kind() == std::io::ErrorKind::NotFound {
+        NOT_FOUND
+    } else {
+        NOT_EXECUTABLE
+    }
 }
 
 fn request(args: &RunArgs) -> Result<(Experiment, Vec<OsString>), CliError> {
@@ -207,6 +220,9 @@ fn give_account(args: &RunArgs, outcome: &Outcome, own: u8) {
     } else if !args.quiet {
         for fault in &outcome.evidence.faults {
             complain(&account::line(fault));
+            if let Some(calls) = account::left_out(fault) {
+                complain(&calls);
+            }
         }
         if let Some(notice) = outcome.notice {
             complain(notice);

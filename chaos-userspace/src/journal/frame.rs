@@ -18,9 +18,9 @@ pub(super) const MAX_PAYLOAD: usize = 1 << 16;
 pub(super) struct Scan<'a> {
     /// Payloads of the intact records, in their order.
     pub(super) payloads: Vec<&'a [u8]>,
-    /// Where the last intact record ends: what lies behind was never finished.
+    /// Where what is kept ends: behind it lies at most a record that was never finished.
     pub(super) end: usize,
-    /// Bytes between intact records that belong to none.
+    /// Bytes that belong to no intact record, nor to one that was never finished.
     pub(super) damaged: usize,
 }
 
@@ -49,7 +49,33 @@ pub(super) fn scan(bytes: &[u8]) -> Scan<'_> {
             at += 1;
         }
     }
+    if !is_unfinished(&bytes[scan.end..]) {
+        scan.damaged += bytes.len() - scan.end;
+        scan.end = bytes.len();
+    }
     scan
+}
+
+/// Whether this is how a record begins whose rest is missing, or room that nothing was written into:
+/// what it would have said was not done. All of a record with a wrong checksum is damage.
+fn is_unfinished(tail: &[u8]) -> bool {
+    if tail.len() < MARK.len() {
+        return MARK.starts_with(tail) || is_blank(tail);
+    }
+    let Some(rest) = tail.strip_prefix(&MARK) else {
+        return is_blank(tail);
+    };
+    match rest.split_first_chunk::<4>() {
+        None => true,
+        Some((length, _)) => {
+            let size = u32::from_le_bytes(*length) as usize;
+            size <= MAX_PAYLOAD && tail.len() < HEADER + size
+        }
+    }
+}
+
+fn is_blank(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
 }
 
 /// The payload of an intact record that starts here.

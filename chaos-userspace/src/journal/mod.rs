@@ -285,7 +285,7 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// What the bytes say, and where their last whole record ends.
+/// What the bytes say, and where what is kept of them ends.
 fn contents(bytes: &[u8]) -> (Contents, usize) {
     let scan = frame::scan(bytes);
     let mut contents = Contents {

@@ -95,6 +95,18 @@ fn a_torn_tail_is_cut_and_damage_in_the_middle_is_skipped() {
     let read = journal.read().unwrap();
     assert_eq!(ids(&read), [1, 3]);
     assert_eq!(read.damaged as u64, sizes[1] - sizes[0]);
+
+    // A whole record, the last one, whose change was made: no torn tail, wherever the damage is.
+    for at in [0, 3, 8, 20] {
+        let mut damaged = whole.clone();
+        damaged[usize::try_from(sizes[1]).unwrap() + at] ^= 1;
+        fs::write(journal.path(), &damaged).unwrap();
+        let read = journal.read().unwrap();
+        assert_eq!(ids(&read), [1, 2], "{at}");
+        assert_eq!(read.damaged as u64, sizes[2] - sizes[1], "{at}");
+        drop(journal.lock(PATIENCE).unwrap());
+        assert_eq!(fs::read(journal.path()).unwrap(), damaged, "kept");
+    }
 }
 
 #[test]

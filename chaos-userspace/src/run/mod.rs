@@ -73,6 +73,14 @@ pub enum RunError {
     /// The command could not be started.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// The command could not be started, because a fault hit its exec.
+    #[error("{source}")]
+    Hit {
+        /// What its exec said.
+        source: StartError,
+        /// The last counters.
+        evidence: PlanStatus,
+    },
     /// A signal came before the command had started.
     #[error("ended by signal {0} before the command started")]
     Interrupted(i32),
@@ -128,7 +136,16 @@ pub fn run(request: Request) -> Result<Outcome, RunError> {
         .map_err(io("register this process"))?;
     let tree = CgroupTree::find().map_err(NodeError::from)?;
     crate::heal::sweep(&tree, state);
-    let cgroup = ScratchCgroup::make(&tree, "run").map_err(io("make a cgroup"))?;
+    let cgroup = ScratchCgroup::make(&tree, "run").map_err(|error| {
+        if error.kind() != io::ErrorKind::PermissionDenied {
+            return io("make a cgroup")(error);
+        }
+        NodeError::Unsupported(format!(
+            "{error}: run as root, give kchaos CAP_DAC_OVERRIDE, or run it in a cgroup that is this \
+             user's (systemd-run --user --scope -p Delegate=yes)"
+        ))
+        .into()
+    })?;
     let guard = Guard::start(cgroup.folder()).map_err(io("start the guard"))?;
     let result = errand.run(Some(&cgroup), events, &inbox);
     drop(signals);
@@ -178,6 +195,7 @@ impl Errand {
             .command
             .first()
             .map(|program| program.to_string_lossy());
+        let has_alternative = self.split.has_alternative();
         let armed =
             waiting(greeting, program.unwrap_or_default().into_owned()).and_then(|waiting| {
                 let cgroup = cgroup.map(ScratchCgroup::path);
@@ -188,7 +206,7 @@ impl Errand {
             (Ok(armed), Err(_)) => armed,
             (armed, early) => {
                 held.abandon(inbox);
-                armed?;
+                armed.map_err(|error| with_alternative(error, has_alternative))?;
                 return match early {
                     Ok(Event::Signal(came)) => Err(RunError::Interrupted(came.signal)),
                     Ok(Event::Ended(ended)) => Err(ended.error().into()),
@@ -206,13 +224,36 @@ impl Errand {
             }
         });
         let evidence = forbidden.unwrap_or_else(|| armed.stop())?;
-        let status = ended.into_result()?;
+        let status = match ended.into_result() {
+            Ok(status) => status,
+            Err(source) if evidence.faults.iter().any(|it| it.counters.injected > 0) => {
+                return Err(RunError::Hit { source, evidence });
+            }
+            Err(source) => return Err(source.into()),
+        };
         Ok(Outcome {
             status,
             timed_out,
             evidence,
             notice: armed.notice(),
         })
+    }
+}
+
+/// A node knows nothing of filters, so that what it says would work here lacks them.
+fn with_alternative(error: NodeError, has_alternative: bool) -> NodeError {
+    match error {
+        NodeError::Unsupported(mut text) if has_alternative && seccomp::probe().is_ok() => {
+            let others = text.contains("\n  would work here: mechanism=");
+            text.push_str(if others {
+                ", "
+            } else {
+                "\n  would work here: mechanism="
+            });
+            text.push_str(Mechanism::SeccompNotify.name());
+            NodeError::Unsupported(text)
+        }
+        error => error,
     }
 }
 

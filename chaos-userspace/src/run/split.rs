@@ -80,6 +80,17 @@ impl Split {
             .collect()
     }
 
+    /// Whether a filter could do a fault of the command that is to be done by something else.
+    pub(super) fn has_alternative(&self) -> bool {
+        let Experiment { faults, target, .. } = &self.experiment;
+        faults.iter().zip(&self.by_calls).any(|(fault, by_calls)| {
+            let target = fault.target.as_ref().or(target.as_ref());
+            !by_calls
+                && matches!(target, None | Some(Target::Command(_)))
+                && fault::ladder(&fault.kind).contains(&Mechanism::SeccompNotify)
+        })
+    }
+
     /// All of it.
     pub(super) fn experiment(&self) -> &Experiment {
         &self.experiment
