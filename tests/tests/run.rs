@@ -222,6 +222,15 @@ mod tests {
     }
 
     #[test]
+    fn a_hit_exec_is_accounted_for() {
+        require!("file.error");
+        let fault = "file.error:open=EIO";
+        let said = kchaos(&["run", "--include-exec", "--fault", fault, "--", "cat"]);
+        assert_eq!(said.status, 126, "{said:?}");
+        assert!(said.err.contains("1 of 1 matching hit"), "{said:?}");
+    }
+
+    #[test]
     fn when_the_guard_is_killed_as_well_heal_cleans_up() {
         require!("net.loss");
         let before = Loaded::now();

@@ -292,6 +292,23 @@ spec:
     }
 
     #[test]
+    fn a_refusal_names_what_would_work_for_the_command() {
+        require!("syscall.error");
+        let missing = ["kprobe-override", "fmod-ret-syscall", "lsm"];
+        let mut missing = missing
+            .into_iter()
+            .filter(|it| !can_by("syscall.error", it));
+        let Some(mechanism) = missing.next() else {
+            return skip("everything works here");
+        };
+        let fault = format!("syscall.error:openat=EIO,mechanism={mechanism}");
+        let said = kchaos(&["run", "--fault", &fault, "--", "true"]);
+        assert_eq!(said.status, 125, "{said:?}");
+        assert!(said.err.contains("would work here: mechanism="), "{said:?}");
+        assert!(said.err.contains("seccomp-notify"), "{said:?}");
+    }
+
+    #[test]
     fn the_command_s_own_calls_are_counted_from_its_first() {
         require!("syscall.error");
         // The exec that starts it and what kchaos does before are no calls of the command.
