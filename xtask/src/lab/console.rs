@@ -59,9 +59,39 @@ pub(crate) fn message(line: &str) -> &str {
     }
 }
 
+/// What to say of [`ran_stale_code`].
+pub(crate) const STALE_CODE: &str = "the emulator ran a breakpoint that was not in memory any more";
+
+/// Whether the kernel died of a breakpoint (the byte cc) that is not there. It patches its code by
+/// putting one there for a moment, and waits until no processor can be in it before it forgets about
+/// it (`text_poke_bp`, arch/x86/kernel/alternative.c). QEMU's emulation of several processors, which
+/// keeps translations of code, now and then runs it after that; a processor can't.
+pub(crate) fn ran_stale_code(console: &str) -> bool {
+    let Some((_, oops)) = console.split_once("Oops: int3") else {
+        return false;
+    };
+    let code = oops.lines().find_map(|line| line.split_once("Code: "));
+    code.and_then(|(_, code)| code.split_once(" <"))
+        .is_some_and(|(before, _)| !before.ends_with("cc"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_breakpoint_that_is_gone_is_the_emulators() {
+        let oops = |code: &str| {
+            format!("Oops: int3: 0000 [#1] SMP\nRIP: 0010:__x64_sys_poll+0x1/0x110\nCode: {code}\n")
+        };
+        assert!(ran_stale_code(&oops(
+            "66 0f 1f 44 00 00 0f <1f> 44 00 00 41"
+        )));
+        assert!(!ran_stale_code(&oops(
+            "66 0f 1f 44 00 00 cc <1f> 44 00 00 41"
+        )));
+        assert!(!ran_stale_code("Oops: 0000 [#1] SMP\nCode: 0f <1f> 44"));
+    }
 
     #[test]
     fn illnesses_are_told_apart() {

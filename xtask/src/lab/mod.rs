@@ -20,7 +20,7 @@ use std::{
     env,
     ffi::OsString,
     fs::{self, File},
-    io,
+    io, mem,
     path::PathBuf,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -33,12 +33,13 @@ use self::{
     kernels::Profile,
     qemu::Machine,
     request::{REQUEST_PATH, Request},
-    session::{Limits, Session},
+    session::{Limits, Output, Session},
     store::Stored,
 };
 pub(crate) use self::{
     archive::{mirror, reach},
     cli::{Arguments, LAB_FAILED, main, report},
+    console::STALE_CODE,
     kernels::{KERNELS, Kernel, Spec},
     options::missing_from as options_missing_from,
     qemu::PROGRAM as QEMU,
@@ -90,6 +91,13 @@ pub(crate) struct Outcome {
     pub(crate) log: PathBuf,
 }
 
+impl Outcome {
+    /// Whether the emulator ended it before the command was there.
+    fn is_stillborn(&self) -> bool {
+        self.timing.ready.is_none() && self.end.is_the_emulators(&self.log)
+    }
+}
+
 impl Lab {
     /// A boot whose command's output is discarded; change the fields for anything else.
     pub(crate) fn new(spec: Spec) -> Self {
@@ -117,15 +125,15 @@ impl Lab {
     }
 
     /// Boots, runs the command, and ends the guest. The kernel must be in the cache, QEMU be
-    /// installed: see `setup::ensure`.
-    pub(crate) fn run(self, argv: &[OsString]) -> Result<Outcome> {
+    /// installed: see `setup::ensure`. Where the emulator ended the guest before the command
+    /// was there, it gets one more boot, of a kind that can't have this fault.
+    pub(crate) fn run(mut self, argv: &[OsString]) -> Result<Outcome> {
         let accel = match self.accel {
             Some(accel) => accel,
             None => accel::choose(&self.spec)?,
         };
         let stored = store::open(self.spec.kernel)?;
-        let (log, path) = open_log(&self.spec)?;
-        let machine = Machine {
+        let mut machine = Machine {
             image: &stored.image,
             initramfs: self.initramfs(&stored, argv)?,
             command_line: self.command_line(&stored),
@@ -133,17 +141,41 @@ impl Lab {
             cpus: 2,
             memory: 2048,
         };
-        let session = Session::new(machine.start(&log)?, log, self.stdout, self.stderr)?;
+        let output = self.output();
+        let (outcome, unused) = self.boot(&machine, output)?;
+        if machine.accel != Accel::Tcg || !outcome.is_stillborn() {
+            return Ok(outcome);
+        }
+        eprintln!(
+            "lab: {STALE_CODE}: {} is booted once more, its processors in turn (console log: {})",
+            self.spec,
+            outcome.log.display()
+        );
+        machine.accel = Accel::TcgInTurn;
+        Ok(self.boot(&machine, unused)?.0)
+    }
+
+    fn output(&mut self) -> Output {
+        Output {
+            stdout: mem::replace(&mut self.stdout, Box::new(io::sink())),
+            stderr: mem::replace(&mut self.stderr, Box::new(io::sink())),
+        }
+    }
+
+    fn boot(&self, machine: &Machine<'_>, output: Output) -> Result<(Outcome, Output)> {
+        let (log, path) = open_log(&self.spec)?;
+        let session = Session::new(machine.start(&log)?, log, output)?;
         let limits = Limits {
             boot: self.boot_patience,
             command: self.timeout,
         };
-        let (end, timing) = session.follow(limits)?;
-        Ok(Outcome {
+        let (end, timing, output) = session.follow(limits)?;
+        let outcome = Outcome {
             end,
             timing,
             log: path,
-        })
+        };
+        Ok((outcome, output))
     }
 
     fn command_line(&self, stored: &Stored) -> String {
@@ -252,4 +284,40 @@ fn open_log(spec: &Spec) -> Result<(File, PathBuf)> {
     let path = directory.join(format!("{now}-{}-{spec}.log", std::process::id()));
     let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
     Ok((file, path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_guest_that_the_emulator_ended_before_the_command_is_booted_again() -> io::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let log = |name: &str, text: &str| -> io::Result<PathBuf> {
+            let path = directory.path().join(name);
+            fs::write(&path, text)?;
+            Ok(path)
+        };
+        let stale = log("stale", "Oops: int3: 0000 [#1]\nCode: 0f <1f> 44\n")?;
+        let other = log("other", "Kernel panic - not syncing: No working init\n")?;
+        let panic = End::Failed(Failure::Kernel(Illness::Panic, "Fatal exception".into()));
+        let ready = Some(Duration::from_secs(5));
+        for (end, ready, log, expected) in [
+            (&panic, None, &stale, true),
+            (&panic, ready, &stale, false),
+            (&panic, None, &other, false),
+            (&End::Exited(1), ready, &stale, false),
+        ] {
+            let outcome = Outcome {
+                end: end.clone(),
+                timing: Timing {
+                    ready,
+                    ..Timing::default()
+                },
+                log: log.clone(),
+            };
+            assert_eq!(outcome.is_stillborn(), expected, "{outcome:?}");
+        }
+        Ok(())
+    }
 }

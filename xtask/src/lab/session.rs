@@ -2,9 +2,10 @@
 
 use std::{
     fmt,
-    fs::File,
+    fs::{self, File},
     io::{self, BufRead as _, BufReader, Read as _, Write},
     os::unix::net::UnixStream,
+    path::Path,
     process::ExitStatus,
     sync::{
         Arc,
@@ -15,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, bail};
 
 pub(crate) use super::console::Illness;
 use super::{console, qemu::Running, request::Report};
@@ -28,8 +29,16 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const STRAGGLERS: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(100);
 
-/// Where the command's output goes.
+/// Where a stream of the command goes.
 pub(crate) type Sink = Box<dyn Write + Send>;
+
+/// Where the command's output goes.
+pub(crate) struct Output {
+    /// Its standard output.
+    pub(crate) stdout: Sink,
+    /// Its standard error.
+    pub(crate) stderr: Sink,
+}
 
 /// How the boot ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +49,14 @@ pub(crate) enum End {
     TimedOut,
     /// No word about the command is to be had.
     Failed(Failure),
+}
+
+impl End {
+    /// Whether the kernel died of what only an emulated one can die of.
+    pub(crate) fn is_the_emulators(&self, log: &Path) -> bool {
+        matches!(self, Self::Failed(_))
+            && fs::read_to_string(log).is_ok_and(|text| console::ran_stale_code(&text))
+    }
 }
 
 /// Why there is no word about the command.
@@ -118,13 +135,13 @@ pub(crate) struct Session {
 
 impl Session {
     /// Takes over a machine that was just started.
-    pub(crate) fn new(running: Running, log: File, stdout: Sink, stderr: Sink) -> Result<Self> {
+    pub(crate) fn new(running: Running, log: File, output: Output) -> Result<Self> {
         let (sender, events) = mpsc::channel();
         watch_console(running.console.try_clone()?, log, sender.clone());
         listen(running.control.try_clone()?, sender);
         Ok(Self {
-            stdout: Relay::start(running.stdout.try_clone()?, stdout),
-            stderr: Relay::start(running.stderr.try_clone()?, stderr),
+            stdout: Relay::start(running.stdout.try_clone()?, output.stdout),
+            stderr: Relay::start(running.stderr.try_clone()?, output.stderr),
             running,
             events,
             start: Instant::now(),
@@ -132,19 +149,21 @@ impl Session {
         })
     }
 
-    /// Follows it to its end; QEMU is gone afterwards.
-    pub(crate) fn follow(mut self, limits: Limits) -> Result<(End, Timing)> {
+    /// Follows it to its end; QEMU is gone afterwards. Gives the output back for another boot.
+    pub(crate) fn follow(mut self, limits: Limits) -> Result<(End, Timing, Output)> {
         let end = self.watch(limits);
         self.running.child.kill().context("end QEMU")?;
         let status = self.running.child.wait().context("wait for QEMU")?;
         self.timing.whole = self.start.elapsed();
-        self.stdout.finish()?;
-        self.stderr.finish()?;
+        let output = Output {
+            stdout: self.stdout.finish()?,
+            stderr: self.stderr.finish()?,
+        };
         let end = match end {
             End::Failed(Failure::Gone(None)) => End::Failed(Failure::Gone(Some(status))),
             end => end,
         };
-        Ok((end, self.timing))
+        Ok((end, self.timing, output))
     }
 
     fn watch(&mut self, limits: Limits) -> End {
@@ -238,7 +257,7 @@ impl Session {
 /// Copies one of the command's streams.
 struct Relay {
     count: Arc<AtomicU64>,
-    thread: JoinHandle<io::Result<()>>,
+    thread: JoinHandle<(Sink, io::Result<()>)>,
 }
 
 impl Relay {
@@ -251,7 +270,7 @@ impl Relay {
             loop {
                 // QEMU's end may vanish with data unread; what is left is then of no interest.
                 let Ok(length @ 1..) = from.read(&mut buffer) else {
-                    return result;
+                    return (to, result);
                 };
                 if result.is_ok() {
                     result = to.write_all(&buffer[..length]).and_then(|()| to.flush());
@@ -266,12 +285,14 @@ impl Relay {
         self.count.load(Ordering::Acquire)
     }
 
-    fn finish(self) -> Result<()> {
-        match self.thread.join() {
+    fn finish(self) -> Result<Sink> {
+        let Ok((to, result)) = self.thread.join() else {
+            bail!("a thread that copies output panicked");
+        };
+        match result {
             // Whoever reads our output had enough of it, as `| head` has.
-            Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            Ok(result) => result.context("write the command's output"),
-            Err(_) => Err(anyhow!("a thread that copies output panicked")),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(to),
+            result => result.map(|()| to).context("write the command's output"),
         }
     }
 }

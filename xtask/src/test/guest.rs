@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    fs, io,
+    io,
     path::PathBuf,
     process::{Command, Stdio},
     time::Duration,
@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::libtest::{Counts, Tee};
 use crate::{
-    lab::{End, Lab, Spec},
+    lab::{End, Lab, STALE_CODE, Spec},
     process, project,
     setup::{self, Need, VICTIMS},
 };
@@ -110,10 +110,9 @@ pub(super) fn run(
     long: bool,
 ) -> Result<(Counts, Option<String>)> {
     let (counts, end, console) = boot(spec, binaries, filter, long, false)?;
-    let died = matches!(end, End::Failed(_));
-    let result = if died && fs::read_to_string(&console).is_ok_and(|text| ran_stale_code(&text)) {
+    let result = if end.is_the_emulators(&console) {
         println!(
-            "{STALE}: {spec} is booted once more, its processors in turn (console log: {})",
+            "{STALE_CODE}: {spec} is booted once more, its processors in turn (console log: {})",
             console.display()
         );
         boot(spec, binaries, filter, long, true)?
@@ -121,21 +120,6 @@ pub(super) fn run(
         (counts, end, console)
     };
     Ok(judged(result, long))
-}
-
-const STALE: &str = "the emulator ran a breakpoint that was not in memory any more";
-
-/// Whether the kernel died of a breakpoint (the byte cc) that is not there. It patches its code by
-/// putting one there for a moment, and waits until no processor can be in it before it forgets about
-/// it (`text_poke_bp`, arch/x86/kernel/alternative.c). QEMU's emulation of several processors, which
-/// keeps translations of code, now and then runs it after that; a processor can't.
-fn ran_stale_code(console: &str) -> bool {
-    let Some((_, oops)) = console.split_once("Oops: int3") else {
-        return false;
-    };
-    let code = oops.lines().find_map(|line| line.split_once("Code: "));
-    code.and_then(|(_, code)| code.split_once(" <"))
-        .is_some_and(|(before, _)| !before.ends_with("cc"))
 }
 
 fn boot(
@@ -185,20 +169,6 @@ fn judged((counts, end, console): (Counts, End, PathBuf), long: bool) -> (Counts
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_a_breakpoint_that_is_gone_is_the_emulators() {
-        let oops = |code: &str| {
-            format!("Oops: int3: 0000 [#1] SMP\nRIP: 0010:__x64_sys_poll+0x1/0x110\nCode: {code}\n")
-        };
-        assert!(ran_stale_code(&oops(
-            "66 0f 1f 44 00 00 0f <1f> 44 00 00 41"
-        )));
-        assert!(!ran_stale_code(&oops(
-            "66 0f 1f 44 00 00 cc <1f> 44 00 00 41"
-        )));
-        assert!(!ran_stale_code("Oops: 0000 [#1] SMP\nCode: 0f <1f> 44"));
-    }
 
     #[test]
     fn only_tests_are_taken() {
