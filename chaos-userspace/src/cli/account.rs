@@ -33,12 +33,11 @@ pub(super) fn line(fault: &FaultStatus) -> String {
 
 /// Which calls of the fault's classes the mechanism leaves out here.
 pub(super) fn left_out(fault: &FaultStatus) -> Option<String> {
-    let here = format!("by {} here: ", fault.mechanism);
-    let row = fault
-        .not_covered
-        .iter()
-        .find_map(|row| row.strip_prefix(&here));
-    row.map(|calls| format!("{} ({}) leaves out: {calls}", fault.word, fault.mechanism))
+    let calls = fault.left_out()?;
+    Some(format!(
+        "{} ({}) leaves out: {calls}",
+        fault.word, fault.mechanism
+    ))
 }
 
 /// `3 of 40 matching hit, 52 considered`

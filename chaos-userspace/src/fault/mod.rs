@@ -257,3 +257,20 @@ fn narrowing(common: &Common) -> Option<Narrowing> {
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::experiment::strategies;
+
+    proptest! {
+        #[test]
+        fn a_mechanism_that_may_be_named_is_a_rung_and_the_other_way_round(
+            fault in strategies::fault(),
+        ) {
+            prop_assert_eq!(fault.kind.mechanisms(), ladder(&fault.kind));
+        }
+    }
+}

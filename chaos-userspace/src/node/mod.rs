@@ -42,6 +42,21 @@ pub struct FaultStatus {
     pub trail: Trail,
 }
 
+impl FaultStatus {
+    /// Calls of its classes that the mechanism leaves out here, joined by commas.
+    pub fn left_out(&self) -> Option<&str> {
+        let here = by_here(self.mechanism);
+        let row = self.not_covered.iter();
+        row.map(String::as_str)
+            .find_map(|row| row.strip_prefix(here.as_str()))
+    }
+}
+
+/// How the row of [`FaultStatus::not_covered`] begins that is about this kernel alone.
+fn by_here(mechanism: Mechanism) -> String {
+    format!("by {mechanism} here: ")
+}
+
 /// What is known of the single injections of a fault. The counters are the truth; this is a trail.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trail {

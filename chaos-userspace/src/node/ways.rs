@@ -95,7 +95,7 @@ impl Ways {
             return None;
         }
         let names: Vec<&str> = missing.iter().map(|call| call.name()).collect();
-        Some(format!("by {} here: {}", way.1, names.join(", ")))
+        Some(super::by_here(way.1) + &names.join(", "))
     }
 
     /// Loads a way, and tries it out the first time. What is attached for single system calls

@@ -244,12 +244,7 @@ impl Errand {
 fn with_alternative(error: NodeError, has_alternative: bool) -> NodeError {
     match error {
         NodeError::Unsupported(mut text) if has_alternative && seccomp::probe().is_ok() => {
-            let others = text.contains("\n  would work here: mechanism=");
-            text.push_str(if others {
-                ", "
-            } else {
-                "\n  would work here: mechanism="
-            });
+            text.push_str("\n  for COMMAND would work here: mechanism=");
             text.push_str(Mechanism::SeccompNotify.name());
             NodeError::Unsupported(text)
         }

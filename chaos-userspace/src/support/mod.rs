@@ -120,7 +120,17 @@ pub(crate) fn explain(mechanism: Mechanism, error: &EngineError) -> String {
                 CONFIG_BPF_KPROBE_OVERRIDE"
             .to_owned();
     }
-    summary(&text)
+    let summary = summary(&text);
+    if matches!(error, EngineError::Refused { .. })
+        && text.contains("Operation not permitted")
+        && privileged_for_bpf()
+    {
+        return format!(
+            "{summary}: the kernel refuses such programs here even with the capabilities for them, \
+             as the host of a container or a sandbox may have ordered"
+        );
+    }
+    summary
 }
 
 fn has_btf() -> bool {
