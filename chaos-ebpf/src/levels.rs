@@ -1,4 +1,4 @@
-//! At which of the gate's depths a cgroup lies in targets, remembered from one event to the next.
+//! Whether a cgroup lies in a target of a hook, remembered from one event to the next.
 //!
 //! A cgroup's ancestors never change (cgroup v2 knows no move of a directory to another parent), and
 //! its id is given out once. So what was found once holds until a rule gets or loses a place on the
@@ -14,9 +14,9 @@ use crate::{
     subject::Subject,
 };
 
-/// One bit per slot of the gate's levels whose ancestor of the subject's cgroup is a target.
+/// Whether the subject's cgroup or one of its ancestors is a target, at one of the gate's levels.
 #[inline(always)]
-pub fn met<S: Subject>(subject: &S, hook: u32, gate: &Gate) -> u32 {
+pub fn in_target<S: Subject>(subject: &S, hook: u32, gate: &Gate) -> bool {
     // SAFETY: a map's value. Read before the levels and the targets: user space writes it last, so
     // that what is remembered for it was found in what it stands for. Loads keep their order on
     // x86-64, the compiler is held to it.
@@ -33,37 +33,40 @@ pub fn met<S: Subject>(subject: &S, hook: u32, gate: &Gate) -> u32 {
     if let Some(place) = place {
         // SAFETY: a word of a map's value; whole words are read and written at once.
         let word = unsafe { place.read_volatile() };
-        if let Some(levels) = remembered::levels(word, id, epoch) {
-            return levels;
+        if let Some(is_target) = remembered::is_target(word, id, epoch) {
+            return is_target;
         }
     }
-    let levels = look(subject, hook, gate);
+    let is_target = look(subject, hook, gate);
     if let Some(place) = place {
         // SAFETY: as above.
-        unsafe { place.write_volatile(remembered::word(id, epoch, levels)) };
+        unsafe { place.write_volatile(remembered::word(id, epoch, is_target)) };
     }
-    levels
+    is_target
 }
 
 /// Asks the kernel for the ancestor at each depth.
 #[inline(always)]
-fn look<S: Subject>(subject: &S, hook: u32, gate: &Gate) -> u32 {
-    let mut levels = 0;
+fn look<S: Subject>(subject: &S, hook: u32, gate: &Gate) -> bool {
     let mut index = 0;
     while index < TARGET_LEVELS {
         if index >= gate.levels_len as usize {
-            break;
+            return false;
         }
-        // A slot without a level asks for level -1, which the helper answers with 0: no target.
-        let key = TargetKey {
-            id: subject.ancestor(gate.levels[index]),
-            hook,
-            scope: TargetKey::CGROUP,
-        };
-        if TARGETS.get_ptr(key).is_some() {
-            levels |= 1 << index;
+        if TARGETS.get_ptr(at(subject, hook, gate, index)).is_some() {
+            return true;
         }
         index += 1;
     }
-    levels
+    false
+}
+
+/// What is looked up for one of the gate's levels.
+#[inline(always)]
+pub fn at<S: Subject>(subject: &S, hook: u32, gate: &Gate, index: usize) -> TargetKey {
+    TargetKey {
+        id: subject.ancestor(gate.levels[index]),
+        hook,
+        scope: TargetKey::CGROUP,
+    }
 }

@@ -42,13 +42,10 @@ pub fn met_by_task(hook: u32) -> Option<(Scratch, &'static Gate)> {
 pub fn met_by<S: Subject>(subject: &S, hook: u32) -> Option<(Scratch, &'static Gate)> {
     let gate = GATES.get(hook)?;
     let mut scratch = None;
-    if gate.levels_len != 0 {
-        let levels = levels::met(subject, hook, gate);
-        if levels != 0 {
-            let claimed = Scratch::claim(levels)?;
-            add_cgroups(&claimed, subject, hook, gate);
-            scratch = Some(claimed);
-        }
+    if gate.levels_len != 0 && levels::in_target(subject, hook, gate) {
+        let claimed = Scratch::claim()?;
+        add_cgroups(&claimed, subject, hook, gate);
+        scratch = Some(claimed);
     }
     if S::TASK
         && gate.processes != 0
@@ -62,7 +59,7 @@ pub fn met_by<S: Subject>(subject: &S, hook: u32) -> Option<(Scratch, &'static G
         // SAFETY: values are replaced whole, and the map is not preallocated.
         if let Some(list) = unsafe { TARGETS.get(key) } {
             if scratch.is_none() {
-                scratch = Some(Scratch::claim(0)?);
+                scratch = Some(Scratch::claim()?);
             }
             add(scratch.as_ref()?, list);
         }
@@ -75,16 +72,12 @@ pub fn met_by<S: Subject>(subject: &S, hook: u32) -> Option<(Scratch, &'static G
 fn add_cgroups<S: Subject>(scratch: &Scratch, subject: &S, hook: u32, gate: &Gate) {
     let mut index = 0;
     while index < TARGET_LEVELS {
-        if scratch.at_level(index) {
-            let key = TargetKey {
-                id: subject.ancestor(gate.levels[index]),
-                hook,
-                scope: TargetKey::CGROUP,
-            };
-            // SAFETY: values are replaced whole, and the map is not preallocated.
-            if let Some(list) = unsafe { TARGETS.get(key) } {
-                add(scratch, list);
-            }
+        if index >= gate.levels_len as usize {
+            break;
+        }
+        // SAFETY: values are replaced whole, and the map is not preallocated.
+        if let Some(list) = unsafe { TARGETS.get(levels::at(subject, hook, gate, index)) } {
+            add(scratch, list);
         }
         index += 1;
     }

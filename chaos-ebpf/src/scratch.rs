@@ -38,8 +38,6 @@ struct Buffer {
     who: Who,
     /// How long the event is to wait, in nanoseconds.
     wait_ns: u64,
-    /// Which of the gate's levels have rules for the event, one bit each.
-    levels: u64,
     /// Where each path starts in `paths`.
     path_starts: [u64; PATHS],
     /// How many paths there are.
@@ -53,7 +51,7 @@ struct Buffer {
     /// What each plan's word was when the event first asked.
     held: [Held; PLANS as usize],
     /// A path stands in the last bytes before [`PATH_BYTES`]; what follows is room for whole names
-    /// and whole words.
+    /// and whole chunks that are compared.
     paths: [[u8; PATH_BYTES + NAME_BYTES + 9]; PATHS],
 }
 
@@ -75,9 +73,9 @@ impl Drop for Scratch {
 }
 
 impl Scratch {
-    /// An empty buffer for an event that meets rules at these levels of the gate; `None` when all of them are in use.
+    /// An empty buffer; `None` when all of them are in use.
     #[inline(always)]
-    pub fn claim(levels: u32) -> Option<Self> {
+    pub fn claim() -> Option<Self> {
         let mut index = 0;
         while index < BUFFERS {
             let buffer = EVENT_BUFFERS.get_ptr_mut(index)?;
@@ -87,7 +85,6 @@ impl Scratch {
                     (&raw mut (*buffer).rules_len).write_volatile(0);
                     (&raw mut (*buffer).wait_ns).write_volatile(0);
                     (&raw mut (*buffer).paths_len).write_volatile(0);
-                    (&raw mut (*buffer).levels).write_volatile(u64::from(levels));
                     let event = (&raw const (*buffer).event).read_volatile();
                     (&raw mut (*buffer).event).write_volatile(event + 1);
                     return Some(Self(buffer));
@@ -126,13 +123,6 @@ impl Scratch {
         let wait_ns = self.wait_ns() + ns;
         // SAFETY: a map's value.
         unsafe { (&raw mut (*self.0).wait_ns).write_volatile(wait_ns) };
-    }
-
-    /// Whether the event meets rules at a level of the gate.
-    #[inline(always)]
-    pub fn at_level(&self, index: usize) -> bool {
-        // SAFETY: a map's value.
-        unsafe { (&raw const (*self.0).levels).read_volatile() >> index & 1 != 0 }
     }
 
     /// How many rules the event meets.
