@@ -191,6 +191,33 @@ mod tests {
     }
 
     #[test]
+    fn sigkill_at_any_moment_leaves_nothing() {
+        require!("net.loss");
+        let before = Loaded::now();
+        let rounds = if long() { 50 } else { 12 };
+        for round in 0..rounds {
+            let mut child = Command::new("kchaos")
+                .args(["run", "--fault", FAULT, "--", "sleep", "303"])
+                .stdin(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            // While it starts, tries its programs out, arms and waits for the command.
+            let wait = u64::try_from(round).unwrap() * 1500 / u64::try_from(rounds).unwrap();
+            std::thread::sleep(Duration::from_millis(wait + 7));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            // Each time: the next kchaos would take it away.
+            eventually("no cgroup is left", QUIET, || of_kchaos().is_empty());
+            eventually("no process is left", QUIET, || {
+                processes("kchaos").is_empty() && processes("sleep").is_empty()
+            });
+            eventually("no file is left", QUIET, || registered("run").is_empty());
+        }
+        nothing_is_left(&before);
+    }
+
+    #[test]
     fn sigkill_of_kchaos_ends_faults_and_command_and_spares_what_detached() {
         require!("net.loss");
         let before = Loaded::now();

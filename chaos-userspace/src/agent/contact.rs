@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     api::{
-        MAX_REQUEST,
+        MAX_REQUEST, dial,
         proto::{
             self, agent_message::Message as Up, agent_service_client::AgentServiceClient,
             scheduler_message::Message as Down,
@@ -57,10 +57,7 @@ pub fn dial(url: &str) -> Result<Contact, ContactError> {
         url: url.to_owned(),
         problem,
     };
-    if !url.starts_with("http://") && !url.starts_with("unix:") {
-        return Err(refuse("say http://HOST:PORT or unix:///PATH".to_owned()));
-    }
-    let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|e| refuse(e.to_string()))?;
+    let endpoint = dial::endpoint(url).map_err(refuse)?;
     Ok(Contact {
         url: url.to_owned(),
         endpoint: endpoint.connect_timeout(OPEN_TIMEOUT).tcp_nodelay(true),

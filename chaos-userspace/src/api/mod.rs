@@ -4,6 +4,7 @@
 //! answer is converted back.
 
 mod agent;
+pub(crate) mod dial;
 mod error;
 mod evidence;
 mod experiment;

@@ -3,14 +3,11 @@
 use std::{fmt, io, time::Duration};
 
 use clap::Args;
-use tonic::{
-    Status,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Status, transport::Channel};
 
 use crate::{
     api::{
-        MAX_ANSWER, Malformed, RemoteError,
+        MAX_ANSWER, Malformed, RemoteError, dial,
         proto::{ExperimentStatus as Wire, scheduler_service_client::SchedulerServiceClient},
     },
     experiment::Violations,
@@ -95,15 +92,12 @@ impl Connect {
     /// A client of whoever listens.
     pub(super) async fn client(&self) -> Result<Client, CliError> {
         let socket = &self.socket;
-        if !socket.starts_with("unix:") && !socket.starts_with("http://") {
-            return Err(CliError::new(
-                ExitClass::BadInput,
-                format!("--socket '{socket}': say unix:///PATH or http://127.0.0.1:PORT"),
-            ));
-        }
-        let channel = Endpoint::from_shared(socket.clone())
-            .map_err(|error| {
-                CliError::new(ExitClass::BadInput, format!("--socket '{socket}': {error}"))
+        let channel = dial::endpoint(socket)
+            .map_err(|problem| {
+                CliError::new(
+                    ExitClass::BadInput,
+                    format!("--socket '{socket}': {problem}"),
+                )
             })?
             .connect_timeout(Duration::from_secs(5))
             .http2_keep_alive_interval(Duration::from_secs(20))

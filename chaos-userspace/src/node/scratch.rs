@@ -43,6 +43,13 @@ impl ScratchCgroup {
     /// # Errors
     /// When the tree can't be written.
     pub fn make_below(tree: &CgroupTree, parent: &str, purpose: &str) -> io::Result<Self> {
+        let planned = Self::planned(tree, parent, purpose);
+        planned.create()?;
+        Ok(planned)
+    }
+
+    /// Names one below this cgroup, for whoever has to know the name before it is there.
+    pub fn planned(tree: &CgroupTree, parent: &str, purpose: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = format!(
@@ -51,13 +58,21 @@ impl ScratchCgroup {
             Owner::this()
         );
         let folder = tree.folder(&path);
-        fs::create_dir(&folder).map_err(|error| {
+        Self { path, folder }
+    }
+
+    /// Makes what was [`planned`](Self::planned).
+    ///
+    /// # Errors
+    /// When the tree can't be written.
+    pub fn create(&self) -> io::Result<()> {
+        fs::create_dir(&self.folder).map_err(|error| {
+            let path = &self.path;
             io::Error::new(
                 error.kind(),
                 format!("cgroup {path} can't be made: {error}"),
             )
-        })?;
-        Ok(Self { path, folder })
+        })
     }
 
     /// Below the root of the tree.
@@ -115,13 +130,17 @@ pub(crate) fn remove(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether the owner that a cgroup's name tells of is gone; `None` when this is no name of ours.
-pub fn is_orphan(name: &str) -> Option<bool> {
+/// The owner that a cgroup's name tells of; `None` when this is no name of ours.
+pub(crate) fn owner(name: &str) -> Option<Owner> {
     let rest = name.strip_prefix(PREFIX)?;
     let (_purpose, rest) = rest.split_once('-')?;
     let (owner, _number) = rest.rsplit_once('-')?;
-    let owner: Owner = owner.parse().ok()?;
-    Some(!owner.is_alive())
+    owner.parse().ok()
+}
+
+/// Whether the owner that a cgroup's name tells of is gone; `None` when this is no name of ours.
+pub fn is_orphan(name: &str) -> Option<bool> {
+    owner(name).map(|owner| !owner.is_alive())
 }
 
 #[cfg(test)]

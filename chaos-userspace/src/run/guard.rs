@@ -1,11 +1,13 @@
 //! A process of its own that cleans up after a run when kchaos was killed.
 //!
 //! It holds the reading end of a pipe whose other end only kchaos has. When that breaks it empties
-//! and removes the command's cgroup. It loads nothing and has no BPF descriptor.
+//! and removes the command's cgroup, and what kchaos has made beside it. It loads nothing and has no
+//! BPF descriptor.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
-    io::Read as _,
+    io::{Read as _, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -14,7 +16,7 @@ use crate::{
     guard::in_own_session,
     node::scratch,
     state::{Owner, StateDir},
-    target::Stat,
+    target::{CgroupTree, Stat},
 };
 
 /// The hidden subcommand that [`main`] stands behind.
@@ -43,12 +45,18 @@ impl Guard {
             child: in_own_session(&mut command).spawn()?,
         })
     }
+}
 
-    /// Ends the guard when there is nothing left to guard.
-    pub(super) fn dismiss(mut self) {
-        drop(self.child.stdin.take());
-        if let Err(error) = self.child.wait() {
+/// Nothing is left to guard.
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let dismissed = self.child.stdin.take().map(|mut pipe| pipe.write_all(b"."));
+        let ended = self.child.wait();
+        if let Some(Err(error)) = dismissed {
             tracing::debug!(%error, "the guard was gone already");
+        }
+        if let Err(error) = ended {
+            tracing::debug!(%error, "the guard was not waited for");
         }
     }
 }
@@ -58,15 +66,38 @@ impl Guard {
 /// # Errors
 /// When the cgroup could not be removed.
 pub fn main(cgroup: &Path) -> io::Result<()> {
-    // Anything that is not the end of the pipe is not for us.
-    let kchaos = Owner::of(std::os::unix::process::parent_id());
-    while io::stdin().read(&mut [0; 16])? != 0 {}
-    if !cgroup.exists() {
+    if io::stdin().read(&mut [0; 1])? != 0 {
+        // A dismissal: nothing is left to do.
         return Ok(());
     }
-    let cleared = clear(cgroup);
-    StateDir::default().bury(kchaos);
+    let mut cleared = clear(cgroup);
+    if let Some(kchaos) = owner(cgroup) {
+        for other in others_of(kchaos, cgroup) {
+            cleared = cleared.and(clear(&other));
+        }
+        StateDir::default().bury(kchaos);
+    }
     cleared
+}
+
+fn owner(cgroup: &Path) -> Option<Owner> {
+    scratch::owner(cgroup.file_name()?.to_str()?)
+}
+
+/// What kchaos has made beside the command's cgroup: it tries its programs out before it arms them.
+fn others_of(kchaos: Owner, cgroup: &Path) -> Vec<PathBuf> {
+    let root = CgroupTree::find().ok().map(|tree| tree.folder("/"));
+    let folders: BTreeSet<PathBuf> = cgroup
+        .parent()
+        .map(PathBuf::from)
+        .into_iter()
+        .chain(root)
+        .collect();
+    folders
+        .iter()
+        .flat_map(|folder| children(folder))
+        .filter(|child| owner(child) == Some(kchaos))
+        .collect()
 }
 
 /// Kills what still belongs to the run, moves out what had detached itself, and removes the cgroup.

@@ -131,12 +131,15 @@ pub fn run(request: Request) -> Result<Outcome, RunError> {
         return result;
     }
     let state = &errand.settings.state;
+    let tree = CgroupTree::find().map_err(NodeError::from)?;
+    let cgroup = ScratchCgroup::planned(&tree, &tree.of("self").unwrap_or_default(), "run");
+    // Before there is anything to clean up: this process may be killed at any moment.
+    let guard = Guard::start(cgroup.folder()).map_err(io("start the guard"))?;
     let registered = state
         .register(Role::Run)
         .map_err(io("register this process"))?;
-    let tree = CgroupTree::find().map_err(NodeError::from)?;
     crate::heal::sweep(&tree, state);
-    let cgroup = ScratchCgroup::make(&tree, "run").map_err(|error| {
+    cgroup.create().map_err(|error| {
         if error.kind() != io::ErrorKind::PermissionDenied {
             return io("make a cgroup")(error);
         }
@@ -146,15 +149,14 @@ pub fn run(request: Request) -> Result<Outcome, RunError> {
         ))
         .into()
     })?;
-    let guard = Guard::start(cgroup.folder()).map_err(io("start the guard"))?;
     let result = errand.run(Some(&cgroup), events, &inbox);
     drop(signals);
     if let Err(error) = guard::evacuate(cgroup.folder()) {
         tracing::warn!(%error, "processes could not be moved out of the command's cgroup");
     }
     drop(cgroup);
-    guard.dismiss();
     drop(registered);
+    drop(guard);
     result
 }
 
