@@ -201,7 +201,9 @@ unsafe fn load(from: *const u8) -> u64 {
     }
     #[cfg(not(target_arch = "bpf"))]
     // SAFETY: see above.
-    unsafe { from.cast::<u64>().read_unaligned() }
+    unsafe {
+        from.cast::<u64>().read_unaligned()
+    }
 }
 
 #[inline(always)]

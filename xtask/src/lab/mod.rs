@@ -30,7 +30,6 @@ use anyhow::{Context as _, Result};
 use self::{
     accel::Accel,
     initramfs::Initramfs,
-    kernels::Profile,
     qemu::Machine,
     request::{REQUEST_PATH, Request},
     session::{Limits, Output, Session},
@@ -40,7 +39,7 @@ pub(crate) use self::{
     archive::{mirror, reach},
     cli::{Arguments, LAB_FAILED, main, report},
     console::STALE_CODE,
-    kernels::{KERNELS, Kernel, Spec},
+    kernels::{KERNELS, Kernel, Profile, Spec},
     options::missing_from as options_missing_from,
     qemu::PROGRAM as QEMU,
     session::{End, Failure, Illness, Sink, Timing},

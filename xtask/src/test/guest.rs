@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::libtest::{Counts, Tee};
 use crate::{
-    lab::{End, Lab, STALE_CODE, Spec},
+    lab::{self, End, Lab, STALE_CODE, Spec},
     process, project,
     setup::{self, Need, VICTIMS},
 };
@@ -101,6 +101,26 @@ fn executables(messages: &str) -> Vec<PathBuf> {
         .collect()
 }
 
+/// Without the BPF LSM other rungs carry faults of files and system calls, and nothing else changes:
+/// in the short form these tests alone are run then.
+const ABOUT_RUNGS: [&str; 7] = [
+    "doctor",
+    "file_error",
+    "file_error_ops",
+    "plane",
+    "syscall_delay",
+    "syscall_error",
+    "syscall_return",
+];
+
+fn is_run(spec: &Spec, binary: &Path, long: bool) -> bool {
+    // Cargo writes NAME-HASH.
+    let name = binary.file_name().and_then(|name| name.to_str());
+    let name = name.and_then(|name| name.rsplit_once('-'));
+    long || !spec.has(lab::Profile::NoLsm)
+        || name.is_none_or(|(name, _)| ABOUT_RUNGS.contains(&name))
+}
+
 /// Runs all test binaries in one boot; the second value says what went wrong apart from tests. Where
 /// it was the emulator, it gets one more boot, of a kind that can't have this fault.
 pub(super) fn run(
@@ -109,13 +129,20 @@ pub(super) fn run(
     filter: Option<&str>,
     long: bool,
 ) -> Result<(Counts, Option<String>)> {
-    let (counts, end, console) = boot(spec, binaries, filter, long, false)?;
+    let (binaries, others): (Vec<_>, Vec<_>) = binaries
+        .iter()
+        .cloned()
+        .partition(|binary| is_run(spec, binary, long));
+    for other in others {
+        println!("--- {} is run here only with --long", other.display());
+    }
+    let (counts, end, console) = boot(spec, &binaries, filter, long, false)?;
     let result = if end.is_the_emulators(&console) {
         println!(
             "{STALE_CODE}: {spec} is booted once more, its processors in turn (console log: {})",
             console.display()
         );
-        boot(spec, binaries, filter, long, true)?
+        boot(spec, &binaries, filter, long, true)?
     } else {
         (counts, end, console)
     };
@@ -169,6 +196,20 @@ fn judged((counts, end, console): (Counts, End, PathBuf), long: bool) -> (Counts
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_the_lsm_the_short_form_is_about_rungs() {
+        let spec = |name: &str| name.parse::<Spec>().unwrap();
+        let is_run = |name: &str, binary: &str, long| is_run(&spec(name), Path::new(binary), long);
+        for (name, binary, long, expected) in [
+            ("debian-6.12+nolsm", "/t/deps/file_error-1a", false, true),
+            ("debian-6.12+nolsm", "/t/deps/net_loss-1a", false, false),
+            ("debian-6.12+nolsm", "/t/deps/net_loss-1a", true, true),
+            ("debian-6.12", "/t/deps/net_loss-1a", false, true),
+        ] {
+            assert_eq!(is_run(name, binary, long), expected, "{name} {binary}");
+        }
+    }
 
     #[test]
     fn only_tests_are_taken() {
