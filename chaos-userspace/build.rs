@@ -3,7 +3,14 @@
 use std::{env, error::Error, fs, path::Path};
 
 /// One object per fault kind, by the name of its file in chaos-ebpf/src/bin.
-const OBJECTS: [&str; 3] = ["file_error", "net_loss", "syscall_error"];
+const OBJECTS: [&str; 6] = [
+    "file_error",
+    "mem_mmap",
+    "mem_page",
+    "mem_slab",
+    "net_loss",
+    "syscall_error",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     objects()?;

@@ -2,8 +2,9 @@
 
 use crate::rule::{RuleConfig, flags};
 
-/// What became of one event for one rule.
+/// What became of one event for one rule. The numbers are places in [`crate::Counters`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
 pub enum Decision {
     /// Before the rule's start, or in the silent part of a pulse.
     NotLive,
@@ -24,6 +25,20 @@ pub enum Decision {
 }
 
 impl Decision {
+    /// How many there are.
+    pub const COUNT: usize = 8;
+    /// All of them, in their order.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::NotLive,
+        Self::Expired,
+        Self::Filtered,
+        Self::Error,
+        Self::Spared,
+        Self::OverBudget,
+        Self::WouldInject,
+        Self::Inject,
+    ];
+
     /// Whether the event passed the filters of a live rule.
     #[must_use]
     pub const fn matched(self) -> bool {

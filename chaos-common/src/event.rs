@@ -1,6 +1,6 @@
 //! Sampled events, as they come through the ring buffer.
 
-use crate::limits::COMM_BYTES;
+use crate::limits::{COMM_BYTES, STACK_FRAMES};
 
 /// One injection. Programs send only as many as the rule's sampling allows; counters are complete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,4 +48,33 @@ impl Event {
     pub const LEN: u16 = size_of::<Self>() as u16;
 }
 
+/// Where the thread of an [`Event`] was in user space, sent behind that by rules with
+/// [`crate::flags::STACK`]. A record of its own, so that the others stay short.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Stack {
+    /// [`Stack::VERSION`] of the program that sent it, in the place of [`Event::version`].
+    pub version: u16,
+    /// Bytes of the whole record.
+    pub len: u16,
+    /// [`Event::rule`]
+    pub rule: u32,
+    /// [`Event::ordinal`]
+    pub ordinal: u64,
+    /// Bytes of `frames` that there are, 8 for each; what the helper returned if it is negative.
+    pub bytes: i64,
+    /// The instruction behind the system call, and then the addresses to which the thread was to
+    /// return, the innermost first.
+    pub frames: [u64; STACK_FRAMES],
+}
+
+impl Stack {
+    /// Raised with every change of a field's meaning. No version of an event is as high.
+    pub const VERSION: u16 = 0x8001;
+    /// Size in bytes.
+    #[expect(clippy::cast_possible_truncation, reason = "asserted below")]
+    pub const LEN: u16 = size_of::<Self>() as u16;
+}
+
 const _: () = assert!(size_of::<Event>() == 120);
+const _: () = assert!(size_of::<Stack>() == 24 + 8 * STACK_FRAMES);

@@ -42,11 +42,20 @@ pub enum FileEvent {
     Listxattr = 17,
     /// An extended attribute is removed.
     Removexattr = 18,
+    /// It is written to, or given room, by a call that is no write: sendfile, splice,
+    /// `copy_file_range`, fallocate, or an ioctl that clones.
+    Fill = 19,
+    /// Room is taken from it, by fallocate.
+    Punch = 20,
+    /// An open for writing, of what is there.
+    OpenWrite = 21,
+    /// Its times are set.
+    Utimes = 22,
 }
 
 impl FileEvent {
     /// Every kind, in the order of its number.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::Open,
         Self::Create,
         Self::Read,
@@ -66,6 +75,10 @@ impl FileEvent {
         Self::Setxattr,
         Self::Listxattr,
         Self::Removexattr,
+        Self::Fill,
+        Self::Punch,
+        Self::OpenWrite,
+        Self::Utimes,
     ];
 
     /// Its bit in the first word of a set, where all of them are.

@@ -48,6 +48,25 @@ impl PathFilter {
     }
 }
 
+impl PathFilter {
+    /// Whether a path is one of these. Programs compare by words, elsewhere.
+    #[must_use]
+    pub fn matches(&self, path: &[u8]) -> bool {
+        let wanted = self.len as usize;
+        let at = |index: usize| {
+            let word = self.words.get(index / 8).copied().unwrap_or(0);
+            word.to_ne_bytes()[index % 8]
+        };
+        // The subtree `/d/` is also the directory `/d`: a slash stands behind every path.
+        let have = |index: usize| path.get(index).copied().unwrap_or(b'/');
+        let long_enough = match self.kind {
+            Self::FILE => path.len() == wanted,
+            _ => path.len() + 1 >= wanted,
+        };
+        long_enough && (0..wanted).all(|index| at(index) == have(index))
+    }
+}
+
 /// Which system calls a rule is about, one bit for each number of x86-64; or which events of files,
 /// one bit for each [`crate::FileEvent`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

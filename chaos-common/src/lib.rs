@@ -11,21 +11,29 @@
     reason = "the verifier walks a function again at every call, and a call spills what it knows"
 )]
 
+pub mod allocation;
+pub mod arguments;
+pub mod call_filter;
+pub mod compat;
 pub mod decision;
 pub mod event;
 pub mod file_event;
 pub mod filter;
 pub mod limits;
+pub mod pause;
 #[cfg(feature = "user")]
 mod plain;
 pub mod remembered;
 pub mod rule;
 
+pub use allocation::{AllocationFilter, GfpClass};
+pub use call_filter::{Address, CallFacts, CallFilter, FdKind, Network, part};
 pub use decision::{Decision, Filtered, RuleMemory, decide, roll};
-pub use event::Event;
+pub use event::{Event, Stack};
 pub use file_event::FileEvent;
 pub use filter::{CallSet, CommFilter, ExcludeKey, Narrowing, PathFilter, ReplayKey, ThreadKey};
+pub use pause::{Pause, PauseRequest};
 pub use rule::{
-    Counters, Gate, Hook, NO_DEPTH, NO_PLACE, NO_SLOT, RuleConfig, RuleList, RuleState, TargetKey,
-    flags,
+    Counters, Gate, Hook, NO_DEPTH, NO_PLACE, NO_SLOT, Room, RuleConfig, RuleList, RuleState,
+    TargetKey, flags,
 };

@@ -22,7 +22,11 @@ pub const RULES_MAX: u32 = 100_000;
 
 /// Bytes that the per-CPU counters may take over all CPUs. Rules that find no place in them share
 /// one set of counters among the CPUs: 100,000 rules on 64 CPUs would take 358 MB otherwise.
-pub const COUNTER_POOL_BYTES: u32 = 4 << 20;
+pub const COUNTER_POOL_BYTES: u32 = 3 << 20;
+
+/// Rules about allocations (`mem.*`) at a time: room for as many as there can be rules would be memory
+/// for nothing.
+pub const ALLOCATION_RULES: u32 = 4096;
 
 /// Different depths at which the excluded cgroups of one rule may lie.
 pub const EXCLUDE_DEPTHS: usize = 8;
@@ -32,6 +36,12 @@ pub const THREADS: u32 = 65_536;
 
 /// Ordinals that all rules of a replay can list together.
 pub const REPLAY_ORDINALS: u32 = 65_536;
+
+/// Rules that can filter system calls by more than their number ([`crate::CallFilter`]).
+pub const CALL_RULES: u32 = 4096;
+
+/// Rules that can let something be written before they inject ([`crate::Room`]).
+pub const ROOMS: u32 = 1024;
 
 /// Rules whose injected ordinals can be recorded at a time.
 pub const RECORDS: u32 = 64;
@@ -45,6 +55,9 @@ pub const EVENT_RING_BYTES: u32 = 256 * 1024;
 /// Sampled events of one rule: so many at once, and then so many in a second.
 pub const SAMPLES_PER_SECOND: u64 = 100;
 
+/// Frames of a thread's stack that a sampled event has at most.
+pub const STACK_FRAMES: usize = 32;
+
 /// Bytes of a thread's name (`TASK_COMM_LEN`, include/linux/sched.h).
 pub const COMM_BYTES: usize = 16;
 
@@ -55,11 +68,20 @@ pub const HOOKS: u32 = 16;
 /// all delays of one call together.
 pub const BUSY_WAIT_NS: u64 = 5_000_000;
 
+/// Threads that sleep at a time for longer than that.
+pub const PAUSES: u32 = 4096;
+
+/// Bytes of the ring buffer by which programs ask for it. A power of two, and of pages.
+pub const PAUSE_RING_BYTES: u32 = 16 * 1024;
+
 /// Numbers of system calls that a rule can name: more than x86-64 has. A multiple of 64.
 pub const SYSCALLS: usize = 512;
 
 /// Different sets of system calls that the rules of a node can be about.
 pub const CALL_SETS: u32 = 1024;
+
+/// Networks that the peer of a rule may lie in.
+pub const PEERS: usize = 4;
 
 /// Plans on one node. A power of two, because programs bound an index by masking.
 pub const PLANS: u32 = 256;

@@ -1,8 +1,8 @@
 //! Marks the shared types as plain bytes for aya's typed maps.
 
 use crate::{
-    CallSet, Counters, ExcludeKey, Gate, Narrowing, PathFilter, ReplayKey, RuleConfig, RuleList,
-    RuleState, TargetKey, ThreadKey,
+    AllocationFilter, CallFilter, CallSet, Counters, ExcludeKey, Gate, Narrowing, PathFilter,
+    Pause, ReplayKey, Room, RuleConfig, RuleList, RuleState, TargetKey, ThreadKey,
 };
 
 macro_rules! plain_bytes {
@@ -12,6 +12,20 @@ macro_rules! plain_bytes {
     )*};
 }
 plain_bytes!(
-    CallSet, Counters, ExcludeKey, Gate, Narrowing, PathFilter, ReplayKey, RuleConfig, RuleList,
-    RuleState, TargetKey, ThreadKey,
+    AllocationFilter,
+    CallFilter,
+    CallSet,
+    Counters,
+    ExcludeKey,
+    Gate,
+    Narrowing,
+    PathFilter,
+    Pause,
+    ReplayKey,
+    Room,
+    RuleConfig,
+    RuleList,
+    RuleState,
+    TargetKey,
+    ThreadKey,
 );

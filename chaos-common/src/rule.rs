@@ -1,6 +1,9 @@
 //! Rules as the kernel sees them, and the keys and values of the maps that hold them.
 
-use crate::limits::{EXCLUDE_DEPTHS, RULES_PER_TARGET, TARGET_LEVELS};
+use crate::{
+    Decision,
+    limits::{EXCLUDE_DEPTHS, RULES_PER_TARGET, TARGET_LEVELS},
+};
 
 /// A place where decisions are taken, by one mechanism: programs of two mechanisms that see the same
 /// event must not both ask the same rules. The numbers are map keys and are never reused.
@@ -21,6 +24,16 @@ pub enum Hook {
     SyscallSecurityLsm = 6,
     /// What a system call asks the security modules: `fmod_ret`.
     SyscallSecurityFmodRet = 7,
+    /// An object of a slab cache is allocated: `fmod_ret`.
+    MemSlab = 8,
+    /// Pages are allocated: `fmod_ret`.
+    MemPage = 9,
+    /// A process asks for memory to be set aside for it: `fmod_ret`.
+    MemMmap = 10,
+    /// An object of a slab cache is allocated: a kprobe.
+    MemSlabKprobe = 14,
+    /// Pages are allocated: a kprobe.
+    MemPageKprobe = 15,
 }
 
 impl Hook {
@@ -48,8 +61,17 @@ pub mod flags {
     pub const REPLAY: u32 = 1 << 5;
     /// The effect is what a system call returns, and no errno.
     pub const RETURN: u32 = 1 << 6;
-    /// The effect is how many microseconds a system call waits before it is done.
+    /// The effect is how many microseconds a system call, or what is done to a file, waits before it is done.
     pub const DELAY: u32 = 1 << 7;
+    /// The rule has a [`crate::CallFilter`].
+    pub const CALL: u32 = 1 << 8;
+    /// The rule is about what lies on file systems that somebody has mounted to keep files on, and
+    /// about no devices and pipes.
+    pub const DISK: u32 = 1 << 12;
+    /// The rule has a [`crate::Room`], and lets pass what fits into it.
+    pub const ROOM: u32 = 1 << 13;
+    /// Its sampled events have the thread's stack. Tasks only.
+    pub const STACK: u32 = 1 << 16;
 }
 
 /// One fault for one target. Replaced whole, never written by a program.
@@ -95,7 +117,8 @@ pub struct RuleConfig {
     pub counters: u32,
     /// Index of the block that the ordinals of injections are recorded in, or [`NO_PLACE`].
     pub record: u16,
-    /// Index of the set of system calls, or of events of files, that it is about, or [`NO_PLACE`].
+    /// Index of the set of system calls, or of events of files, that it is about, or
+    /// of classes of allocations, or [`NO_PLACE`].
     pub calls: u16,
 }
 
@@ -153,24 +176,45 @@ pub struct RuleState {
     pub shared: Counters,
 }
 
-/// What a program counts for a rule.
+/// What a program counts for a rule: how often it decided what, one word for each [`Decision`]. So an event
+/// is one addition, and whoever reads while it is counted sees all of it or nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Counters {
+    /// In the order of [`Decision`].
+    pub decided: [u64; Decision::COUNT],
+}
+
+impl Counters {
+    /// How often that was decided.
+    #[must_use]
+    pub const fn of(&self, decision: Decision) -> u64 {
+        self.decided[decision as usize]
+    }
+
     /// Events of the rule's hook in its target, before the deadline.
-    pub considered: u64,
+    #[must_use]
+    pub fn considered(&self) -> u64 {
+        self.decided.iter().sum::<u64>() - self.of(Decision::Expired)
+    }
+
     /// Of these, events that passed the filters while the rule was live.
-    pub matched: u64,
-    /// Of these, events that were hit.
-    pub injected: u64,
-    /// Events that would have been hit, in shadow.
-    pub would_inject: u64,
-    /// Events that passed because the budget was spent.
-    pub over_budget: u64,
-    /// Events after the deadline.
-    pub expired: u64,
-    /// Events that passed because something could not be read.
-    pub error: u64,
+    #[must_use]
+    pub fn matched(&self) -> u64 {
+        let matching = Decision::ALL.iter().filter(|decision| decision.matched());
+        matching.map(|decision| self.of(*decision)).sum()
+    }
+}
+
+/// What may still be written before a rule injects. Created with the rule, then written by programs
+/// only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Room {
+    /// How many bytes there are.
+    pub bytes: u64,
+    /// How many of them have been asked for: never less than before, so that what is full stays full.
+    pub asked: u64,
 }
 
 /// Who is hit, on which hook: the key that leads to a [`RuleList`].
@@ -233,13 +277,15 @@ pub struct Gate {
     /// cgroups ([`crate::remembered`]) is then worth nothing. At 0 nothing is remembered. Written
     /// after the targets and the rest of the gate.
     pub epoch: u32,
-    /// Always zero.
-    pub padding: u32,
+    /// How many rules want to know more of an event than which one it is: what a system call is about,
+    /// or whether a file is on a disk.
+    pub facts: u32,
 }
 
 const _: () = assert!(size_of::<RuleConfig>() == 128);
-const _: () = assert!(size_of::<RuleState>() == 96);
-const _: () = assert!(size_of::<Counters>() == 56);
+const _: () = assert!(size_of::<RuleState>() == 104);
+const _: () = assert!(size_of::<Counters>() == 64);
+const _: () = assert!(size_of::<Room>() == 16);
 const _: () = assert!(size_of::<TargetKey>() == 16);
 const _: () = assert!(size_of::<RuleList>() == 8 + 4 * RULES_PER_TARGET);
 const _: () = assert!(size_of::<Gate>() == 4 * TARGET_LEVELS + 24);

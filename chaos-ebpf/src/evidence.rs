@@ -1,15 +1,16 @@
 //! What programs tell of what they did: counters, the record of injections, sampled events.
 
 use chaos_common::{
-    Counters, Decision, Event, NO_PLACE, NO_SLOT, RuleConfig, RuleState,
+    Counters, Decision, Event, NO_PLACE, NO_SLOT, RuleConfig, RuleState, Stack, flags,
     limits::{RECORD_ORDINALS, SAMPLES_PER_SECOND},
 };
 
 use crate::{
     atomics,
-    maps::{EVENTS, EVENTS_LOST, RECORD, RULES_COUNT},
+    bounds::masked,
+    maps::{EVENTS, EVENTS_LOST, RECORD, RULES_COUNT, UNCOUNTED},
     plane::Hit,
-    subject::{Subject, now},
+    subject::Subject,
 };
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -25,40 +26,33 @@ pub unsafe fn count(rule: &RuleConfig, state: *mut RuleState, decision: Decision
     {
         counters = own;
     }
-    // SAFETY: a map's value.
+    let place = masked::<{ Decision::COUNT - 1 }>(decision as usize);
+    // SAFETY: a map's value, and the place is masked.
     unsafe {
-        if decision == Decision::Expired {
-            return atomics::add(&raw mut (*counters).expired, 1);
-        }
-        atomics::add(&raw mut (*counters).considered, 1);
-        if decision.matched() {
-            atomics::add(&raw mut (*counters).matched, 1);
-        }
-        match decision {
-            Decision::Inject => atomics::add(&raw mut (*counters).injected, 1),
-            Decision::WouldInject => atomics::add(&raw mut (*counters).would_inject, 1),
-            Decision::OverBudget => atomics::add(&raw mut (*counters).over_budget, 1),
-            Decision::Error => atomics::add(&raw mut (*counters).error, 1),
-            Decision::NotLive | Decision::Expired | Decision::Filtered | Decision::Spared => {}
-        }
+        let decided = (&raw mut (*counters).decided).cast::<u64>().add(place);
+        atomics::add(decided, 1);
+    }
+}
+
+/// So much passes on a hook, and no rule can count it.
+#[inline(always)]
+pub fn uncounted(hook: u32, much: u64) {
+    if let Some(passed) = UNCOUNTED.get_ptr_mut(hook) {
+        // SAFETY: a map's value.
+        unsafe { atomics::add(passed, much) };
     }
 }
 
 /// Records an injection, and sends an event of it if the rule's sampling allows. `detail` is what
 /// [`Event::detail`] is to be, unless the subject knows better.
 #[inline(always)]
-pub fn injected(hit: &Hit, subject: &impl Subject, hook: u32, detail: u64) {
+pub fn injected<S: Subject>(hit: &Hit, subject: &S, hook: u32, detail: u64) {
     record(hit);
-    let now = now();
-    if !sampled(hit.state, now) {
+    if !sampled(hit.state, hit.now) {
         return;
     }
     let Some(mut entry) = EVENTS.reserve::<Event>(0) else {
-        if let Some(lost) = EVENTS_LOST.get_ptr_mut(0) {
-            // SAFETY: a map's value.
-            unsafe { atomics::add(lost, 1) };
-        }
-        return;
+        return lost();
     };
     let event = entry.as_mut_ptr();
     // Field by field: a whole value would be cleared by a loop over its bytes first.
@@ -68,7 +62,7 @@ pub fn injected(hit: &Hit, subject: &impl Subject, hook: u32, detail: u64) {
         (&raw mut (*event).len).write_volatile(Event::LEN);
         (&raw mut (*event).rule).write_volatile(hit.number);
         (&raw mut (*event).ordinal).write_volatile(hit.ordinal);
-        (&raw mut (*event).time_ns).write_volatile(now);
+        (&raw mut (*event).time_ns).write_volatile(hit.now);
         (&raw mut (*event).hook).write_volatile(hook);
         (&raw mut (*event).effect).write_volatile(hit.rule.effect);
         let by = subject.describe(detail);
@@ -88,6 +82,37 @@ pub fn injected(hit: &Hit, subject: &impl Subject, hook: u32, detail: u64) {
         subject.head(head.cast());
     }
     entry.submit(0);
+    if S::TASK && hit.rule.flags & flags::STACK != 0 {
+        stack(hit, subject);
+    }
+}
+
+/// Sends the stack that belongs to the event which was sent last.
+#[inline(always)]
+fn stack(hit: &Hit, subject: &impl Subject) {
+    let Some(mut entry) = EVENTS.reserve::<Stack>(0) else {
+        return lost();
+    };
+    let stack = entry.as_mut_ptr();
+    // SAFETY: room for all of it, and every field is written.
+    unsafe {
+        (&raw mut (*stack).version).write_volatile(Stack::VERSION);
+        (&raw mut (*stack).len).write_volatile(Stack::LEN);
+        (&raw mut (*stack).rule).write_volatile(hit.number);
+        (&raw mut (*stack).ordinal).write_volatile(hit.ordinal);
+        let bytes = subject.stack((&raw mut (*stack).frames).cast());
+        (&raw mut (*stack).bytes).write_volatile(bytes);
+    }
+    entry.submit(0);
+}
+
+/// There was no room in the ring buffer.
+#[inline(always)]
+fn lost() {
+    if let Some(lost) = EVENTS_LOST.get_ptr_mut(0) {
+        // SAFETY: a map's value.
+        unsafe { atomics::add(lost, 1) };
+    }
 }
 
 #[inline(always)]

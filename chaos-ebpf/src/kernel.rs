@@ -32,8 +32,14 @@ offsets! {
     OFF_DENTRY_NAME,
     /// `struct dentry`: `d_sb`
     OFF_DENTRY_SB,
+    /// `struct dentry`: `d_inode`
+    OFF_DENTRY_INODE,
+    /// `struct inode`: `i_mode`
+    OFF_INODE_MODE,
     /// `struct super_block`: `s_flags`
     OFF_SB_FLAGS,
+    /// `struct super_block`: `s_iflags`
+    OFF_SB_IFLAGS,
     /// `struct mount`: `mnt`, the part that `struct path` points to
     OFF_MOUNT_MNT,
     /// `struct mount`: `mnt_parent`
@@ -56,12 +62,78 @@ offsets! {
     OFF_TASK_CRED,
     /// `struct task_struct`: `real_cred`, its own
     OFF_TASK_REAL_CRED,
+    /// `struct task_struct`: `flags`
+    OFF_TASK_FLAGS,
+    /// `struct task_struct`: `thread_info.status`
+    OFF_TASK_STATUS,
+    /// `struct task_struct`: `stack`, the lower end of what it runs on in the kernel
+    OFF_TASK_STACK,
+    /// `struct mm_struct`: `mmap_lock.count`
+    OFF_MM_LOCK_COUNT,
+    /// `struct kmem_cache`: `object_size`
+    OFF_CACHE_OBJECT_SIZE,
+    /// `struct kmem_cache`: `name`
+    OFF_CACHE_NAME,
+    /// Not where something lies, but a bit of `gfp_t`: `__GFP_DIRECT_RECLAIM`
+    GFP_DIRECT_RECLAIM,
+    /// `__GFP_NOFAIL`
+    GFP_NOFAIL,
+    /// `__GFP_IO`
+    GFP_IO,
+    /// `__GFP_FS`
+    GFP_FS,
+    /// `__GFP_HIGHMEM`
+    GFP_HIGHMEM,
     /// `struct fs_struct`: `root`
     OFF_FS_ROOT,
     /// `struct pt_regs`: `orig_ax`, the number of the system call
     OFF_REGS_ORIG_AX,
-    /// `struct pt_regs`: `cs`
-    OFF_REGS_CS,
+    /// `struct pt_regs`: `bx`, the first argument of a call of i386
+    OFF_REGS_BX,
+    /// `struct pt_regs`: `ip`
+    OFF_REGS_IP,
+    /// `struct pt_regs`: `sp`
+    OFF_REGS_SP,
+    /// `struct pt_regs`: `cx`, the second argument of a call of i386
+    OFF_REGS_CX,
+    /// `struct pt_regs`: `dx`, the third argument of any call
+    OFF_REGS_DX,
+    /// `struct pt_regs`: `si`, the second argument of a call of x86-64
+    OFF_REGS_SI,
+    /// `struct task_struct`: `files`
+    OFF_TASK_FILES,
+    /// `struct files_struct`: `fdt`
+    OFF_FILES_FDT,
+    /// `struct fdtable`: `max_fds`
+    OFF_FDTABLE_MAX,
+    /// `struct fdtable`: `fd`
+    OFF_FDTABLE_FD,
+    /// `struct file`: `f_inode`
+    OFF_FILE_INODE,
+    /// `struct file`: `private_data`
+    OFF_FILE_PRIVATE,
+    /// `struct inode`: `i_sb`
+    OFF_INODE_SB,
+    /// `struct super_block`: `s_magic`
+    OFF_SB_MAGIC,
+    /// `struct socket`: `sk`
+    OFF_SOCKET_SK,
+    /// `struct sock`: `__sk_common.skc_family`
+    OFF_SOCK_FAMILY,
+    /// `struct sock`: `__sk_common.skc_dport`
+    OFF_SOCK_PORT,
+    /// `struct sock`: `__sk_common.skc_daddr`
+    OFF_SOCK_IPV4,
+    /// `struct sock`: `__sk_common.skc_v6_daddr`
+    OFF_SOCK_IPV6,
+    /// `struct pt_regs`: `di`, a system call's first argument
+    OFF_REGS_DI,
+    /// `struct pt_regs`: `r10`, its fourth
+    OFF_REGS_R10,
+    /// `struct pt_regs`: `r8`, its fifth
+    OFF_REGS_R8,
+    /// `struct pt_regs`: `r9`, its sixth
+    OFF_REGS_R9,
 }
 
 /// Reads a value at an offset from a kernel address; `None` where there is none.

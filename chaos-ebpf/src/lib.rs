@@ -22,15 +22,19 @@
     reason = "every unsafe function here takes what the kernel handed to the program"
 )]
 
+pub mod allocation;
+pub mod amount;
 pub mod atomics;
 pub mod bounds;
 pub mod call;
 pub mod evidence;
+pub mod facts;
 pub mod kernel;
 pub mod levels;
 pub mod maps;
 pub mod memory;
 pub mod path;
+pub mod pause;
 pub mod plane;
 pub mod program;
 pub mod scratch;

@@ -11,11 +11,11 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use chaos_common::{
-    CallSet, Counters, ExcludeKey, Gate, Narrowing, PathFilter, ReplayKey, RuleConfig, RuleList,
-    RuleState, TargetKey, ThreadKey,
+    AllocationFilter, CallFilter, CallSet, Counters, ExcludeKey, Gate, Narrowing, PathFilter,
+    Pause, ReplayKey, Room, RuleConfig, RuleList, RuleState, TargetKey, ThreadKey,
     limits::{
-        self, EVENT_RING_BYTES, HOOKS, PLANS, RECORD_ORDINALS, RECORDS, REPLAY_ORDINALS, RULES,
-        THREADS,
+        self, ALLOCATION_RULES, EVENT_RING_BYTES, HOOKS, PAUSE_RING_BYTES, PLANS, RECORD_ORDINALS,
+        RECORDS, REPLAY_ORDINALS, RULES, THREADS,
     },
 };
 
@@ -65,6 +65,21 @@ pub static CALL_SETS: Array<CallSet> = Array::with_max_entries(limits::CALL_SETS
 pub static RULES_NARROW: HashMap<u32, Narrowing> =
     HashMap::with_max_entries(RULES, BPF_F_NO_PREALLOC);
 
+/// Rule number to the allocations that it wants.
+#[map]
+pub static RULES_ALLOCATION: HashMap<u32, AllocationFilter> =
+    HashMap::with_max_entries(ALLOCATION_RULES, BPF_F_NO_PREALLOC);
+
+/// Rule number to what may still be written.
+#[map]
+pub static RULES_ROOM: HashMap<u32, Room> =
+    HashMap::with_max_entries(limits::ROOMS, BPF_F_NO_PREALLOC);
+
+/// Rule number to what it wants of a system call.
+#[map]
+pub static RULES_CALL: HashMap<u32, CallFilter> =
+    HashMap::with_max_entries(limits::CALL_RULES, BPF_F_NO_PREALLOC);
+
 /// Cgroups that rules leave out.
 #[map]
 pub static RULES_EXCLUDE: HashMap<ExcludeKey, u32> =
@@ -84,6 +99,11 @@ pub static THREADS_ORDINAL: HashMap<ThreadKey, u64> =
 #[map]
 pub static RECORD: Array<u64> = Array::with_max_entries(RECORDS * RECORD_ORDINALS, 0);
 
+/// Indexed by [`chaos_common::Hook`]: what passed without that a rule could count it. One for each
+/// rule that an event had no room for, and one for an event that had no buffer.
+#[map]
+pub static UNCOUNTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(HOOKS, 0);
+
 /// Sampled events.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(EVENT_RING_BYTES, 0);
@@ -91,3 +111,12 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(EVENT_RING_BYTES, 0);
 /// Sampled events that found no room in [`EVENTS`].
 #[map]
 pub static EVENTS_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Calls whose threads sleep, by the thread.
+#[map]
+pub static PAUSES: HashMap<u64, Pause> =
+    HashMap::with_max_entries(limits::PAUSES, BPF_F_NO_PREALLOC);
+
+/// Threads that shall sleep ([`chaos_common::PauseRequest`]).
+#[map]
+pub static PAUSES_ASKED: RingBuf = RingBuf::with_byte_size(PAUSE_RING_BYTES, 0);

@@ -29,7 +29,7 @@ use crate::{
 ///
 /// `false` when something can't be read, or the path is too long or too deep.
 #[inline(always)]
-pub unsafe fn resolve(scratch: &Scratch, mnt: u64, dentry: u64) -> bool {
+pub unsafe fn resolve(scratch: Scratch, mnt: u64, dentry: u64) -> bool {
     let path = scratch.paths();
     scratch.begin_path(path);
     // SAFETY: addresses that the kernel handed to the program; every read is checked.
@@ -41,8 +41,8 @@ pub unsafe fn resolve(scratch: &Scratch, mnt: u64, dentry: u64) -> bool {
 }
 
 /// Where a walk is, and where it ends.
-struct Walk<'a> {
-    scratch: &'a Scratch,
+struct Walk {
+    scratch: Scratch,
     mnt: u64,
     dentry: u64,
     root_mnt: u64,
@@ -53,7 +53,7 @@ struct Walk<'a> {
 
 /// The kernel does the loop: its verifier then follows one step instead of [`PATH_COMPONENTS`].
 #[inline(always)]
-unsafe fn walk(scratch: &Scratch, mnt: u64, dentry: u64) -> Option<()> {
+unsafe fn walk(scratch: Scratch, mnt: u64, dentry: u64) -> Option<()> {
     // SAFETY: every read goes through a helper that checks the address, and the callback casts the
     // pointer back to what it was.
     unsafe {
@@ -80,7 +80,7 @@ unsafe fn walk(scratch: &Scratch, mnt: u64, dentry: u64) -> Option<()> {
 /// One step towards the root; 1 ends the walk.
 unsafe extern "C" fn step_up(_index: u64, walk: *mut c_void) -> i64 {
     // SAFETY: the caller passes a walk, and waits for the end of the loop.
-    let walk = unsafe { &mut *walk.cast::<Walk<'_>>() };
+    let walk = unsafe { &mut *walk.cast::<Walk>() };
     // SAFETY: every read goes through a helper that checks the address.
     match unsafe { up(walk) } {
         Some(()) if walk.complete == 0 => 0,
@@ -89,7 +89,7 @@ unsafe extern "C" fn step_up(_index: u64, walk: *mut c_void) -> i64 {
 }
 
 #[inline(always)]
-unsafe fn up(walk: &mut Walk<'_>) -> Option<()> {
+unsafe fn up(walk: &mut Walk) -> Option<()> {
     // SAFETY: as above.
     unsafe {
         if walk.dentry == walk.root_dentry && walk.mnt == walk.root_mnt {
@@ -125,7 +125,7 @@ unsafe fn up(walk: &mut Walk<'_>) -> Option<()> {
 
 /// Writes `/name` before what is there.
 #[inline(always)]
-unsafe fn prepend(scratch: &Scratch, dentry: u64) -> Option<()> {
+unsafe fn prepend(scratch: Scratch, dentry: u64) -> Option<()> {
     // SAFETY: reads are checked by helpers, and offsets are masked to the buffer.
     unsafe {
         let length: u32 = read(dentry, &OFF_DENTRY_NAME_LEN)?;
@@ -151,7 +151,7 @@ unsafe fn prepend(scratch: &Scratch, dentry: u64) -> Option<()> {
 
 /// The root itself is `/`.
 #[inline(always)]
-fn finish(scratch: &Scratch) {
+fn finish(scratch: Scratch) {
     let path = scratch.paths();
     if scratch.path_start(path) == PATH_BYTES {
         scratch.set_path_start(path, PATH_BYTES - 1);
@@ -162,7 +162,7 @@ fn finish(scratch: &Scratch) {
 
 /// Whether a rule wants one of the resolved paths.
 #[inline(always)]
-pub fn matches(scratch: &Scratch, filter: &PathFilter) -> bool {
+pub fn matches(scratch: Scratch, filter: &PathFilter) -> bool {
     let mut path = 0;
     while path < PATHS {
         if path >= scratch.paths() {
@@ -207,7 +207,7 @@ unsafe fn load(from: *const u8) -> u64 {
 }
 
 #[inline(always)]
-fn is_wanted(scratch: &Scratch, path: usize, filter: &PathFilter) -> bool {
+fn is_wanted(scratch: Scratch, path: usize, filter: &PathFilter) -> bool {
     let start = scratch.path_start(path);
     if start >= PATH_BYTES {
         return false;

@@ -13,7 +13,7 @@ use crate::{
     evidence, levels,
     maps::{GATES, PLANS_HELD, RULES_CONFIG, RULES_EXCLUDE, RULES_NARROW, RULES_STATE, TARGETS},
     memory::Memory,
-    scratch::Scratch,
+    scratch::{Claim, Scratch},
     subject::{Subject, Task, Who, current_process, now},
 };
 
@@ -27,11 +27,13 @@ pub struct Hit {
     pub ordinal: u64,
     /// Its state.
     pub state: *mut RuleState,
+    /// Boot time in nanoseconds at which that was decided.
+    pub now: u64,
 }
 
 /// The rules that the current task meets on a hook ([`chaos_common::Hook`]): see [`met_by`].
 #[inline(always)]
-pub fn met_by_task(hook: u32) -> Option<(Scratch, &'static Gate)> {
+pub fn met_by_task(hook: u32) -> Option<(Claim, &'static Gate)> {
     met_by(&Task, hook)
 }
 
@@ -39,12 +41,12 @@ pub fn met_by_task(hook: u32) -> Option<(Scratch, &'static Gate)> {
 /// gate's levels, and a task's own. `None` costs one lookup in an array while the hook has no rules,
 /// and two for somebody who is no target and whose cgroup was asked about before.
 #[inline(always)]
-pub fn met_by<S: Subject>(subject: &S, hook: u32) -> Option<(Scratch, &'static Gate)> {
+pub fn met_by<S: Subject>(subject: &S, hook: u32) -> Option<(Claim, &'static Gate)> {
     let gate = GATES.get(hook)?;
     let mut scratch = None;
     if gate.levels_len != 0 && levels::in_target(subject, hook, gate) {
-        let claimed = Scratch::claim()?;
-        add_cgroups(&claimed, subject, hook, gate);
+        let claimed = claim(hook)?;
+        add_cgroups(*claimed, subject, hook, gate);
         scratch = Some(claimed);
     }
     if S::TASK
@@ -59,17 +61,22 @@ pub fn met_by<S: Subject>(subject: &S, hook: u32) -> Option<(Scratch, &'static G
         // SAFETY: values are replaced whole, and the map is not preallocated.
         if let Some(list) = unsafe { TARGETS.get(key) } {
             if scratch.is_none() {
-                scratch = Some(Scratch::claim()?);
+                scratch = Some(claim(hook)?);
             }
-            add(scratch.as_ref()?, list);
+            add(**scratch.as_ref()?, list);
         }
     }
-    scratch.map(|scratch| (scratch, gate))
+    let scratch = scratch?;
+    let beyond = scratch.beyond();
+    if beyond != 0 {
+        evidence::uncounted(hook, beyond);
+    }
+    Some((scratch, gate))
 }
 
 /// Adds the rules of the targets that the subject's cgroup lies in.
 #[inline(always)]
-fn add_cgroups<S: Subject>(scratch: &Scratch, subject: &S, hook: u32, gate: &Gate) {
+fn add_cgroups<S: Subject>(scratch: Scratch, subject: &S, hook: u32, gate: &Gate) {
     let mut index = 0;
     while index < TARGET_LEVELS {
         if index >= gate.levels_len as usize {
@@ -83,8 +90,18 @@ fn add_cgroups<S: Subject>(scratch: &Scratch, subject: &S, hook: u32, gate: &Gat
     }
 }
 
+/// A buffer for an event that concerns a target.
 #[inline(always)]
-fn add(scratch: &Scratch, list: &RuleList) {
+fn claim(hook: u32) -> Option<Claim> {
+    let claimed = Scratch::claim();
+    if claimed.is_none() {
+        evidence::uncounted(hook, 1);
+    }
+    claimed
+}
+
+#[inline(always)]
+fn add(scratch: Scratch, list: &RuleList) {
     let mut index = 0;
     while index < RULES_PER_TARGET {
         if index >= list.len as usize {
@@ -96,13 +113,13 @@ fn add(scratch: &Scratch, list: &RuleList) {
 }
 
 /// What the rules of one event are asked with, one call of [`ask`] each.
-struct Walk<'a, S, C, F, P> {
-    scratch: &'a Scratch,
-    subject: &'a S,
+struct Walk<S, C, F, P> {
+    scratch: Scratch,
+    subject: S,
     now: u64,
-    concerns: &'a C,
-    filters: &'a F,
-    passes: &'a P,
+    concerns: C,
+    filters: F,
+    passes: P,
     /// The rule that injects, and the ordinal of the event; no event has the ordinal 0.
     number: u32,
     ordinal: u64,
@@ -116,11 +133,13 @@ struct Walk<'a, S, C, F, P> {
 ///
 /// A rule that the event does not concern does not count it at all: on hooks that several kinds of
 /// events come by.
+///
+/// No closure may hold a reference to anything on the stack ([`Scratch`] says why).
 #[inline(always)]
 pub fn decide_met<S, C, F, P>(
-    scratch: &Scratch,
+    scratch: Scratch,
     gate: &Gate,
-    subject: &S,
+    subject: S,
     concerns: C,
     filters: F,
     passes: P,
@@ -131,18 +150,17 @@ where
     F: Fn(u32, &RuleConfig) -> Filtered,
     P: Fn(&Hit) -> bool,
 {
-    scratch.set_who(if !S::TASK || gate.narrowings == 0 {
-        Who::default()
-    } else {
-        Who::current()
-    });
+    scratch.set_who(Who::default());
+    if S::TASK && gate.narrowings != 0 {
+        scratch.set_who(Who::current());
+    }
     let mut walk = Walk {
         scratch,
         subject,
         now: now(),
-        concerns: &concerns,
-        filters: &filters,
-        passes: &passes,
+        concerns,
+        filters,
+        passes,
         number: 0,
         ordinal: 0,
     };
@@ -165,6 +183,7 @@ where
         number: walk.number,
         ordinal: walk.ordinal,
         state: RULES_STATE.get_ptr_mut(walk.number)?,
+        now: walk.now,
     })
 }
 
@@ -177,13 +196,13 @@ where
     P: Fn(&Hit) -> bool,
 {
     // SAFETY: the caller passes a walk of this type, and waits for the end of the loop.
-    let walk = unsafe { &mut *walk.cast::<Walk<'_, S, C, F, P>>() };
+    let walk = unsafe { &mut *walk.cast::<Walk<S, C, F, P>>() };
     let hit = decide_one(
         walk.scratch.rule(index as usize),
         walk.now,
-        walk.subject,
+        &walk.subject,
         |plan| walk.scratch.held_until(plan),
-        walk.concerns,
+        &walk.concerns,
         |number, rule| match narrowed(number, rule, walk.scratch.who()) {
             Filtered::In => (walk.filters)(number, rule),
             other => other,
@@ -306,6 +325,7 @@ fn decide_one<S: Subject>(
         number,
         ordinal,
         state,
+        now,
     })
 }
 

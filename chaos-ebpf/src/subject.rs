@@ -3,19 +3,21 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{
+    bindings::BPF_F_USER_STACK,
     helpers::{
         bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
         bpf_ktime_get_boot_ns,
         generated::{
-            bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_loop,
-            bpf_skb_ancestor_cgroup_id, bpf_skb_cgroup_id, bpf_skb_load_bytes,
+            bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id,
+            bpf_get_current_task_btf, bpf_get_task_stack, bpf_skb_ancestor_cgroup_id,
+            bpf_skb_cgroup_id, bpf_skb_load_bytes,
         },
     },
     programs::sk_buff::SkBuff,
 };
 use chaos_common::{
     Event, Filtered, Narrowing, TargetKey,
-    limits::{BUSY_WAIT_NS, COMM_BYTES},
+    limits::{COMM_BYTES, STACK_FRAMES},
 };
 
 use crate::kernel::{OFF_TASK_COMM, OFF_TASK_LEADER, OFF_TASK_START, read};
@@ -35,6 +37,14 @@ pub trait Subject {
     /// # Safety
     /// There is room for it.
     unsafe fn head(&self, _place: *mut c_void) {}
+    /// Writes where a task is in user space ([`chaos_common::Stack::frames`]), and returns how many
+    /// bytes there are of it; negative if that can't be told.
+    ///
+    /// # Safety
+    /// There is room for it.
+    unsafe fn stack(&self, _place: *mut c_void) -> i64 {
+        0
+    }
 }
 
 /// What an event says of its subject: the fields of [`chaos_common::Event`] of these names.
@@ -87,6 +97,22 @@ impl Subject for Task {
             comm: unsafe { read(bpf_get_current_task(), &OFF_TASK_COMM) }.unwrap_or([0; 2]),
         }
     }
+
+    /// By frame pointers, over pages that are in memory: the kernel can do no more here.
+    #[inline(always)]
+    unsafe fn stack(&self, place: *mut c_void) -> i64 {
+        // Not bpf_get_stack, which wants the program's context. This one walks another task's kernel
+        // stack, and the current task's stack in user space (kernel/bpf/stackmap.c, 6.1 to 7.x).
+        // SAFETY: the caller has made room.
+        unsafe {
+            bpf_get_task_stack(
+                bpf_get_current_task_btf(),
+                place,
+                (STACK_FRAMES * size_of::<u64>()) as u32,
+                u64::from(BPF_F_USER_STACK),
+            )
+        }
+    }
 }
 
 impl Subject for Packet<'_> {
@@ -133,28 +159,6 @@ impl Subject for Packet<'_> {
 pub fn now() -> u64 {
     // SAFETY: no pointer is passed.
     unsafe { bpf_ktime_get_boot_ns() }
-}
-
-/// Keeps the processor busy for so long, at most [`BUSY_WAIT_NS`]: the time is the current task's.
-#[inline(always)]
-pub fn wait(ns: u64) {
-    if ns == 0 {
-        return;
-    }
-    let mut until = now() + if ns < BUSY_WAIT_NS { ns } else { BUSY_WAIT_NS };
-    // SAFETY: the callback casts the pointer back to what it was.
-    unsafe {
-        bpf_loop(LOOKS, is_over as *mut c_void, (&raw mut until).cast(), 0);
-    }
-}
-
-/// More looks at the clock than fit into [`BUSY_WAIT_NS`] on any machine; the kernel allows 2^23.
-const LOOKS: u32 = 1 << 22;
-
-/// Whether the time has come; 1 ends the loop.
-unsafe extern "C" fn is_over(_index: u64, until: *mut c_void) -> i64 {
-    // SAFETY: the caller passes a time, and waits for the end of the loop.
-    i64::from(now() >= unsafe { *until.cast::<u64>() })
 }
 
 /// The identity of the current process: its number alone may be another process's tomorrow.

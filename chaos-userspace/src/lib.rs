@@ -14,6 +14,7 @@ pub mod heal;
 pub mod journal;
 pub mod knob;
 pub mod node;
+pub mod pause;
 pub mod residue;
 pub mod run;
 pub mod scheduler;

@@ -41,6 +41,7 @@ pub fn stop_all(tree: &CgroupTree, state: &StateDir) -> Result<Stopped, LookErro
     let (guards, owners): (Vec<Registration>, Vec<Registration>) = state
         .registrations()
         .into_iter()
+        .chain(residue::unregistered(state))
         .partition(|registration| registration.role == Role::Guard);
     let mut ended = end(owners, PATIENCE, true);
     // They end by themselves once they have undone what is left.

@@ -20,7 +20,7 @@ mod tests {
         programs::SchedClassifier,
     };
     use chaos_common::{
-        Gate, Hook, RuleConfig, RuleList, RuleState, TargetKey,
+        Decision, Gate, Hook, RuleConfig, RuleList, RuleState, TargetKey,
         limits::{RULES_MAX, TARGET_LEVELS},
     };
     use chaos_userspace::target::CgroupTree;
@@ -198,7 +198,7 @@ mod tests {
         bench.add(RULE, id, rule);
         report("hit: a rule that lets it pass", bench.beyond_empty(), 140.0);
         let state = |bench: &Bench| bench.state.get(&RULE, 0).unwrap();
-        assert!(state(&bench).shared.matched > 0, "{:?}", state(&bench));
+        assert!(state(&bench).shared.matched() > 0, "{:?}", state(&bench));
         let rule = RuleConfig {
             threshold: 1 << 31,
             times: u64::MAX - 1,
@@ -216,9 +216,7 @@ mod tests {
             140.0,
         );
         let counted = state(&bench).shared;
-        assert!(
-            counted.injected > 0 && counted.injected < counted.matched,
-            "{counted:?}"
-        );
+        let injected = counted.of(Decision::Inject);
+        assert!(injected > 0 && injected < counted.matched(), "{counted:?}");
     }
 }

@@ -21,10 +21,11 @@ mod tests {
         programs::SchedClassifier,
     };
     use chaos_common::{
-        Counters, Decision, Event, Filtered, ReplayKey, RuleConfig, RuleList, RuleMemory,
-        RuleState, decide, flags,
-        limits::{RECORD_ORDINALS, SAMPLES_PER_SECOND},
+        Counters, Decision, Event, Filtered, Gate, Hook, ReplayKey, RuleConfig, RuleList,
+        RuleMemory, RuleState, TargetKey, decide, flags,
+        limits::{RECORD_ORDINALS, SAMPLES_PER_SECOND, TARGET_LEVELS},
     };
+    use chaos_userspace::{node::Counters as Counted, target::CgroupTree};
     use proptest::prelude::*;
 
     use crate::test_run::test_run;
@@ -101,20 +102,12 @@ mod tests {
             program.fd().unwrap().as_fd().as_raw_fd()
         }
 
-        fn counters(&self) -> Counters {
+        fn counters(&self) -> Counted {
             let shared = self.state.get(&RULE, 0).unwrap().shared;
             let own = self.count.get(&0, 0).unwrap();
-            own.iter()
-                .chain([&shared])
-                .fold(Counters::default(), |sum, cpu| Counters {
-                    considered: sum.considered + cpu.considered,
-                    matched: sum.matched + cpu.matched,
-                    injected: sum.injected + cpu.injected,
-                    would_inject: sum.would_inject + cpu.would_inject,
-                    over_budget: sum.over_budget + cpu.over_budget,
-                    expired: sum.expired + cpu.expired,
-                    error: sum.error + cpu.error,
-                })
+            let mut sum = Counted::default();
+            own.iter().chain([&shared]).for_each(|one| sum.add(one));
+            sum
         }
     }
 
@@ -393,5 +386,63 @@ mod tests {
         assert_eq!(counters.injected, 100, "{counters:?}");
         assert_eq!(counters.over_budget, 40_000 - 100, "{counters:?}");
         assert_eq!(counters.matched, 40_000, "{counters:?}");
+    }
+
+    #[test]
+    fn rules_that_an_event_has_no_room_for_are_counted() {
+        const HOOK: u32 = Hook::FileOpenLsm as u32;
+        let Some(mut kernel) = kernel() else { return };
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+        let own = own.lines().find_map(|line| line.strip_prefix("0::"));
+        let found = CgroupTree::find().ok().zip(own);
+        let Some(cgroup) = found.and_then(|(tree, path)| tree.open(path).ok()) else {
+            return println!("skipped: this process lies in no cgroup v2 that can be opened");
+        };
+        let meet: &mut SchedClassifier =
+            kernel.ebpf.program_mut("meet").unwrap().try_into().unwrap();
+        meet.load().unwrap();
+        let meet = meet.fd().unwrap().as_fd().as_raw_fd();
+        let take = |ebpf: &mut Ebpf, name| ebpf.take_map(name).unwrap();
+        let mut gates: Array<MapData, Gate> = take(&mut kernel.ebpf, "GATES").try_into().unwrap();
+        let mut targets: HashMap<MapData, TargetKey, RuleList> =
+            take(&mut kernel.ebpf, "TARGETS").try_into().unwrap();
+        let uncounted: PerCpuArray<MapData, u64> =
+            take(&mut kernel.ebpf, "UNCOUNTED").try_into().unwrap();
+        // One rule eight times, and its target at three depths that are one: 24 rules.
+        kernel.set(RuleConfig {
+            threshold: 0,
+            ..always()
+        });
+        let list = RuleList {
+            len: 8,
+            padding: 0,
+            rules: [RULE; 8],
+        };
+        let key = TargetKey {
+            id: cgroup.id(),
+            hook: HOOK,
+            scope: TargetKey::CGROUP,
+        };
+        targets.insert(key, list, 0).unwrap();
+        let mut asked = |depths| {
+            let mut gate = Gate {
+                levels: [u32::MAX; TARGET_LEVELS],
+                levels_len: depths,
+                ..Gate::default()
+            };
+            gate.levels[..depths as usize].fill(cgroup.level());
+            gates.set(HOOK, gate, 0).unwrap();
+            let before = kernel.counters().considered;
+            test_run(meet, 10);
+            let sum: u64 = uncounted.get(&HOOK, 0).unwrap().iter().sum();
+            (kernel.counters().considered - before, sum)
+        };
+        assert_eq!(asked(1), (80, 0));
+        assert_eq!(asked(2), (160, 0), "as many as there is room for");
+        assert_eq!(asked(3), (160, 80), "eight of 24, ten times");
+        assert_eq!(
+            uncounted.get(&(HOOK + 1), 0).unwrap().iter().sum::<u64>(),
+            0
+        );
     }
 }

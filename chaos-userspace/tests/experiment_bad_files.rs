@@ -30,7 +30,7 @@ mod tests {
         assert_eq!(
             faults_refused("  - {fileError: {ops: [open], errno: EIO}, colour: red}\n"),
             "spec.faults[0].colour: unknown field; \
-             fields here: id, target, after, duration, pulse, diskLimit, fileError, netLoss, pressureCpu, syscallDelay, syscallError, syscallReturn"
+             fields here: id, target, after, duration, pulse, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, memMmap, memPage, memSlab, netLoss, pressureCpu, syscallDelay, syscallError, syscallReturn"
         );
     }
 
@@ -140,11 +140,11 @@ kind: FaultExperiment
 metadata: {name: My_Test, labels: {a: b}}
 spec:
   seed: -1
-  checks: []
+  contactTimeout: 60s
   faults:
   - {id: x, fileError: {ops: [open, opn], errno: EFOO, probability: 140%, duration: 3m}, times: 3}
   - {id: x, netLoss: {share: 0.1, probability: 3%}, target: {pid: 1}, pulse: 10s/2s}
-  - {fileDelay: {ops: [fsync], errno: EIO}}
+  - {netDelay: {ops: [fsync], errno: EIO}}
   - 7
   - {fileError: {ops: open}, netLoss: {share: 5%}, after: }
   - {}
@@ -154,7 +154,7 @@ apiVersion: 'kchaos.dev/v1' is not in this version; say apiVersion: kchaos.dev/v
 metadata.labels: is not in this version; fields here: name
 metadata.name: 'My_Test' is not a name; use lowercase letters, digits and '-', at most 63, \
 a letter or digit at both ends
-spec.checks: is not in this version; fields here: target, duration, seed, faults
+spec.contactTimeout: is not in this version; fields here: target, duration, seed, faults, checks
 spec.seed: '-1' is not a whole number; say a number from 0 to 18446744073709551615
 spec.target: is missing, and spec.faults[0] and 4 more have none of their own; \
 say what is hit, such as target: {unit: nginx.service}
@@ -175,14 +175,14 @@ say direction: ingress (egress comes with the other network faults: today the se
 error, which is not a loss)
 spec.faults[1].netLoss.probability: net.loss has none: its effect is the share; leave it out and \
 say the share alone
-spec.faults[2].fileDelay: 'fileDelay' is not in this version; there are diskLimit, fileError, netLoss, pressureCpu, syscallDelay, syscallError and syscallReturn
+spec.faults[2].netDelay: 'netDelay' is not in this version; there are diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, memMmap, memPage, memSlab, netLoss, pressureCpu, syscallDelay, syscallError and syscallReturn
 spec.faults[3]: is the number 7 instead of a mapping; \
-its fields: id, target, after, duration, pulse, diskLimit, fileError, netLoss, pressureCpu, syscallDelay, syscallError, syscallReturn
+its fields: id, target, after, duration, pulse, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, memMmap, memPage, memSlab, netLoss, pressureCpu, syscallDelay, syscallError, syscallReturn
 spec.faults[4]: is of 2 kinds: fileError and netLoss; make it one fault for each
 spec.faults[4].fileError.errno: is missing; say errno: EIO
 spec.faults[4].fileError.ops: is the text 'open' instead of a list; such as ops: [open]
 spec.faults[4].after: is empty; such as after: 10s
-spec.faults[5]: says no kind of fault; there are diskLimit, fileError, netLoss, pressureCpu, syscallDelay, syscallError and syscallReturn";
+spec.faults[5]: says no kind of fault; there are diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, memMmap, memPage, memSlab, netLoss, pressureCpu, syscallDelay, syscallError and syscallReturn";
         assert_eq!(refused(file), expected);
     }
 
@@ -344,15 +344,22 @@ spec: is missing; it says what is hit, for how long and how"
 
     #[test]
     fn too_many_and_too_few_faults() {
+        // Those of system calls have several places.
+        const CALL: &str = "  - syscallError: {ops: [fsync], errno: EIO}\n";
         assert_eq!(
-            faults_refused(&FAULT.repeat(65)),
+            faults_refused(&CALL.repeat(65)),
             "spec.faults: has 65 faults; say at most 64"
+        );
+        assert_eq!(
+            faults_refused(&FAULT.repeat(10)),
+            "spec.faults[8]: is one too many: a target can have 8 faults of file.error at a time; leave \
+             it out, or give it another target"
         );
         assert!(
             yaml::parse(
                 format!(
                     "{START}{HEAD}{TARGET}{DURATION}  faults:\n{}",
-                    FAULT.repeat(64)
+                    FAULT.repeat(8) + &CALL.repeat(56)
                 )
                 .as_bytes()
             )

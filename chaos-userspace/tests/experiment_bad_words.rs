@@ -103,18 +103,20 @@ duration: '5' has no unit; say which, such as 5s or 5m
             (
                 "",
                 "^\nkind: a fault word begins with a kind of fault; \
-                 such as disk.limit=/var/lib,writeBps=1MiB, file.error:open=EIO, net.loss=10%,direction=ingress, pressure.cpu=25%, \
+                 such as disk.full=/var/lib/data/, disk.limit=/var/lib,writeBps=1MiB, disk.quota=/var/lib/data/,bytes=10MiB, \
+                 disk.readonly=/var/lib/data/, file.delay:read=2ms, file.error:open=EIO, mem.mmap:mmap=ENOMEM, \
+                 mem.page=ENOMEM,minOrder=2, mem.slab=ENOMEM,cache=filp, net.loss=10%,direction=ingress, pressure.cpu=25%, \
                  syscall.delay:fsync=200ms, syscall.error:fsync=EIO or syscall.return:write=100",
             ),
             (
                 "clock.step:fsync=1s",
                 "^^^^^^^^^^\nkind: 'clock.step' is not in this version; \
-                 there are disk.limit, file.error, net.loss, pressure.cpu, syscall.delay, syscall.error and syscall.return",
+                 there are disk.full, disk.limit, disk.quota, disk.readonly, file.delay, file.error, mem.mmap, mem.page, mem.slab, net.loss, pressure.cpu, syscall.delay, syscall.error and syscall.return",
             ),
             (
                 "earthquake=9",
                 "^^^^^^^^^^\nkind: 'earthquake' is not a kind of fault; \
-                 there are disk.limit, file.error, net.loss, pressure.cpu, syscall.delay, syscall.error and syscall.return",
+                 there are disk.full, disk.limit, disk.quota, disk.readonly, file.delay, file.error, mem.mmap, mem.page, mem.slab, net.loss, pressure.cpu, syscall.delay, syscall.error and syscall.return",
             ),
             (
                 "file.eror:open=EIO,path=x",
@@ -227,11 +229,11 @@ duration: '5' has no unit; say which, such as 5s or 5m
             ),
             (
                 "uid=root",
-                "uid: 'root' is not a whole number; say a number from 0 to 18446744073709551615",
+                "uid: 'root' is not the id of a user; say a number from 0 to 4294967294, as `id -u` prints",
             ),
             (
                 "uid=4294967295",
-                "uid: '4294967295' is not the id of a user; say a number from 0 to 4294967294",
+                "uid: '4294967295' is not the id of a user; say a number from 0 to 4294967294, as `id -u` prints",
             ),
             (
                 "comm=a-name-of-16-byt",
@@ -257,7 +259,7 @@ duration: '5' has no unit; say which, such as 5s or 5m
     #[test]
     fn keys() {
         let place = format!("{:20}", "");
-        let has = "path, includeExec, when, scope, times, maxRate, replay, comm, uid, thread, exclude, seed, shadow, mechanism, after, duration and pulse";
+        let has = "path, includeExec, when, scope, times, maxRate, replay, comm, uid, thread, exclude, seed, shadow, stack, mechanism, after, duration and pulse";
         for (keys, message) in [
             ("glob=/a/*", format!("^^^^\nglob: this key is not in this version; file.error has {has}")),
             ("colour=red", format!("^^^^^^\ncolour: file.error has no such key; it has {has}")),
@@ -277,7 +279,7 @@ duration: '5' has no unit; say which, such as 5s or 5m
             refused("net.loss=5%,direction=ingress,path=/a"),
             format!(
                 "{:30}^^^^\npath: net.loss has no such key; it has direction, when, scope, times, maxRate, replay, comm, uid, thread, exclude, seed, \
-                 shadow, mechanism, after, duration and pulse",
+                 shadow, stack, mechanism, after, duration and pulse",
                 ""
             )
         );

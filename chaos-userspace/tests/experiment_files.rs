@@ -90,6 +90,7 @@ spec:
                     },
                 },
             ],
+            checks: Vec::new(),
         }
     }
 

@@ -4,7 +4,10 @@
 
 #[cfg(test)]
 mod tests {
-    use chaos_common::{Hook, RuleConfig, limits::RULES_MAX};
+    use chaos_common::{
+        AllocationFilter, Hook, RuleConfig,
+        limits::{ALLOCATION_RULES, RULES_MAX},
+    };
     use chaos_userspace::engine::{EngineError, Plane, RulePlace, RuleSpec};
 
     /// What 100,000 rules may take on a machine with 64 CPUs. What is kept per CPU is bounded over
@@ -18,6 +21,9 @@ mod tests {
             path: None,
             calls: None,
             narrowing: None,
+            allocation: None,
+            room: None,
+            call: None,
             exclude: Vec::new(),
             replay: None,
         }
@@ -55,6 +61,25 @@ mod tests {
             );
             assert!(full <= BOUND, "{full}");
         }
+    }
+
+    #[test]
+    fn one_allocation_rule_too_many_is_refused() {
+        let Some(mut plane) = plane(RULES_MAX) else {
+            return;
+        };
+        let rule = || RuleSpec {
+            allocation: AllocationFilter::new(4096, None),
+            ..rule()
+        };
+        for number in 1..=ALLOCATION_RULES {
+            plane.write(number, rule()).unwrap();
+        }
+        let refused = plane.write(ALLOCATION_RULES + 1, rule()).unwrap_err();
+        assert!(matches!(refused, EngineError::Full(_)), "{refused}");
+        plane.erase(ALLOCATION_RULES + 1);
+        plane.erase(1);
+        plane.write(ALLOCATION_RULES + 1, rule()).unwrap();
     }
 
     #[test]

@@ -16,6 +16,9 @@ mod lies_and_waits;
 #[path = "seccomp_run/slow.rs"]
 mod slow;
 #[cfg(test)]
+#[path = "seccomp_run/surroundings.rs"]
+mod surroundings;
+#[cfg(test)]
 #[path = "seccomp_run/victim.rs"]
 mod victim;
 

@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use serde_json::Value;
+
 use crate::{Said, eventually};
 
 /// Until an agent listens, on a busy machine under emulation.
@@ -58,6 +60,14 @@ impl Agent {
     pub fn apply(&self, experiment: &str) {
         let said = self.ask(&["apply", &self.file(experiment)]);
         assert_eq!(said.status, 0, "{said:?}");
+    }
+
+    /// Ends an experiment; its last report.
+    pub fn stop(&self, name: &str) -> Value {
+        let said = self.ask(&["stop", name, "--json"]);
+        assert_eq!(said.status, 0, "{said:?}");
+        let last = said.out.lines().last().unwrap();
+        serde_json::from_str(last).unwrap()
     }
 
     /// Writes an experiment for `apply`.

@@ -17,9 +17,13 @@ pub mod agent;
 pub mod bpf;
 pub mod calls;
 pub mod cgroup;
+pub mod disk;
 pub mod files;
+pub mod kernel_log;
+pub mod memory;
 pub mod mounts;
 pub mod needs;
+pub mod stress;
 
 use std::{
     process::{Command, Output, Stdio},
@@ -99,6 +103,18 @@ pub fn counter(account: &Value, fault: usize, name: &str) -> u64 {
     account["faults"][fault]["counters"][name]
         .as_u64()
         .unwrap_or_else(|| panic!("no counter {name} of fault {fault} in {account}"))
+}
+
+/// A field of the first object in a report that has one of this name: of the only fault, for example.
+pub fn found(report: &Value, name: &str) -> Option<u64> {
+    match report {
+        Value::Object(fields) => fields
+            .get(name)
+            .and_then(Value::as_u64)
+            .or_else(|| fields.values().find_map(|value| found(value, name))),
+        Value::Array(items) => items.iter().find_map(|item| found(item, name)),
+        _ => None,
+    }
 }
 
 /// Sends a signal to a process that the test knows to be its own.

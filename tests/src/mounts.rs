@@ -17,9 +17,14 @@ pub struct Mounted {
 impl Mounted {
     /// A tmpfs.
     pub fn tmpfs() -> Self {
+        Self::tmpfs_with("rw")
+    }
+
+    /// A tmpfs, with options of mount(8).
+    pub fn tmpfs_with(options: &str) -> Self {
         let base = tempfile::tempdir().unwrap();
         let folder = base.path().join("tmpfs");
-        mount(&["-t", "tmpfs", "none"], &folder);
+        mount(&["-t", "tmpfs", "-o", options, "none"], &folder);
         Self {
             folder,
             _base: base,
@@ -33,7 +38,14 @@ impl Mounted {
         fs::File::create(&image).unwrap().set_len(16 << 20).unwrap();
         run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image));
         let folder = base.path().join("ext4");
-        mount(&["-o", "loop", image.to_str().unwrap()], &folder);
+        // Not `-o loop`, by which mount(8) has the device open for writing meanwhile: kernels without
+        // BLK_DEV_WRITE_MOUNTED do not mount it then.
+        let mut losetup = Command::new("/sbin/losetup");
+        let made = losetup.args(["--find", "--show"]).arg(&image).output();
+        let device = String::from_utf8(made.unwrap().stdout).unwrap();
+        mount(&[device.trim()], &folder);
+        // It stays until the file system goes.
+        run(Command::new("/sbin/losetup").args(["--detach", device.trim()]));
         Self {
             folder,
             _base: base,
@@ -72,6 +84,13 @@ impl Mounted {
         for link in links {
             std::os::unix::fs::symlink(format!("{name}/{link}"), self.folder.join(link)).unwrap();
         }
+    }
+
+    /// From now on nothing on it can be changed.
+    pub fn make_read_only(&self) {
+        run(Command::new("mount")
+            .args(["-o", "remount,ro"])
+            .arg(&self.folder));
     }
 
     /// Where it is.

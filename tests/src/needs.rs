@@ -12,14 +12,21 @@ const ANY: &str = "*";
 /// Stands for every kind that is about system calls: what can see a call can do all of them.
 const CALLS: &str = "syscall.*";
 
+const MEMORY: &str = "mem.*";
+
 /// A kernel or profile, or all of them, the kind that cannot be done there, and the only mechanism that cannot do
 /// it, if the others can.
-const MISSING: [(&str, &str, Option<&str>); 19] = [
+const MISSING: [(&str, &str, Option<&str>); 35] = [
     // Targets are cgroups of version 2.
+    ("cgroup1", "disk.full", None),
     ("cgroup1", "disk.limit", None),
+    ("cgroup1", "disk.quota", None),
+    ("cgroup1", "disk.readonly", None),
+    ("cgroup1", "file.delay", None),
     ("cgroup1", "file.error", None),
     ("cgroup1", "net.loss", None),
     ("cgroup1", "pressure.cpu", None),
+    ("cgroup1", MEMORY, None),
     ("cgroup1", CALLS, Some("fmod-ret-syscall")),
     ("cgroup1", CALLS, Some("kprobe-override")),
     ("cgroup1", CALLS, Some("lsm")),
@@ -31,9 +38,21 @@ const MISSING: [(&str, &str, Option<&str>); 19] = [
     ("debian-6.1", CALLS, Some("kprobe-override")),
     ("debian-6.12", CALLS, Some("kprobe-override")),
     ("debian-7", CALLS, Some("kprobe-override")),
+    // Nor with what fails the kernel's own allocations: CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC.
+    ("debian-6.1", "mem.page", None),
+    ("debian-6.12", "mem.page", None),
+    ("debian-7", "mem.page", None),
+    ("debian-6.1", "mem.slab", None),
+    ("debian-6.12", "mem.slab", None),
+    ("debian-7", "mem.slab", None),
     ("nolsm", ANY, Some("lsm")),
     // Programs must not read kernel memory.
+    ("lockdown", "disk.full", None),
+    ("lockdown", "disk.quota", None),
+    ("lockdown", "disk.readonly", None),
+    ("lockdown", "file.delay", None),
     ("lockdown", "file.error", None),
+    ("lockdown", MEMORY, None),
     ("lockdown", CALLS, Some("fmod-ret-syscall")),
     ("lockdown", CALLS, Some("kprobe-override")),
     ("lockdown", CALLS, Some("lsm")),
@@ -120,6 +139,10 @@ mod tests {
             ("debian-6.1+cgroup1", "net.loss", Some("cgroup-skb"), true),
             ("debian-7+lockdown", "file.error", Some("fmod-ret"), true),
             ("debian-7+lockdown", "net.loss", None, false),
+            ("debian-6.1+cgroup1", "mem.mmap", None, true),
+            ("debian-7", "mem.mmap", None, false),
+            ("debian-7", "mem.slab", None, true),
+            ("fault-6.12", "mem.slab", Some("kprobe-override"), false),
             ("debian-6.12+nolsm", "file.error", None, false),
             ("debian-6.12+nolsm", "file.error", Some("lsm"), true),
             ("debian-6.12+nolsm", "file.error", Some("fmod-ret"), false),

@@ -69,6 +69,15 @@ spec:
             .unwrap();
         let waited = agent.ask(&["apply", "--wait", &file]);
         assert_eq!(waited.status, 0, "{waited:?}");
+        for (pass, status) in [("> 0", 0), ("> 1000000", 1)] {
+            let check = format!("evidence: {{fault: hostname, field: injected}}, pass: \"{pass}\"");
+            let text = format!(
+                "{}  checks:\n  - {{id: hit, {check}}}\n",
+                experiment(&target.path(), "2s")
+            );
+            let waited = agent.ask(&["apply", "--wait", &agent.file(&text)]);
+            assert_eq!(waited.status, status, "{pass} {waited:?}");
+        }
         worker.kill().unwrap();
         worker.wait().unwrap();
         assert!(!hits(&target));

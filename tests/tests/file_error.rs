@@ -250,10 +250,14 @@ mod tests {
             assert_eq!(said.status, 0, "{said:?}");
             let last: serde_json::Value =
                 serde_json::from_str(said.out.lines().last().unwrap()).unwrap();
-            assert_eq!(counter(&last, 0, "wouldInject"), 5, "{last}");
+            // Five, unless the machine is so busy that there were not as many.
+            let matched = counter(&last, 0, "matched");
+            let would_inject = counter(&last, 0, "wouldInject");
+            assert!(matched > 0, "{last}");
+            assert_eq!(would_inject, matched.min(5), "{last}");
             assert_eq!(
-                counter(&last, 0, "matched"),
-                5 + counter(&last, 0, "overBudget"),
+                matched,
+                would_inject + counter(&last, 0, "overBudget"),
                 "each event is one decision: {last}"
             );
         }

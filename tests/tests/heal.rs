@@ -86,6 +86,35 @@ spec:
     }
 
     #[test]
+    fn a_run_that_could_not_register_is_found_and_stopped() {
+        // What looks for it needs the tree of cgroups v2, which this kind needs too.
+        require!("pressure.cpu");
+        let before = Loaded::now();
+        // Before somebody without privileges could make it.
+        fs::create_dir_all("/run/kchaos").unwrap();
+        let mut run = Command::new("setpriv")
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+            .args(["kchaos", "run", "--allow-no-hit"])
+            .args(["--fault", "syscall.error:fsync=EIO", "--", "sleep", "300"])
+            .spawn()
+            .unwrap();
+        // setpriv's pid is that of what it becomes.
+        let name = format!("process: run {}", run.id());
+        eventually("it is found", SLACK, || {
+            kchaos(&["heal", "--check"]).out.contains(&name)
+        });
+        assert!(registered("run").is_empty());
+        let said = kchaos(&["stop", "--all"]);
+        assert_eq!(said.status, 0, "{said:?}");
+        assert!(
+            said.out.contains(&format!(": run {}", run.id())),
+            "{said:?}"
+        );
+        assert!(!run.wait().unwrap().success());
+        nothing_is_left(&before);
+    }
+
+    #[test]
     fn kill_9_of_inject_and_of_run_is_undone_as_well() {
         require!("pressure.cpu");
         let before = Loaded::now();

@@ -225,9 +225,17 @@ spec:
             "apply",
             &agent.file(&experiment("nine", &target.path(), &rules(9))),
         ]);
+        assert_eq!(said.status, 2, "{said:?}");
+        assert!(
+            said.err.contains("spec.faults[8]: is one too many"),
+            "{said:?}"
+        );
+        agent.apply(&experiment("eight", &target.path(), &rules(8)));
+        // Of another experiment's only the node knows.
+        let one_more = agent.file(&experiment("more", &target.path(), &rules(1)));
+        let said = agent.ask(&["apply", &one_more]);
         assert_eq!(said.status, 3, "{said:?}");
         assert!(said.err.contains("8 faults"), "{said:?}");
-        agent.apply(&experiment("eight", &target.path(), &rules(8)));
         let mut opener = Opener::start(&target);
         assert_eq!(opener.open("/etc/hostname", 20), 16);
         for n in 1..=8_u64 {

@@ -278,7 +278,10 @@ mod tests {
         let mut ready = [0; 6];
         child.stdout.take().unwrap().read_exact(&mut ready).unwrap();
         let own = child.id().cast_signed();
-        for guard in processes("kchaos").into_iter().chain(processes("exe")) {
+        for guard in processes("kchaos")
+            .into_iter()
+            .chain(processes("kchaos-guard"))
+        {
             if guard != own {
                 kill(guard, libc::SIGKILL);
             }

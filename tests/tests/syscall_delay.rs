@@ -1,4 +1,5 @@
-//! `syscall.delay` on a real kernel: who waits, for how long, and where it is refused.
+//! `syscall.delay` on a real kernel: who waits, and for how long. Who waits for longer than a program may
+//! keep a processor busy is in `pause.rs`.
 //!
 //! What becomes of those who wait when somebody dies is tested on the host, where it works as well:
 //! `chaos-userspace/tests/seccomp_run`.
@@ -12,7 +13,7 @@ mod tests {
         agent::Agent,
         bpf::Loaded,
         cgroup::Cgroup,
-        counter, kchaos,
+        counter,
         needs::{can_by, skip},
         require, run_script,
     };
@@ -166,24 +167,5 @@ spec:
     #[test]
     fn what_runs_already_waits_by_fmod_ret() {
         what_runs_already_waits("fmod-ret");
-    }
-
-    #[test]
-    fn no_program_keeps_a_processor_busy_for_longer_than_that() {
-        require!("syscall.delay", "net.loss");
-        let cgroup = Cgroup::new("target");
-        let target = cgroup.target();
-        let said = kchaos(&[
-            "inject",
-            "--target",
-            &target,
-            "--duration",
-            "1s",
-            "--fault",
-            "syscall.delay:fsync=1s",
-        ]);
-        assert_eq!(said.status, 3, "{said:?}");
-        assert!(said.err.contains("wait for 5ms at most"), "{said:?}");
-        assert!(said.err.contains("only for the command"), "{said:?}");
     }
 }

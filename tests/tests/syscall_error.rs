@@ -121,10 +121,16 @@ spec:
         if !can_by("syscall.error", mechanism) {
             return skip(&format!("no {mechanism} here"));
         }
+        // Verifiers of Linux 7 take their time for these programs, and the emulator for them.
+        let on_hooks = matches!(mechanism, "lsm" | "fmod-ret");
+        if on_hooks && lab().starts_with("debian-7") && !long() {
+            return skip("here only with --long");
+        }
         let asked = CALLS.iter().position(|(name, _)| *name == FIRST_UNASKED);
-        let covered = match mechanism {
-            "lsm" | "fmod-ret" => asked.unwrap(),
-            _ => CALLS.len(),
+        let covered = if on_hooks {
+            asked.unwrap()
+        } else {
+            CALLS.len()
         };
         let no_alias = mechanism == "fmod-ret-syscall" && lab().starts_with("debian-7");
         let before = Loaded::now();

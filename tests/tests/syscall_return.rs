@@ -8,11 +8,10 @@ mod tests {
         agent::Agent,
         bpf::Loaded,
         cgroup::Cgroup,
-        counter, kchaos, lab,
+        counter, found, kchaos, lab,
         needs::{can_by, skip},
         require, run_script,
     };
-    use serde_json::Value;
 
     const KIND: &str = "syscall.return";
 
@@ -44,24 +43,6 @@ spec:
         fs::read(file.path()).unwrap().len()
     }
 
-    fn stop(agent: &Agent) -> Value {
-        let said = agent.ask(&["stop", "lies", "--json"]);
-        assert_eq!(said.status, 0, "{said:?}");
-        serde_json::from_str(said.out.lines().last().unwrap()).unwrap()
-    }
-
-    /// The counter of the only fault, wherever it stands.
-    fn found(value: &Value, name: &str) -> Option<u64> {
-        match value {
-            Value::Object(fields) => fields
-                .get(name)
-                .and_then(Value::as_u64)
-                .or_else(|| fields.values().find_map(|value| found(value, name))),
-            Value::Array(items) => items.iter().find_map(|item| found(item, name)),
-            _ => None,
-        }
-    }
-
     fn lies(mechanism: &str) {
         if !can_by(KIND, mechanism) {
             return skip(&format!("no {mechanism} here"));
@@ -74,7 +55,7 @@ spec:
         assert_eq!(tens(&neighbour), 40, "the neighbour");
         assert_eq!(tens(&target), 30, "the third ten were never written");
         assert_eq!(tens(&target), 40, "the third was before");
-        let account = stop(&agent);
+        let account = agent.stop("lies");
         assert_eq!(found(&account, "injected"), Some(1), "{account}");
         assert_eq!(found(&account, "matched"), Some(8), "{account}");
         assert_eq!(tens(&target), 40, "after the end");

@@ -57,9 +57,9 @@ fn meet(context: TcContext) -> i32 {
         return PASSED;
     };
     match decide_met(
-        &scratch,
+        *scratch,
         gate,
-        &packet,
+        packet,
         |_| true,
         |_, _| Filtered::In,
         |_| false,

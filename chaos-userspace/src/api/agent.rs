@@ -9,7 +9,7 @@ use tokio::{
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{error::status_of, proto, session::down};
+use super::{MAX_REPORT, error::status_of, proto, session::down};
 use crate::scheduler::{Error, FromNode, Link, Scheduler};
 use proto::{
     agent_message::Message as Up,
@@ -30,7 +30,7 @@ pub struct Agents(Scheduler);
 impl Agents {
     /// The service.
     pub fn service(scheduler: Scheduler) -> AgentServiceServer<Self> {
-        AgentServiceServer::new(Self(scheduler))
+        AgentServiceServer::new(Self(scheduler)).max_decoding_message_size(MAX_REPORT)
     }
 }
 

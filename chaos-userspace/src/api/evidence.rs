@@ -7,7 +7,7 @@ use super::{
     experiment::{mechanism_of, wire_duration},
     proto,
 };
-use crate::node::{Counters, FaultStatus, Flow, PlanStatus, Sample, Subject, Trail};
+use crate::node::{Counters, FaultStatus, Flow, Frame, Place, PlanStatus, Sample, Subject, Trail};
 
 impl From<&PlanStatus> for proto::PlanStatus {
     fn from(status: &PlanStatus) -> Self {
@@ -30,6 +30,7 @@ impl From<&FaultStatus> for proto::FaultStatus {
             ended: status.ended.clone(),
             counters: Some(status.counters.into()),
             trail: Some((&status.trail).into()),
+            uncounted: status.uncounted,
         }
     }
 }
@@ -64,11 +65,38 @@ impl From<&Sample> for proto::Sample {
                     tid: *tid,
                     comm: comm.clone(),
                     call: *call,
+                    stack: sample.stack.iter().map(Into::into).collect(),
                 }),
                 Subject::Packet { bytes, flow } => Wire::Packet(proto::SampledPacket {
                     bytes: *bytes,
                     flow: flow.as_ref().map(Into::into),
                 }),
+            }),
+        }
+    }
+}
+
+impl From<&Frame> for proto::Frame {
+    fn from(frame: &Frame) -> Self {
+        let (file, offset) = frame
+            .place
+            .as_ref()
+            .map_or_else(Default::default, |place| (place.file.clone(), place.offset));
+        Self {
+            address: frame.address,
+            file,
+            offset,
+        }
+    }
+}
+
+impl From<proto::Frame> for Frame {
+    fn from(wire: proto::Frame) -> Self {
+        Self {
+            address: wire.address,
+            place: (!wire.file.is_empty()).then_some(Place {
+                file: wire.file,
+                offset: wire.offset,
             }),
         }
     }
@@ -127,6 +155,7 @@ impl TryFrom<proto::Sample> for Sample {
 
     fn try_from(wire: proto::Sample) -> Result<Self, Malformed> {
         use proto::sample::Subject as Wire;
+        let mut stack = Vec::new();
         Ok(Self {
             ordinal: wire.ordinal,
             at: wire
@@ -135,18 +164,22 @@ impl TryFrom<proto::Sample> for Sample {
                 .unwrap_or_default(),
             cgroup: wire.cgroup,
             subject: match wire.subject {
-                Some(Wire::Task(task)) => Subject::Task {
-                    pid: task.pid,
-                    tid: task.tid,
-                    comm: task.comm,
-                    call: task.call,
-                },
+                Some(Wire::Task(task)) => {
+                    stack = task.stack.into_iter().map(Into::into).collect();
+                    Subject::Task {
+                        pid: task.pid,
+                        tid: task.tid,
+                        comm: task.comm,
+                        call: task.call,
+                    }
+                }
                 Some(Wire::Packet(packet)) => Subject::Packet {
                     bytes: packet.bytes,
                     flow: packet.flow.map(Flow::try_from).transpose()?,
                 },
                 None => return Err(Malformed::new("Sample", "it says nothing of what was hit")),
             },
+            stack,
         })
     }
 }
@@ -221,6 +254,7 @@ impl TryFrom<proto::FaultStatus> for FaultStatus {
             ended: wire.ended,
             counters: wire.counters.unwrap_or_default().into(),
             trail: wire.trail.unwrap_or_default().try_into()?,
+            uncounted: wire.uncounted,
         })
     }
 }

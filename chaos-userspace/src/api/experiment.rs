@@ -1,5 +1,7 @@
 //! Experiments on the wire, in both directions.
 
+mod call_filter;
+mod checks;
 mod from_wire;
 mod to_wire;
 
@@ -37,6 +39,7 @@ mod tests {
                 Wire::SyscallReturn(proto::SyscallReturn {
                     ops: ops(),
                     value: None,
+                    filter: None,
                 }),
                 "spec.faults[0].syscallReturn.value: is missing",
             ),
@@ -44,6 +47,7 @@ mod tests {
                 Wire::SyscallReturn(proto::SyscallReturn {
                     ops: ops(),
                     value: Some(1 << 31),
+                    filter: None,
                 }),
                 "spec.faults[0].syscallReturn.value: 2147483648 is too large; say at most \
                  2147483647, the highest int",
@@ -52,6 +56,7 @@ mod tests {
                 Wire::SyscallDelay(proto::SyscallDelay {
                     ops: ops(),
                     delay: None,
+                    filter: None,
                 }),
                 "spec.faults[0].syscallDelay.delay: is missing",
             ),
@@ -59,6 +64,7 @@ mod tests {
                 Wire::SyscallDelay(proto::SyscallDelay {
                     ops: ops(),
                     delay: Some(wire_duration(Duration::from_hours(2))),
+                    filter: None,
                 }),
                 "spec.faults[0].syscallDelay.delay: 2h is not such a delay; say whole \
                  microseconds, from 1us to 1h",

@@ -20,6 +20,9 @@ pub use scheduler::Experiments;
 /// An experiment larger than this is refused, in bytes on the wire.
 pub const MAX_REQUEST: usize = 1 << 20;
 
+/// A message of an agent may be so large: the evidence of a plan, with the stacks of all its faults.
+pub const MAX_REPORT: usize = 16 << 20;
+
 /// A client should accept answers up to this size: a list has up to 512 experiments.
 pub const MAX_ANSWER: usize = 64 << 20;
 

@@ -26,6 +26,7 @@ impl From<&ExperimentStatus> for proto::ExperimentStatus {
                     node: part.node.clone(),
                     connected: part.connected,
                     plan: part.plan.as_ref().map(Into::into),
+                    reported_at: part.reported_at.map(Into::into),
                 })
                 .collect(),
         }
@@ -99,6 +100,7 @@ impl TryFrom<proto::ExperimentStatus> for ExperimentStatus {
                         node: part.node,
                         connected: part.connected,
                         plan: part.plan.map(TryInto::try_into).transpose()?,
+                        reported_at: part.reported_at.map(time).transpose()?,
                     })
                 })
                 .collect::<Result<_, Malformed>>()?,

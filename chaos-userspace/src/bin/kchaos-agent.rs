@@ -16,8 +16,9 @@ use chaos_userspace::{
     experiment::{format_duration, parse_duration},
     guard, heal,
     node::{MIN_LEASE, Node, Settings},
+    pause,
     scheduler::{Config, Scheduler, SystemClock},
-    state::Role,
+    state::{Role, StateDir},
     target::CgroupTree,
 };
 use clap::Parser;
@@ -40,7 +41,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[command(version, max_term_width = 80)]
 struct Args {
     /// Listen on this unix socket, which only its owner can use
-    #[arg(long, value_name = "PATH", default_value = "/run/kchaos/kchaos.sock")]
+    #[arg(long, value_name = "PATH", default_value_os_t = StateDir::default().socket())]
     socket: PathBuf,
     /// Dial this scheduler, and dial it again when it is lost
     #[arg(
@@ -64,8 +65,8 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    if let Some(guarded) = guard::main_if_asked() {
-        return guarded;
+    if let Some(helped) = guard::main_if_asked().or_else(pause::main_if_asked) {
+        return helped;
     }
     match agent() {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,7 @@
 //! The command line.
 
 fn main() -> std::process::ExitCode {
-    chaos_userspace::guard::main_if_asked().unwrap_or_else(chaos_userspace::cli::main)
+    chaos_userspace::guard::main_if_asked()
+        .or_else(chaos_userspace::pause::main_if_asked)
+        .unwrap_or_else(chaos_userspace::cli::main)
 }

@@ -17,13 +17,7 @@ pub(super) fn hit(counters: Counters) -> bool {
 
 /// One fault in one or two lines.
 pub(super) fn line(fault: &FaultStatus) -> String {
-    let counters = fault.counters;
-    let mut text = format!(
-        "{} ({}): {}",
-        fault.word,
-        fault.mechanism,
-        numbers(counters)
-    );
+    let mut text = format!("{} ({}): {}", fault.word, fault.mechanism, numbers(fault));
     if let Some(why) = &fault.ended {
         text.push_str("; ");
         text.push_str(why);
@@ -41,7 +35,8 @@ pub(super) fn left_out(fault: &FaultStatus) -> Option<String> {
 }
 
 /// `3 of 40 matching hit, 52 considered`
-pub(super) fn numbers(counters: Counters) -> String {
+pub(super) fn numbers(fault: &FaultStatus) -> String {
+    let counters = fault.counters;
     let (count, verb) = if counters.would_inject > 0 {
         (counters.would_inject, "would have been hit")
     } else {
@@ -55,6 +50,7 @@ pub(super) fn numbers(counters: Counters) -> String {
         (counters.over_budget, "over budget"),
         (counters.expired, "after the end"),
         (counters.error, "could not be decided and passed"),
+        (fault.uncounted, "passed uncounted"),
     ] {
         if count > 0 {
             write!(text, ", {count} {what}").ok();
@@ -95,6 +91,7 @@ pub(super) fn json(status: &PlanStatus, with_trail: bool) -> Value {
                     "expired": expired,
                     "error": error,
                 },
+                "uncounted": fault.uncounted,
             });
             if with_trail {
                 value["trail"] = trail::json(&fault.trail);

@@ -144,7 +144,7 @@ fn write_progress(out: &mut impl Write, status: &ExperimentStatus) -> io::Result
                 remaining(fault)
             };
             let label = format!("  {state:>6}  {}: ", fault.fault);
-            write_wrapped(out, &label, &account::numbers(fault.counters))?;
+            write_wrapped(out, &label, &account::numbers(fault))?;
         }
     }
     Ok(())

@@ -8,11 +8,17 @@ use tonic::{Status, transport::Channel};
 use crate::{
     api::{
         MAX_ANSWER, Malformed, RemoteError, dial,
-        proto::{ExperimentStatus as Wire, scheduler_service_client::SchedulerServiceClient},
+        proto::{
+            ExperimentStatus as Wire, ListRequest, scheduler_service_client::SchedulerServiceClient,
+        },
     },
-    experiment::Violations,
+    experiment::{Violations, format_duration},
     scheduler::{ExitClass, ExperimentStatus, Outcome},
+    state::StateDir,
 };
+
+/// How long an answer that needs no work may take, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A client of whoever was dialed.
 pub(super) type Client = SchedulerServiceClient<Channel>;
@@ -25,7 +31,7 @@ pub struct Connect {
         long,
         value_name = "URL",
         env = "KCHAOS_SOCKET",
-        default_value = "unix:///run/kchaos/kchaos.sock",
+        default_value_t = format!("unix://{}", StateDir::default().socket().display()),
         long_help = "Whom to ask: the agent of this machine (unix:///PATH) or a scheduler \
                      (http://127.0.0.1:PORT)"
     )]
@@ -69,7 +75,15 @@ impl fmt::Display for CliError {
 impl std::error::Error for CliError {}
 
 impl From<io::Error> for CliError {
+    /// Whoever read what is printed has gone, as `head` does: nothing to complain of, and the exit
+    /// status is that of a program which SIGPIPE has ended.
     fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self {
+                exit: 128 + 13,
+                message: String::new(),
+            };
+        }
         Self::new(ExitClass::Failed, error.to_string())
     }
 }
@@ -109,6 +123,44 @@ impl Connect {
     }
 }
 
+impl Connect {
+    /// The experiments of a name, or all of them.
+    pub(super) async fn list(&self, name: &str) -> Result<Vec<ExperimentStatus>, CliError> {
+        self.list_within(name, PATIENCE).await
+    }
+
+    async fn list_within(
+        &self,
+        name: &str,
+        patience: Duration,
+    ) -> Result<Vec<ExperimentStatus>, CliError> {
+        let asked = async {
+            let mut client = self.client().await?;
+            let request = ListRequest {
+                name: name.to_owned(),
+            };
+            let answer = client.list(request).await?.into_inner();
+            let found = answer.experiments.into_iter();
+            Ok(found
+                .map(ExperimentStatus::try_from)
+                .collect::<Result<_, _>>()?)
+        };
+        tokio::time::timeout(patience, asked)
+            .await
+            .unwrap_or_else(|_elapsed| Err(self.silent(patience)))
+    }
+
+    fn silent(&self, patience: Duration) -> CliError {
+        let message = format!(
+            "no answer at {} within {}: whoever listens there hangs, or is stopped (state T in ps); \
+             `kchaos stop --all` ends every fault of this machine without it",
+            self.socket,
+            format_duration(patience)
+        );
+        CliError::new(ExitClass::Failed, message)
+    }
+}
+
 fn unreachable(socket: &str, error: &tonic::transport::Error) -> CliError {
     let mut cause: &dyn std::error::Error = error;
     let mut kind = None;
@@ -144,5 +196,38 @@ pub(super) const fn exit_of(outcome: Option<Outcome>) -> u8 {
         Some(Outcome::Passed) => 0,
         Some(Outcome::Failed) => 1,
         Some(Outcome::Inconclusive) | None => 4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_never_answers_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        // The kernel takes connections for it, and nobody reads them: as of a process that is stopped.
+        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let connect = Connect {
+            socket: format!("unix://{}", path.display()),
+        };
+        let error = connect
+            .list_within("", Duration::from_millis(200))
+            .await
+            .unwrap_err();
+        assert_eq!(error.exit, 1);
+        for word in ["no answer at unix://", "within 200ms", "kchaos stop --all"] {
+            assert!(error.message.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_is_no_failure_of_ours() {
+        let gone = CliError::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!((gone.exit, gone.message.as_str()), (141, ""));
+        let full = CliError::from(io::Error::from(io::ErrorKind::StorageFull));
+        assert_eq!(full.exit, 1);
+        assert!(!full.message.is_empty());
     }
 }

@@ -7,8 +7,10 @@ use serde_json::json;
 
 use super::client::CliError;
 use crate::{
+    engine::Object,
     experiment::{Fault, Mechanism, word},
     fault,
+    state::StateDir,
     support::{self, Missing},
     target::CgroupTree,
 };
@@ -16,7 +18,8 @@ use crate::{
 /// Says what can be done on this machine
 ///
 /// Loads, attaches and tries out each mechanism in a scratch cgroup, and leaves nothing behind.
-/// Without the capabilities for that it guesses nothing. Exit status 3 if nothing works here.
+/// Without the capabilities for that it guesses nothing. Exit status 3 if nothing works here, or if
+/// faults are forbidden (`/run/kchaos/DISABLED`).
 #[derive(Args, Debug)]
 pub(super) struct DoctorArgs {
     /// Print JSON
@@ -25,7 +28,7 @@ pub(super) struct DoctorArgs {
 }
 
 /// One kind by an example that shows it, and a command that it hits.
-const EXAMPLES: [(&str, &str); 7] = [
+const EXAMPLES: [(&str, &str); 14] = [
     (
         "file.error:open=EIO,path=/etc/hostname",
         "cat /etc/hostname",
@@ -47,6 +50,25 @@ const EXAMPLES: [(&str, &str); 7] = [
         "disk.limit=/,writeBps=1MiB",
         "dd if=/dev/zero of=/var/tmp/kchaos bs=64K count=64 oflag=direct",
     ),
+    (
+        "mem.slab=ENOMEM,cache=sock_inode_cache",
+        "bash -c ': </dev/tcp/127.0.0.1/9'",
+    ),
+    ("mem.page=ENOMEM,when=10", "ls -R /etc"),
+    (
+        "mem.mmap=ENOMEM,minSize=1MiB",
+        "dd if=/dev/zero of=/dev/null bs=16M count=1",
+    ),
+    ("disk.full=/tmp/", "mktemp"),
+    ("disk.readonly=/tmp/", "mktemp"),
+    (
+        "disk.quota=/tmp/,bytes=1MiB",
+        "dd if=/dev/zero of=/tmp/kchaos bs=64K count=64",
+    ),
+    (
+        "file.delay:open=2ms,path=/etc/hostname",
+        "cat /etc/hostname",
+    ),
 ];
 
 struct Rung {
@@ -56,13 +78,15 @@ struct Rung {
 
 pub(super) fn doctor(args: &DoctorArgs, out: &mut impl Write) -> Result<u8, CliError> {
     let mut kinds = Vec::new();
+    let mut of_files = Known::new();
     for (example, command) in EXAMPLES {
         let fault = word::parse(example)
             .map_err(|violations| CliError::invalid("doctor's own example", &violations))?;
-        let rungs = rungs(&fault);
+        let rungs = rungs(&fault, &mut of_files);
         kinds.push((fault, example, command, rungs));
     }
     let tree = CgroupTree::find();
+    let disabled = StateDir::default().disabled();
     let works = kinds
         .iter()
         .any(|(.., rungs)| rungs.iter().any(|rung| rung.result.is_ok()));
@@ -78,9 +102,14 @@ pub(super) fn doctor(args: &DoctorArgs, out: &mut impl Write) -> Result<u8, CliE
         writeln!(
             out,
             "{}",
-            json!({"kernel": kernel(), "cgroup2": cgroup, "faults": kinds})
+            json!({
+                "kernel": kernel(),
+                "cgroup2": cgroup,
+                "disabled": disabled,
+                "faults": kinds,
+            })
         )?;
-        return Ok(if works { 0 } else { 3 });
+        return Ok(if works && disabled.is_none() { 0 } else { 3 });
     }
     writeln!(
         out,
@@ -96,7 +125,12 @@ pub(super) fn doctor(args: &DoctorArgs, out: &mut impl Write) -> Result<u8, CliE
         writeln!(out, "\n{}", fault.kind.name())?;
         for rung in rungs {
             match &rung.result {
-                Ok(()) => writeln!(out, "  {:<16} yes", rung.mechanism.name())?,
+                Ok(()) => {
+                    writeln!(out, "  {:<16} yes", rung.mechanism.name())?;
+                    if let Some(reason) = support::not_for_commands(&fault.kind) {
+                        writeln!(out, "  {:<16} but not by kchaos run here: {reason}", "")?;
+                    }
+                }
                 Err(missing) if missing.capabilities.is_empty() => {
                     writeln!(
                         out,
@@ -112,6 +146,15 @@ pub(super) fn doctor(args: &DoctorArgs, out: &mut impl Write) -> Result<u8, CliE
         }
     }
     writeln!(out)?;
+    if let Some(file) = disabled {
+        let file = file.display();
+        writeln!(
+            out,
+            "Faults are forbidden here: {file} is there. To allow them:"
+        )?;
+        writeln!(out, "  rm {file}")?;
+        return Ok(3);
+    }
     closing(&kinds, out)?;
     Ok(if works { 0 } else { 3 })
 }
@@ -128,7 +171,11 @@ fn closing(kinds: &[(Fault, &str, &str, Vec<Rung>)], out: &mut impl Write) -> Re
             .as_ref()
             .is_err_and(|missing| !missing.capabilities.is_empty())
     });
-    match kinds.iter().find(|(.., rungs)| works(rungs)) {
+    let shown = kinds
+        .iter()
+        .filter(|(.., rungs)| works(rungs))
+        .find(|(fault, ..)| support::not_for_commands(&fault.kind).is_none());
+    match shown {
         Some((_, example, command, _)) => {
             writeln!(out, "Works here now: {}. Try:", here.join(", "))?;
             writeln!(out, "  kchaos run --fault '{example}' -- {command}")?;
@@ -145,12 +192,28 @@ fn closing(kinds: &[(Fault, &str, &str, Vec<Rung>)], out: &mut impl Write) -> Re
     Ok(())
 }
 
-fn rungs(fault: &Fault) -> Vec<Rung> {
+/// What is known of kinds that have the programs of an earlier one: those of files, which take long to
+/// load.
+type Known = Vec<(Mechanism, Result<(), Missing>)>;
+
+fn rungs(fault: &Fault, of_files: &mut Known) -> Vec<Rung> {
+    let is_of_files = fault::object(&fault.kind) == Some(Object::FileError);
+    let mut try_out = |mechanism: Mechanism| {
+        let known = of_files.iter().find(|(known, _)| *known == mechanism);
+        if let Some((_, result)) = known.filter(|_| is_of_files) {
+            return result.clone();
+        }
+        let result = support::try_out(&fault.kind, mechanism);
+        if is_of_files {
+            of_files.push((mechanism, result.clone()));
+        }
+        result
+    };
     fault::ladder(&fault.kind)
         .iter()
         .map(|mechanism| Rung {
             mechanism: *mechanism,
-            result: support::try_out(&fault.kind, *mechanism),
+            result: try_out(*mechanism),
         })
         .collect()
 }

@@ -1,6 +1,7 @@
 //! `kchaos inject`
 
 use std::{
+    collections::HashMap,
     io::Write,
     sync::{
         Arc,
@@ -14,13 +15,14 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::{account, client::CliError, replay::ReplayArgs, words};
+use super::{account, client::CliError, replay::ReplayArgs, trail, words};
 use crate::{
     experiment::{Complete, Experiment, parse_duration, yaml},
     heal,
     node::{Node, NodeControl as _, NodeError, Plan, PlanStatus, Settings},
+    run::signals,
     scheduler::ExitClass,
-    state::{Role, StateDir},
+    state::{FORBIDDEN, Role, StateDir},
     target::CgroupTree,
 };
 
@@ -77,6 +79,7 @@ pub(super) fn inject(args: &InjectArgs, out: &mut impl Write) -> Result<u8, CliE
             .seed
             .or_else(|| args.print.is_none().then(super::run::draw_seed)),
         faults: args.faults.read(false)?,
+        checks: Vec::new(),
     };
     args.replay.give(&mut experiment.faults)?;
     experiment
@@ -87,7 +90,7 @@ pub(super) fn inject(args: &InjectArgs, out: &mut impl Write) -> Result<u8, CliE
         return Ok(0);
     }
     let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGHUP, SIGINT, SIGTERM] {
+    for signal in signals::heeded([SIGHUP, SIGINT, SIGTERM]) {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
     }
     let settings = Settings::default();
@@ -120,7 +123,7 @@ pub(super) fn inject(args: &InjectArgs, out: &mut impl Write) -> Result<u8, CliE
         for fault in &last.faults {
             writeln!(out, "ended  {}", account::line(fault))?;
         }
-        if let End::Early(why) = ended {
+        if let End::Early(why) = &ended {
             writeln!(out, "ended early: {why}")?;
         }
     }
@@ -134,7 +137,7 @@ pub(super) fn inject(args: &InjectArgs, out: &mut impl Write) -> Result<u8, CliE
 
 enum End {
     OnTime,
-    Early(&'static str),
+    Early(String),
 }
 
 fn follow(
@@ -147,19 +150,25 @@ fn follow(
 ) -> Result<End, CliError> {
     let start = Instant::now();
     let mut next = start + REPORT;
+    let mut told = HashMap::new();
     loop {
         let status = node.status(id).map_err(|error| refused(&error))?;
+        if !args.json {
+            write_stacks(&status, &mut told, out)?;
+        }
         if interrupted.load(Ordering::Relaxed) {
-            return Ok(End::Early("interrupted"));
+            return Ok(End::Early("interrupted".to_owned()));
         }
         if state.disabled().is_some() {
-            return Ok(End::Early("faults are forbidden on this machine now"));
+            return Ok(End::Early(FORBIDDEN.to_owned()));
         }
         if status.faults.iter().all(|fault| fault.remaining.is_zero()) {
             return Ok(End::OnTime);
         }
-        if status.faults.iter().all(|fault| fault.ended.is_some()) {
-            return Ok(End::Early("the target is gone"));
+        let ended: Option<Vec<_>> = status.faults.iter().map(|it| it.ended.clone()).collect();
+        if let Some(mut reasons) = ended {
+            reasons.dedup();
+            return Ok(End::Early(reasons.join("; ")));
         }
         if Instant::now() >= next {
             next += REPORT;
@@ -167,6 +176,25 @@ fn follow(
         }
         thread::sleep(TICK);
     }
+}
+
+/// The injections that have come since the last look, of faults whose stacks are asked for. `told` is
+/// how many had been sampled of each then.
+fn write_stacks(
+    status: &PlanStatus,
+    told: &mut HashMap<String, u64>,
+    out: &mut impl Write,
+) -> Result<(), CliError> {
+    for fault in &status.faults {
+        let before = told
+            .insert(fault.fault.clone(), fault.trail.sampled)
+            .unwrap_or(0);
+        let new = trail::since(&fault.trail, before).iter();
+        for sample in new.filter(|sample| !sample.stack.is_empty()) {
+            trail::write(out, "       ", sample)?;
+        }
+    }
+    Ok(())
 }
 
 fn report(
@@ -186,7 +214,7 @@ fn report(
                 out,
                 "{seconds:>4}s  {}: {}",
                 fault.fault,
-                account::numbers(fault.counters)
+                account::numbers(fault)
             )?;
         }
     }

@@ -10,7 +10,6 @@ use super::{
     show::{age, to_json, write_json},
 };
 use crate::{
-    api::proto,
     node::FaultStatus,
     scheduler::{ExperimentStatus, Phase},
 };
@@ -31,16 +30,7 @@ pub struct LsArgs {
 /// # Errors
 /// There is nobody to ask.
 pub async fn ls(args: &LsArgs, out: &mut (impl Write + Send)) -> Result<u8, CliError> {
-    let mut client = args.connect.client().await?;
-    let answer = client
-        .list(proto::ListRequest::default())
-        .await?
-        .into_inner();
-    let found = answer
-        .experiments
-        .into_iter()
-        .map(ExperimentStatus::try_from)
-        .collect::<Result<Vec<_>, _>>()?;
+    let found = args.connect.list("").await?;
     if args.json {
         write_json(
             out,

@@ -25,7 +25,11 @@ use std::{
 use clap::{Parser, Subcommand};
 pub use client::CliError;
 
-use crate::{run::guard, seccomp};
+use crate::{
+    guard,
+    run::{guard as run_guard, signals},
+    seccomp,
+};
 
 /// Breaks things on purpose, from inside the kernel, for exactly the processes that were named
 /// and for exactly as long as was said.
@@ -34,7 +38,7 @@ use crate::{run::guard, seccomp};
     name = "kchaos",
     version,
     after_help = "Exit status: 0 passed, 1 failed, 2 bad input, 3 this node can't do it, 4 inconclusive. \
-                  `run` has its own, see there."
+                  141 whoever read the output had left. `run` has its own, see there."
 )]
 struct Cli {
     /// Say more on stderr (also: `RUST_LOG`)
@@ -59,7 +63,7 @@ enum Command {
     Heal(heal::HealArgs),
     /// Prints the version
     Version,
-    #[command(name = guard::SUBCOMMAND, hide = true)]
+    #[command(name = run_guard::SUBCOMMAND, hide = true)]
     Guard {
         cgroup: std::path::PathBuf,
     },
@@ -77,6 +81,13 @@ pub fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     log(cli.verbose);
+    signals::bear_file_limits();
+    if matches!(
+        cli.command,
+        Command::Guard { .. } | Command::GuardOfCalls { .. }
+    ) {
+        guard::name_this_process();
+    }
     // `run` has exit statuses of its own for everything that goes wrong before its command starts.
     let failed = if matches!(cli.command, Command::Run(_)) {
         Some(run::COULD_NOT_ARM)
@@ -86,7 +97,9 @@ pub fn main() -> ExitCode {
     let exit = match dispatch(cli.command) {
         Ok(exit) => exit,
         Err(error) => {
-            complain(&error.message);
+            if !error.message.is_empty() {
+                complain(&error.message);
+            }
             failed.unwrap_or(error.exit)
         }
     };
@@ -107,7 +120,7 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
             Ok(0)
         }
         Command::Guard { cgroup } => {
-            guard::main(&cgroup)?;
+            run_guard::main(&cgroup)?;
             Ok(0)
         }
         Command::GuardOfCalls { listener, memory } => {
@@ -149,7 +162,8 @@ fn complain(message: &str) {
 
 fn log(verbose: bool) {
     let default = if verbose {
-        "debug,h2=info,hyper=info,tower=info"
+        // What a verifier says is thousands of lines long.
+        "debug,verifier=info,h2=info,hyper=info,tower=info"
     } else {
         "warn"
     };

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{account, client::CliError, complain, replay::ReplayArgs, words};
 use crate::{
-    experiment::{Complete, Experiment, FaultKind, Target, parse_duration},
+    experiment::{Complete, Experiment, FaultKind, FileDelay, FileError, Target, parse_duration},
     run::{self, Outcome, Request, RunError, StartError},
     scheduler::ExitClass,
 };
@@ -40,7 +40,9 @@ const NOT_FOUND: u8 = 127;
 ///
 /// What COMMAND leaves running in the background runs on, unharmed. If kchaos is killed (SIGKILL),
 /// the faults end at once, COMMAND and everything in its session is killed too, and what had left
-/// its session (setsid) runs on.
+/// its session (setsid) runs on. Faults of system calls by seccomp leave a guard (process
+/// `kchaos-guard`) that sees to that: killed together with kchaos, the calls that were named fail with
+/// ENOSYS in what is left.
 #[derive(Args, Debug)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -125,10 +127,16 @@ pub(super) fn run(args: &RunArgs) -> Result<u8, CliError> {
         Err(error) => return Err(CliError::new(ExitClass::Failed, error.to_string())),
     };
     let own = code(outcome.status);
-    if let Some(mut file) = status_file {
-        writeln!(file, "{own}")?;
-    }
     give_account(args, &outcome, own);
+    if let (Some(mut file), Some(path)) = (status_file, &args.status_file)
+        && let Err(error) = writeln!(file, "{own}")
+    {
+        // The command has run: its status is worth more than one of ours.
+        complain(&format!(
+            "{}: {error}: COMMAND's own exit status, {own}, is not in it",
+            path.display()
+        ));
+    }
     Ok(if outcome.timed_out {
         TIMED_OUT
     } else if !args.allow_no_hit
@@ -164,14 +172,21 @@ fn request(args: &RunArgs) -> Result<(Experiment, Vec<OsString>), CliError> {
             duration: None,
             seed: None,
             faults: Vec::new(),
+            checks: Vec::new(),
         },
     };
     experiment.faults.append(&mut faults);
     args.replay.give(&mut experiment.faults)?;
     experiment.seed = Some(args.seed.or(experiment.seed).unwrap_or_else(draw_seed));
     for fault in &mut experiment.faults {
-        if let FaultKind::FileError(kind) = &mut fault.kind {
-            kind.include_exec |= args.include_exec && kind.ops.iter().any(|op| op.in_exec());
+        if let FaultKind::FileError(FileError {
+            ops, include_exec, ..
+        })
+        | FaultKind::FileDelay(FileDelay {
+            ops, include_exec, ..
+        }) = &mut fault.kind
+        {
+            *include_exec |= args.include_exec && ops.iter().any(|op| op.in_exec());
         }
     }
     experiment

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use clap::Args;
@@ -10,14 +10,13 @@ use serde_json::{Value, json};
 
 use super::{
     account,
-    client::{CliError, Connect, status},
+    client::{CliError, Connect},
     trail,
 };
 use crate::{
-    api::proto,
     experiment::format_duration,
     node::FaultStatus,
-    scheduler::{ExperimentStatus, Outcome, Phase},
+    scheduler::{ExitClass, ExperimentStatus, NodePart, Outcome, Phase},
 };
 
 /// Shows one experiment with its evidence
@@ -44,12 +43,9 @@ pub struct ShowArgs {
 /// # Errors
 /// There is none of that name, or nobody to ask.
 pub async fn show(args: &ShowArgs, out: &mut (impl Write + Send)) -> Result<u8, CliError> {
-    let mut client = args.connect.client().await?;
-    let request = proto::ListRequest {
-        name: args.name.clone(),
-    };
-    let answer = client.list(request).await?.into_inner();
-    let found = status(answer.experiments.into_iter().next())?;
+    let found = args.connect.list(&args.name).await?.into_iter().next();
+    let found = found
+        .ok_or_else(|| CliError::new(ExitClass::Failed, "the answer has no experiment in it"))?;
     if args.json {
         write_json(out, &to_json(&found, args.events))?;
     } else {
@@ -76,7 +72,10 @@ pub(super) fn write_status(
         } else {
             " (not connected)"
         };
-        writeln!(out, "  node {}{lost}", part.node)?;
+        let old = stale(status, part).map_or_else(String::new, |age| {
+            format!(", last heard of it {} ago", format_duration(age))
+        });
+        writeln!(out, "  node {}{lost}{old}", part.node)?;
         for fault in part.plan.iter().flat_map(|plan| &plan.faults) {
             write_fault(out, fault)?;
             write_counters(out, fault, status.phase)?;
@@ -86,6 +85,14 @@ pub(super) fn write_status(
         }
     }
     Ok(())
+}
+
+/// How old the last report is, in whole seconds, if a live experiment should have had another since.
+fn stale(status: &ExperimentStatus, part: &NodePart) -> Option<Duration> {
+    /// Nodes report once a second, when they are not too busy.
+    const FRESH: Duration = Duration::from_secs(5);
+    let age = part.reported_at?.elapsed().unwrap_or_default();
+    (status.phase != Phase::Ended && age >= FRESH).then(|| Duration::from_secs(age.as_secs()))
 }
 
 /// `NAME: PHASE`, and what it came to.
@@ -118,12 +125,12 @@ fn write_counters(out: &mut impl Write, fault: &FaultStatus, phase: Phase) -> io
         None if phase == Phase::Ended => {}
         None => writeln!(out, "    remaining  {}", remaining(fault))?,
     }
-    write_wrapped(out, "    events     ", &account::numbers(fault.counters))
+    write_wrapped(out, "    events     ", &account::numbers(fault))
 }
 
 fn write_events(out: &mut impl Write, fault: &FaultStatus) -> io::Result<()> {
     for sample in &fault.trail.events {
-        writeln!(out, "      {}", trail::line(sample))?;
+        trail::write(out, "      ", sample)?;
     }
     if let Some(summary) = trail::summary(&fault.trail) {
         writeln!(out, "      {summary}")?;
@@ -154,13 +161,13 @@ pub(super) fn write_wrapped(out: &mut impl Write, label: &str, text: &str) -> io
 /// In whole seconds, rounded up, so that only what has passed is zero.
 pub(super) fn remaining(fault: &FaultStatus) -> String {
     let seconds = fault.remaining.as_secs() + u64::from(fault.remaining.subsec_nanos() > 0);
-    format_duration(std::time::Duration::from_secs(seconds))
+    format_duration(Duration::from_secs(seconds))
 }
 
 /// How long ago, in whole seconds.
 pub(super) fn age(then: SystemTime) -> String {
     let age = then.elapsed().unwrap_or_default().as_secs();
-    format_duration(std::time::Duration::from_secs(age))
+    format_duration(Duration::from_secs(age))
 }
 
 /// The whole status, with the single injections if they are asked for.
@@ -177,6 +184,7 @@ pub(super) fn to_json(status: &ExperimentStatus, events: bool) -> Value {
         "nodes": status.nodes.iter().map(|part| json!({
             "node": part.node,
             "connected": part.connected,
+            "reportedAt": part.reported_at.map(unix_seconds),
             "faults": part
                 .plan
                 .as_ref()
@@ -194,4 +202,39 @@ fn unix_seconds(time: SystemTime) -> f64 {
 /// One value on one line.
 pub(super) fn write_json(out: &mut impl Write, value: &Value) -> io::Result<()> {
     writeln!(out, "{value}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_that_is_old_is_said_to_be() {
+        let shown = |phase, seconds| {
+            let reported_at = SystemTime::now() - Duration::from_secs(seconds);
+            let status = ExperimentStatus {
+                name: "old".to_owned(),
+                id: "old-1".to_owned(),
+                phase,
+                outcome: None,
+                reason: None,
+                accepted_at: reported_at,
+                ended_at: None,
+                seed: 1,
+                nodes: vec![NodePart {
+                    node: "n".to_owned(),
+                    connected: true,
+                    plan: None,
+                    reported_at: Some(reported_at),
+                }],
+            };
+            let mut out = Vec::new();
+            write_status(&mut out, &status, false).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let old = shown(Phase::Armed, 3600);
+        assert!(old.contains("  node n, last heard of it 1h"), "{old}");
+        assert!(!shown(Phase::Armed, 1).contains("last heard"));
+        assert!(!shown(Phase::Ended, 3600).contains("last heard"));
+    }
 }

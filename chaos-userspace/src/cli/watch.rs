@@ -115,21 +115,15 @@ fn write_events(
     fault: &FaultStatus,
     before: Option<Seen>,
 ) -> io::Result<()> {
-    let trail = &fault.trail;
-    let new = trail
-        .sampled
-        .saturating_sub(before.map_or(0, |before| before.sampled));
-    let known = trail.events.len();
-    let shown = usize::try_from(new).unwrap_or(known).min(known);
-    for sample in &trail.events[known - shown..] {
-        writeln!(out, "{name} {}: {}", fault.fault, trail::line(sample))?;
-    }
-    Ok(())
+    let label = format!("{name} {}: ", fault.fault);
+    trail::since(&fault.trail, before.map_or(0, |before| before.sampled))
+        .iter()
+        .try_for_each(|sample| trail::write(out, &label, sample))
 }
 
 /// `12 hit/s, 240 matching/s`, and the totals.
 fn rates(fault: &FaultStatus, before: Option<Seen>) -> String {
-    let totals = account::numbers(fault.counters);
+    let totals = account::numbers(fault);
     let Some(before) = before else { return totals };
     let seconds = before.at.elapsed().as_secs_f64().max(0.001);
     let per_second = |now: u64, then: u64| {

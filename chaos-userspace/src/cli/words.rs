@@ -95,7 +95,7 @@ fn one_target(text: &str) -> Result<Target, String> {
         Some(("pid", number)) => number
             .parse()
             .map(Target::Pid)
-            .map_err(|error| format!("'{number}' is not a pid ({error})")),
+            .map_err(|_error| format!("'{number}' is not a pid: say a whole number, as in pid=17")),
         _ => Err(format!(
             "'{text}' is no target: say cgroup=/PATH, unit=NAME.service or pid=N"
         )),

@@ -37,6 +37,7 @@ pub(super) struct Btf<'a> {
     /// Structures that have a name; the first definition wins.
     structs: HashMap<&'a [u8], u32>,
     functions: Vec<(&'a str, u32)>,
+    enums: Vec<u32>,
 }
 
 struct Type<'a> {
@@ -70,6 +71,7 @@ impl<'a> Btf<'a> {
             types: body.get(type_at..type_at.checked_add(type_len)?)?,
             structs: HashMap::new(),
             functions: Vec::new(),
+            enums: Vec::new(),
         };
         let mut at = 0;
         while at < btf.types.len() {
@@ -81,6 +83,8 @@ impl<'a> Btf<'a> {
                 btf.structs.entry(name).or_insert(id);
             } else if current.kind == KIND_FUNC {
                 btf.functions.push((std::str::from_utf8(name).ok()?, id));
+            } else if current.kind == KIND_ENUM {
+                btf.enums.push(id);
             }
             at += TYPE_BYTES + current.trailer()?;
         }
@@ -90,6 +94,23 @@ impl<'a> Btf<'a> {
     /// All functions with their ids.
     pub(super) fn functions(&self) -> impl Iterator<Item = (&'a str, u32)> {
         self.functions.iter().copied()
+    }
+
+    /// The enumerators whose names begin like this, with their values. Not those of 64 bits.
+    pub(super) fn enumerators(&self, prefix: &str) -> HashMap<&'a str, u32> {
+        let enums = self.enums.iter().filter_map(|id| self.get(*id));
+        enums
+            .flat_map(|current| {
+                (0..current.count).filter_map(move |index| {
+                    let name = self.string(word(current.rest, index * 8)?)?;
+                    if !name.starts_with(prefix.as_bytes()) {
+                        return None;
+                    }
+                    let value = word(current.rest, index * 8 + 4)?;
+                    Some((std::str::from_utf8(name).ok()?, value))
+                })
+            })
+            .collect()
     }
 
     /// How many arguments a function takes, by its id.
@@ -231,5 +252,9 @@ mod tests {
         };
         assert_eq!(arguments("security_file_open"), Some(1));
         assert_eq!(arguments("security_file_permission"), Some(2));
+        // enum bpf_cmd (include/uapi/linux/bpf.h), whose numbers are of the kernel's own ABI.
+        let commands = btf.enumerators("BPF_PROG_");
+        assert_eq!(commands.get("BPF_PROG_LOAD"), Some(&5));
+        assert!(commands.keys().all(|name| name.starts_with("BPF_PROG_")));
     }
 }

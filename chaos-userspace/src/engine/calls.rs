@@ -223,6 +223,12 @@ impl Attached {
         Some(match (function, arguments) {
             ("file_open", 1) => "file_1",
             ("file_permission", 2) => "file_2",
+            ("path_unlink" | "path_rmdir", 2) => "name_2",
+            ("path_mkdir" | "path_symlink", 3) => "name_3",
+            ("path_mknod", 4) => "name_4",
+            ("path_truncate" | "path_chroot" | "inode_getattr", 1) => "path_1",
+            ("path_chmod", 2) => "path_2",
+            ("path_chown", 3) => "path_3",
             (_, 1) => "call_1",
             (_, 2) => "call_2",
             (_, 3) => "call_3",

@@ -37,8 +37,13 @@ pub(super) const fn of(event: FileEvent) -> &'static [FileHook] {
     match event {
         // A name that does not exist is made on the second hook, before the first one is asked.
         FileEvent::Open => &[FILE_OPEN, PATH_MKNOD],
+        FileEvent::OpenWrite => &[FILE_OPEN],
         FileEvent::Create | FileEvent::Mknod => &[PATH_MKNOD],
-        FileEvent::Read | FileEvent::Write | FileEvent::Readdir => &[FILE_PERMISSION],
+        FileEvent::Read
+        | FileEvent::Write
+        | FileEvent::Readdir
+        | FileEvent::Fill
+        | FileEvent::Punch => &[FILE_PERMISSION],
         FileEvent::Mkdir => &const { [hook("path_mkdir", 3)] },
         FileEvent::Unlink => &const { [hook("path_unlink", 2)] },
         FileEvent::Rmdir => &const { [hook("path_rmdir", 2)] },
@@ -47,6 +52,7 @@ pub(super) const fn of(event: FileEvent) -> &'static [FileHook] {
         FileEvent::Symlink => &const { [hook("path_symlink", 3)] },
         FileEvent::Getattr => &const { [hook("inode_getattr", 1)] },
         FileEvent::Setattr => &const { [hook("path_chmod", 2), hook("path_chown", 3)] },
+        FileEvent::Utimes => &const { [hook("inode_setattr", 3)] },
         FileEvent::Truncate => &const { [hook("path_truncate", 1), newer("file_truncate", 1)] },
         FileEvent::Getxattr => &const { [hook("inode_getxattr", 2), newer("inode_get_acl", 3)] },
         FileEvent::Setxattr => &const { [hook("inode_setxattr", 6), newer("inode_set_acl", 4)] },

@@ -2,8 +2,9 @@
 
 use aya::maps::{HashMap, Map, MapData, MapError};
 use chaos_common::{
-    ExcludeKey, NO_DEPTH, Narrowing, PathFilter, ReplayKey, ThreadKey, flags,
-    limits::EXCLUDE_DEPTHS,
+    AllocationFilter, CallFilter, ExcludeKey, NO_DEPTH, Narrowing, PathFilter, ReplayKey, Room,
+    ThreadKey, flags,
+    limits::{ALLOCATION_RULES, CALL_RULES, EXCLUDE_DEPTHS, ROOMS},
 };
 
 use super::{
@@ -15,6 +16,9 @@ use super::{
 pub(super) struct Filters {
     path: HashMap<MapData, u32, PathFilter>,
     narrow: HashMap<MapData, u32, Narrowing>,
+    allocation: HashMap<MapData, u32, AllocationFilter>,
+    room: HashMap<MapData, u32, Room>,
+    call: HashMap<MapData, u32, CallFilter>,
     exclude: HashMap<MapData, ExcludeKey, u32>,
     replay: HashMap<MapData, ReplayKey, u32>,
     threads: HashMap<MapData, ThreadKey, u64>,
@@ -25,6 +29,9 @@ impl Filters {
         Ok(Self {
             path: maps.take("RULES_PATH", Map::HashMap)?,
             narrow: maps.take("RULES_NARROW", Map::HashMap)?,
+            allocation: maps.take("RULES_ALLOCATION", Map::HashMap)?,
+            room: maps.take("RULES_ROOM", Map::HashMap)?,
+            call: maps.take("RULES_CALL", Map::HashMap)?,
             exclude: maps.take("RULES_EXCLUDE", Map::HashMap)?,
             replay: maps.take("RULES_REPLAY", Map::HashMap)?,
             threads: maps.take("THREADS_ORDINAL", Map::HashMap)?,
@@ -42,6 +49,24 @@ impl Filters {
             self.narrow
                 .insert(number, narrowing, 0)
                 .map_err(|error| failed("RULES_NARROW", &error))?;
+        }
+        if let Some(allocation) = &rule.allocation {
+            self.allocation
+                .insert(number, allocation, 0)
+                .map_err(|error| {
+                    no_room("RULES_ALLOCATION", "of mem.*", ALLOCATION_RULES, &error)
+                })?;
+        }
+        if let Some(bytes) = rule.room {
+            let room = Room { bytes, asked: 0 };
+            self.room
+                .insert(number, room, 0)
+                .map_err(|error| no_room("RULES_ROOM", "with bytes", ROOMS, &error))?;
+        }
+        if let Some(call) = &rule.call {
+            self.call
+                .insert(number, call, 0)
+                .map_err(|error| no_room("RULES_CALL", "that filter calls", CALL_RULES, &error))?;
         }
         for excluded in &rule.exclude {
             self.exclude
@@ -63,6 +88,15 @@ impl Filters {
         }
         if rule.narrowing.is_some() {
             gone("RULES_NARROW", self.narrow.remove(&number));
+        }
+        if rule.allocation.is_some() {
+            gone("RULES_ALLOCATION", self.allocation.remove(&number));
+        }
+        if rule.room.is_some() {
+            gone("RULES_ROOM", self.room.remove(&number));
+        }
+        if rule.call.is_some() {
+            gone("RULES_CALL", self.call.remove(&number));
         }
         for excluded in &rule.exclude {
             let key = exclude_key(number, excluded);
@@ -90,6 +124,16 @@ impl Filters {
 pub(super) fn gone(map: &str, removed: Result<(), MapError>) {
     if let Err(error) = removed {
         tracing::debug!(map, %error, "nothing to remove");
+    }
+}
+
+/// What a rule about allocations has found no place for.
+fn no_room(map: &'static str, which: &str, most: u32, error: &MapError) -> EngineError {
+    match error {
+        MapError::SyscallError(call) if call.io_error.raw_os_error() == Some(libc::E2BIG) => {
+            EngineError::Full(format!("a node can have {most} rules {which} at a time"))
+        }
+        other => failed(map, other),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a program asks first on its hook, kept up to date rule by rule.
 
-use chaos_common::{Gate, limits::TARGET_LEVELS};
+use chaos_common::{Gate, flags, limits::TARGET_LEVELS};
 
 use super::{EngineError, RulePlace, RuleSpec};
 
@@ -67,6 +67,7 @@ impl GateUse {
         }
         self.gate.paths += u32::from(rule.path.is_some());
         self.gate.narrowings += u32::from(rule.narrowing.is_some());
+        self.gate.facts += u32::from(wants_facts(rule));
         self.shorten();
         Ok(())
     }
@@ -86,6 +87,7 @@ impl GateUse {
         }
         self.gate.paths -= u32::from(rule.path.is_some());
         self.gate.narrowings -= u32::from(rule.narrowing.is_some());
+        self.gate.facts -= u32::from(wants_facts(rule));
         self.shorten();
     }
 
@@ -98,6 +100,10 @@ impl GateUse {
         let used = self.gate.levels.iter().rposition(|slot| *slot != NO_LEVEL);
         self.gate.levels_len = used.map_or(0, |last| u32::try_from(last + 1).unwrap_or(0));
     }
+}
+
+const fn wants_facts(rule: &RuleSpec) -> bool {
+    rule.call.is_some() || rule.config.flags & flags::DISK != 0
 }
 
 #[cfg(test)]
@@ -117,6 +123,9 @@ mod tests {
             path: None,
             calls: None,
             narrowing: None,
+            allocation: None,
+            room: None,
+            call: None,
             exclude: Vec::new(),
             replay: None,
         }

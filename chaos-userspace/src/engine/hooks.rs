@@ -18,6 +18,13 @@ use crate::experiment::{Mechanism, Syscall};
 
 const NET_LOSS_IN: &str = "net_loss_in";
 
+/// What the kernel's own fault injection asks before it allocates (`mm/failslab.c` and
+/// `mm/fail_page_alloc.c`).
+const FAIL_SLAB: &str = "should_failslab";
+const FAIL_PAGE: &str = "should_fail_alloc_page";
+/// What is asked before memory is set aside for a process.
+const ENOUGH_MEMORY: &str = "security_vm_enough_memory_mm";
+
 #[expect(deprecated, reason = "see INGRESS_RULES in chaos-ebpf")]
 type IngressRules = CgroupStorage<MapData, RuleList>;
 
@@ -31,6 +38,8 @@ pub struct Hooks {
     ingress: Option<Ingress>,
     /// Attached to the system calls, or for the events of files, that rules are about.
     calls: Option<Attached>,
+    /// Attached once for the whole machine, whatever the rules are.
+    _machine: Option<Link>,
 }
 
 /// What a rule holds of the hooks.
@@ -69,6 +78,7 @@ impl Hooks {
         let mut code = Code::prepare(object, mechanism, hook, &plane.maps)?;
         let mut ingress = None;
         let mut calls = None;
+        let mut machine = None;
         match (object, mechanism) {
             (Object::NetLoss, Mechanism::CgroupSkb) => {
                 ingress = Some(Ingress {
@@ -87,6 +97,21 @@ impl Hooks {
             | (Object::FileError, Mechanism::Lsm | Mechanism::FmodRet) => {
                 calls = Some(Attached::none(code, object, mechanism));
             }
+            (Object::MemMmap, Mechanism::FmodRet) => {
+                machine = Some(code.attach("mem_mmap", Place::FmodRet(ENOUGH_MEMORY))?);
+            }
+            (Object::MemSlab, Mechanism::FmodRet) => {
+                machine = Some(code.attach("mem_slab", Place::FmodRet(FAIL_SLAB))?);
+            }
+            (Object::MemSlab, Mechanism::KprobeOverride) => {
+                machine = Some(code.attach("mem_slab_probe", Place::Kprobe(FAIL_SLAB))?);
+            }
+            (Object::MemPage, Mechanism::FmodRet) => {
+                machine = Some(code.attach("mem_page", Place::FmodRet(FAIL_PAGE))?);
+            }
+            (Object::MemPage, Mechanism::KprobeOverride) => {
+                machine = Some(code.attach("mem_page_probe", Place::Kprobe(FAIL_PAGE))?);
+            }
             _ => {
                 return Err(EngineError::Refused {
                     mechanism,
@@ -101,6 +126,7 @@ impl Hooks {
             rules: HashMap::new(),
             ingress,
             calls,
+            _machine: machine,
         })
     }
 
@@ -261,6 +287,11 @@ const fn hook(object: Object, mechanism: Mechanism) -> Hook {
         (Object::SyscallError, Mechanism::Lsm) => Hook::SyscallSecurityLsm,
         (Object::SyscallError, Mechanism::FmodRet) => Hook::SyscallSecurityFmodRet,
         (Object::SyscallError, _) => Hook::SyscallFmodRet,
+        (Object::MemSlab, Mechanism::KprobeOverride) => Hook::MemSlabKprobe,
+        (Object::MemSlab, _) => Hook::MemSlab,
+        (Object::MemPage, Mechanism::KprobeOverride) => Hook::MemPageKprobe,
+        (Object::MemPage, _) => Hook::MemPage,
+        (Object::MemMmap, _) => Hook::MemMmap,
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::{collections::HashMap, fs, sync::OnceLock};
 
-use super::{EngineError, btf::Btf};
+use super::{EngineError, Object, btf::Btf};
 
 /// A global, the structure and the way to its field.
 type Field = (&'static str, &'static str, &'static [&'static str]);
@@ -19,7 +19,10 @@ const FIELDS: &[Field] = &[
     ("OFF_DENTRY_NAME_LEN", "dentry", &["d_name", "len"]),
     ("OFF_DENTRY_NAME", "dentry", &["d_name", "name"]),
     ("OFF_DENTRY_SB", "dentry", &["d_sb"]),
+    ("OFF_DENTRY_INODE", "dentry", &["d_inode"]),
+    ("OFF_INODE_MODE", "inode", &["i_mode"]),
     ("OFF_SB_FLAGS", "super_block", &["s_flags"]),
+    ("OFF_SB_IFLAGS", "super_block", &["s_iflags"]),
     ("OFF_MOUNT_MNT", "mount", &["mnt"]),
     ("OFF_MOUNT_PARENT", "mount", &["mnt_parent"]),
     ("OFF_MOUNT_MOUNTPOINT", "mount", &["mnt_mountpoint"]),
@@ -31,19 +34,69 @@ const FIELDS: &[Field] = &[
     ("OFF_TASK_COMM", "task_struct", &["comm"]),
     ("OFF_TASK_CRED", "task_struct", &["cred"]),
     ("OFF_TASK_REAL_CRED", "task_struct", &["real_cred"]),
+    ("OFF_TASK_FLAGS", "task_struct", &["flags"]),
+    ("OFF_TASK_STATUS", "task_struct", &["thread_info", "status"]),
+    ("OFF_TASK_STACK", "task_struct", &["stack"]),
     ("OFF_FS_ROOT", "fs_struct", &["root"]),
     ("OFF_REGS_ORIG_AX", "pt_regs", &["orig_ax"]),
-    ("OFF_REGS_CS", "pt_regs", &["cs"]),
+    ("OFF_REGS_BX", "pt_regs", &["bx"]),
+    ("OFF_REGS_CX", "pt_regs", &["cx"]),
+    ("OFF_REGS_DX", "pt_regs", &["dx"]),
+    ("OFF_REGS_SI", "pt_regs", &["si"]),
+    ("OFF_REGS_IP", "pt_regs", &["ip"]),
+    ("OFF_REGS_SP", "pt_regs", &["sp"]),
+    ("OFF_TASK_FILES", "task_struct", &["files"]),
+    ("OFF_FILES_FDT", "files_struct", &["fdt"]),
+    ("OFF_FDTABLE_MAX", "fdtable", &["max_fds"]),
+    ("OFF_FDTABLE_FD", "fdtable", &["fd"]),
+    ("OFF_FILE_INODE", "file", &["f_inode"]),
+    ("OFF_FILE_PRIVATE", "file", &["private_data"]),
+    ("OFF_INODE_SB", "inode", &["i_sb"]),
+    ("OFF_SB_MAGIC", "super_block", &["s_magic"]),
+    ("OFF_SOCKET_SK", "socket", &["sk"]),
+    ("OFF_SOCK_FAMILY", "sock", &["__sk_common", "skc_family"]),
+    ("OFF_SOCK_PORT", "sock", &["__sk_common", "skc_dport"]),
+    ("OFF_SOCK_IPV4", "sock", &["__sk_common", "skc_daddr"]),
+    ("OFF_SOCK_IPV6", "sock", &["__sk_common", "skc_v6_daddr"]),
+    ("OFF_REGS_DI", "pt_regs", &["di"]),
+    ("OFF_REGS_R10", "pt_regs", &["r10"]),
+    ("OFF_REGS_R8", "pt_regs", &["r8"]),
+    ("OFF_REGS_R9", "pt_regs", &["r9"]),
+];
+
+/// The same of what not every kernel has: only the objects that can't do without are refused there.
+const OPTIONAL_FIELDS: &[Field] = &[
+    // PREEMPT_RT has another lock.
+    ("OFF_MM_LOCK_COUNT", "mm_struct", &["mmap_lock", "count"]),
+    ("OFF_CACHE_OBJECT_SIZE", "kmem_cache", &["object_size"]),
+    ("OFF_CACHE_NAME", "kmem_cache", &["name"]),
+];
+
+/// A global, and the enumerator that says which bit of `gfp_t` it is: they have moved between
+/// versions, and depend on the configuration. Before Linux 6.10 they were macros, which BTF does not
+/// know.
+const GFP_BITS: &[(&str, &str)] = &[
+    ("GFP_DIRECT_RECLAIM", "___GFP_DIRECT_RECLAIM_BIT"),
+    ("GFP_NOFAIL", "___GFP_NOFAIL_BIT"),
+    ("GFP_IO", "___GFP_IO_BIT"),
+    ("GFP_FS", "___GFP_FS_BIT"),
+    ("GFP_HIGHMEM", "___GFP_HIGHMEM_BIT"),
 ];
 
 /// Functions that programs may be attached to begin like one of these; all others are forgotten, to
 /// keep the memory.
-const FUNCTIONS: [&str; 4] = ["bpf_lsm_", "security_", "__x64_sys_", "__do_sys_"];
+const FUNCTIONS: [&str; 5] = [
+    "bpf_lsm_",
+    "security_",
+    "should_fail",
+    "__x64_sys_",
+    "__do_sys_",
+];
 
 /// The running kernel.
 #[derive(Debug)]
 pub(super) struct Kernel {
-    /// Each global's name with its value.
+    /// Each global's name with its value, as far as it has one here.
     pub(super) offsets: Vec<(&'static str, u32)>,
     functions: HashMap<String, Function>,
 }
@@ -75,7 +128,7 @@ impl Kernel {
         let blob = fs::read("/sys/kernel/btf/vmlinux")
             .map_err(|error| EngineError::Btf(error.to_string()))?;
         let btf = Btf::parse(&blob)?;
-        let offsets = FIELDS
+        let mut offsets = FIELDS
             .iter()
             .map(|(global, structure, path)| {
                 let offset = btf
@@ -84,6 +137,18 @@ impl Kernel {
                 Ok((*global, offset))
             })
             .collect::<Result<Vec<_>, EngineError>>()?;
+        offsets.extend(
+            OPTIONAL_FIELDS
+                .iter()
+                .filter_map(|(global, structure, path)| {
+                    Some((*global, btf.offset(structure, path)?))
+                }),
+        );
+        let bits = btf.enumerators("___GFP_");
+        offsets.extend(GFP_BITS.iter().filter_map(|(global, enumerator)| {
+            let bit = *bits.get(enumerator)?;
+            Some((*global, 1_u32.checked_shl(bit)?))
+        }));
         let functions = btf
             .functions()
             .filter(|(name, _)| FUNCTIONS.iter().any(|prefix| name.starts_with(prefix)))
@@ -93,6 +158,26 @@ impl Kernel {
             })
             .collect();
         Ok(Self { offsets, functions })
+    }
+
+    /// Refuses an object that can't do without something that this kernel does not have, or does not
+    /// tell.
+    ///
+    /// # Errors
+    /// What it is.
+    pub(super) fn suffices(&self, object: Object) -> Result<(), EngineError> {
+        let is_known = |name: &str| self.offsets.iter().any(|(known, _)| *known == name);
+        let needs_fields = object.optional_fields();
+        if let Some(missing) = needs_fields.iter().find(|name| !is_known(name)) {
+            return Err(EngineError::MissingField(missing));
+        }
+        if object.reads_gfp() && !GFP_BITS.iter().all(|(global, _)| is_known(global)) {
+            return Err(EngineError::NoHook(
+                "this kernel does not tell which bit of gfp_t means what (in its BTF, since Linux 6.10)"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
     }
 
     /// `None` when this kernel has no such function.

@@ -80,7 +80,9 @@ impl Code {
         let mut elf =
             aya_obj::Object::parse(object.bytes()?).map_err(|error| refused(chain(&error)))?;
         if object.reads_kernel() {
-            let offsets = &Kernel::get()?.offsets;
+            let kernel = Kernel::get()?;
+            kernel.suffices(object)?;
+            let offsets = &kernel.offsets;
             let bytes: Vec<[u8; 4]> = offsets
                 .iter()
                 .map(|(_, value)| value.to_ne_bytes())

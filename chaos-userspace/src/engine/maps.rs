@@ -8,11 +8,12 @@ use std::{
 use aya::maps::{Map, MapData, MapError};
 use aya_obj::generated::bpf_map_type;
 use chaos_common::{
-    CallSet, Counters, ExcludeKey, Gate, Narrowing, PathFilter, ReplayKey, RuleConfig, RuleList,
-    RuleState, TargetKey, ThreadKey,
+    AllocationFilter, CallFilter, CallSet, Counters, ExcludeKey, Gate, Narrowing, PathFilter,
+    Pause, ReplayKey, Room, RuleConfig, RuleList, RuleState, TargetKey, ThreadKey,
     limits::{
-        CALL_SETS, COUNTER_POOL_BYTES, EVENT_RING_BYTES, HOOKS, PLANS, RECORD_ORDINALS, RECORDS,
-        REMEMBERED, REPLAY_ORDINALS, THREADS,
+        ALLOCATION_RULES, CALL_RULES, CALL_SETS, COUNTER_POOL_BYTES, EVENT_RING_BYTES, HOOKS,
+        PAUSE_RING_BYTES, PAUSES, PLANS, RECORD_ORDINALS, RECORDS, REMEMBERED, REPLAY_ORDINALS,
+        ROOMS, THREADS,
     },
 };
 
@@ -64,7 +65,18 @@ const fn hash<K, V>(name: &'static str, entries: u32) -> Definition {
     }
 }
 
-fn definitions(rules: u32, counters: u32) -> [Definition; 16] {
+const fn ring(name: &'static str, bytes: u32) -> Definition {
+    Definition {
+        name,
+        kind: bpf_map_type::BPF_MAP_TYPE_RINGBUF,
+        key: 0,
+        value: 0,
+        entries: bytes,
+        flags: 0,
+    }
+}
+
+fn definitions(rules: u32, counters: u32) -> [Definition; 22] {
     [
         array::<u64>("PLANS_HELD", PLANS),
         array::<Gate>("GATES", HOOKS),
@@ -76,19 +88,18 @@ fn definitions(rules: u32, counters: u32) -> [Definition; 16] {
         hash::<u32, PathFilter>("RULES_PATH", rules),
         array::<CallSet>("CALL_SETS", CALL_SETS),
         hash::<u32, Narrowing>("RULES_NARROW", rules),
+        hash::<u32, AllocationFilter>("RULES_ALLOCATION", ALLOCATION_RULES),
+        hash::<u32, Room>("RULES_ROOM", ROOMS),
+        hash::<u32, CallFilter>("RULES_CALL", CALL_RULES),
         hash::<ExcludeKey, u32>("RULES_EXCLUDE", rules),
         hash::<ReplayKey, u32>("RULES_REPLAY", REPLAY_ORDINALS),
         hash::<ThreadKey, u64>("THREADS_ORDINAL", THREADS),
         array::<u64>("RECORD", RECORDS * RECORD_ORDINALS),
-        Definition {
-            name: "EVENTS",
-            kind: bpf_map_type::BPF_MAP_TYPE_RINGBUF,
-            key: 0,
-            value: 0,
-            entries: EVENT_RING_BYTES,
-            flags: 0,
-        },
+        ring("EVENTS", EVENT_RING_BYTES),
         per_cpu_array::<u64>("EVENTS_LOST", 1),
+        hash::<u64, Pause>("PAUSES", PAUSES),
+        ring("PAUSES_ASKED", PAUSE_RING_BYTES),
+        per_cpu_array::<u64>("UNCOUNTED", HOOKS),
     ]
 }
 
@@ -163,6 +174,15 @@ impl Maps {
             });
         }
         Ok(Some(fd.as_fd()))
+    }
+
+    /// The descriptor of a shared map.
+    pub(super) fn fd(&self, name: &'static str) -> Result<BorrowedFd<'_>, EngineError> {
+        let found = self.fds.get(name).map(|(_, fd)| fd.as_fd());
+        found.ok_or(EngineError::Map {
+            map: name,
+            reason: "there is none of this name".to_owned(),
+        })
     }
 
     /// Hands a map out, once.

@@ -23,6 +23,7 @@ mod sys;
 
 use std::io;
 
+pub use events::Sampled;
 pub use hooks::Hooks;
 pub use maps::NAME_PREFIX;
 pub use object::Object;

@@ -11,12 +11,24 @@ pub enum Object {
     NetLoss,
     /// `syscall.error`
     SyscallError,
+    /// `mem.slab`
+    MemSlab,
+    /// `mem.page`
+    MemPage,
+    /// `mem.mmap`
+    MemMmap,
 }
 
 static FILE_ERROR: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/file_error.o"));
 static SYSCALL_ERROR: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/syscall_error.o"));
 static NET_LOSS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/net_loss.o"));
+
+static MEM_SLAB: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/mem_slab.o"));
+
+static MEM_PAGE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/mem_page.o"));
+
+static MEM_MMAP: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/mem_mmap.o"));
 
 impl Object {
     /// The name of its source in chaos-ebpf/src/bin.
@@ -25,12 +37,32 @@ impl Object {
             Self::FileError => "file_error",
             Self::NetLoss => "net_loss",
             Self::SyscallError => "syscall_error",
+            Self::MemSlab => "mem_slab",
+            Self::MemPage => "mem_page",
+            Self::MemMmap => "mem_mmap",
         }
     }
 
     /// Whether its programs read structures of the kernel.
     pub(super) const fn reads_kernel(self) -> bool {
-        matches!(self, Self::FileError | Self::SyscallError)
+        matches!(
+            self,
+            Self::FileError | Self::SyscallError | Self::MemMmap | Self::MemPage | Self::MemSlab
+        )
+    }
+
+    /// What its programs read of the kernel that not every kernel has.
+    pub(super) const fn optional_fields(self) -> &'static [&'static str] {
+        match self {
+            Self::MemMmap => &["OFF_MM_LOCK_COUNT"],
+            Self::MemSlab => &["OFF_CACHE_OBJECT_SIZE", "OFF_CACHE_NAME"],
+            _ => &[],
+        }
+    }
+
+    /// Whether its programs look at the flags of allocations.
+    pub(super) const fn reads_gfp(self) -> bool {
+        matches!(self, Self::MemPage | Self::MemSlab)
     }
 
     /// The ELF file.
@@ -42,6 +74,9 @@ impl Object {
             Self::FileError => FILE_ERROR,
             Self::NetLoss => NET_LOSS,
             Self::SyscallError => SYSCALL_ERROR,
+            Self::MemSlab => MEM_SLAB,
+            Self::MemPage => MEM_PAGE,
+            Self::MemMmap => MEM_MMAP,
         };
         if bytes.is_empty() {
             Err(EngineError::ObjectNotBuilt(self.name()))

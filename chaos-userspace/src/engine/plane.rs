@@ -4,22 +4,22 @@ use std::{collections::HashMap as Table, fmt, time::Duration};
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues};
 use chaos_common::{
-    CallSet, Counters as KernelCounters, Event, Gate, Hook, NO_PLACE, NO_SLOT, Narrowing,
-    PathFilter, RuleConfig, RuleList, RuleState, TargetKey, flags,
+    AllocationFilter, CallFilter, CallSet, Counters as KernelCounters, Gate, Hook, NO_PLACE,
+    NO_SLOT, Narrowing, PathFilter, RuleConfig, RuleList, RuleState, TargetKey, flags,
     limits::{RECORD_ORDINALS, RECORDS, RULES_MAX, RULES_PER_TARGET},
 };
 
 use super::{
     EngineError,
     call_sets::CallSets,
-    events::Events,
+    events::{Events, Sampled},
     filters::{Filters, exclude_depths, gone},
     gate::GateUse,
     lease::Leases,
     maps::{Maps, counter_slots, failed},
     pool::Pool,
 };
-use crate::node::Counters;
+use crate::{node::Counters, pause::PauseMaps};
 
 /// A rule's number on this node.
 pub type RuleNumber = u32;
@@ -34,10 +34,17 @@ pub struct RuleSpec {
     pub config: RuleConfig,
     /// Which paths it wants.
     pub path: Option<PathFilter>,
-    /// Which system calls, or events of files, it is about, on hooks that many of them come by.
+    /// Which system calls, events of files, or classes of allocations it is about, on hooks that many
+    /// of them come by.
     pub calls: Option<Calls>,
     /// Which tasks it wants.
     pub narrowing: Option<Narrowing>,
+    /// Which allocations it wants.
+    pub allocation: Option<AllocationFilter>,
+    /// How many bytes it lets the target write before it injects.
+    pub room: Option<u64>,
+    /// What it wants of a system call beyond its number.
+    pub call: Option<CallFilter>,
     /// Which cgroups of the target it leaves out.
     pub exclude: Vec<Excluded>,
     /// The ordinals that it hits, instead of `when` and chance.
@@ -100,6 +107,9 @@ pub struct Plane {
     call_sets: CallSets,
     record: Array<MapData, u64>,
     events: Events,
+    uncounted: PerCpuArray<MapData, u64>,
+    /// What it had said of a rule's hook when the rule was written.
+    uncounted_before: Table<RuleNumber, (Hook, u64)>,
     /// Free places in `count` and blocks in `record`.
     counter_slots: Pool,
     records: Pool,
@@ -142,6 +152,8 @@ impl Plane {
                 maps.take("EVENTS", Map::RingBuf)?,
                 maps.take("EVENTS_LOST", Map::PerCpuArray)?,
             ),
+            uncounted: maps.take("UNCOUNTED", Map::PerCpuArray)?,
+            uncounted_before: Table::new(),
             counter_slots: Pool::new(counter_slots()?),
             records: Pool::new(RECORDS),
             rules: Table::new(),
@@ -174,6 +186,15 @@ impl Plane {
         self.leases.lapsed(plan)
     }
 
+    /// What a process needs that has threads sleep.
+    pub(crate) fn pause_maps(&self) -> Result<PauseMaps<'_>, EngineError> {
+        Ok(PauseMaps {
+            asked: self.maps.fd("PAUSES_ASKED")?,
+            pauses: self.maps.fd("PAUSES")?,
+            plans: self.maps.fd("PLANS_HELD")?,
+        })
+    }
+
     /// Kernel memory of the maps in bytes.
     pub fn memory(&self) -> u64 {
         self.maps.memory()
@@ -198,6 +219,8 @@ impl Plane {
         }
         self.complete(&mut rule)?;
         let config = rule.config;
+        self.uncounted_before
+            .insert(number, (rule.hook, self.uncounted_on(rule.hook)?));
         self.rules.insert(number, rule.clone());
         if config.counters != NO_SLOT {
             let cpus = aya::util::nr_cpus().map_err(|(file, source)| EngineError::Io {
@@ -230,6 +253,8 @@ impl Plane {
         for (flag, wanted) in [
             (flags::PATH, rule.path.is_some()),
             (flags::NARROW, rule.narrowing.is_some()),
+            (flags::ROOM, rule.room.is_some()),
+            (flags::CALL, rule.call.is_some()),
             (flags::REPLAY, rule.replay.is_some()),
         ] {
             if wanted {
@@ -253,6 +278,7 @@ impl Plane {
         let Some(rule) = self.rules.remove(&number) else {
             return;
         };
+        self.uncounted_before.remove(&number);
         gone("RULES_CONFIG", self.config.remove(&number));
         gone("RULES_STATE", self.state.remove(&number));
         self.filters.erase(number, &rule);
@@ -436,7 +462,7 @@ impl Plane {
     }
 
     /// Sampled events since the last call, of all rules.
-    pub fn events(&mut self) -> Vec<Event> {
+    pub fn events(&mut self) -> Vec<Sampled> {
         self.events.drain()
     }
 
@@ -446,6 +472,27 @@ impl Plane {
     /// A map read failed.
     pub fn events_lost(&self) -> Result<u64, EngineError> {
         self.events.lost()
+    }
+
+    /// What has passed on a rule's hook since the rule was written, and could be counted for no rule, of
+    /// whatever plan: one for each rule that an event had no room for, and one for an event that
+    /// found no buffer.
+    ///
+    /// # Errors
+    /// A map read failed.
+    pub fn uncounted(&self, number: RuleNumber) -> Result<u64, EngineError> {
+        let Some((hook, before)) = self.uncounted_before.get(&number) else {
+            return Ok(0);
+        };
+        Ok(self.uncounted_on(*hook)?.saturating_sub(*before))
+    }
+
+    fn uncounted_on(&self, hook: Hook) -> Result<u64, EngineError> {
+        let values = self
+            .uncounted
+            .get(&(hook as u32), 0)
+            .map_err(|error| failed("UNCOUNTED", &error))?;
+        Ok(values.iter().sum())
     }
 
     fn state(&self, number: RuleNumber) -> Result<RuleState, EngineError> {

@@ -1,6 +1,9 @@
-//! `disk.limit`: its keys, and its rules.
+//! `disk.limit`: its keys, and its rules. What the other kinds of disks say a disk by.
 
-use super::{ByteRate, DiskLimit, paths::check_device, set::parse_count, violation::BadValue};
+use super::{
+    ByteRate, DiskLimit, PathFilter, paths::check_device, set::parse_count, violation::BadValue,
+    wording::quoted,
+};
 
 impl DiskLimit {
     /// Whether the key is one of its own.
@@ -49,8 +52,29 @@ fn set_rate<T>(
     Ok(())
 }
 
-fn parse_device(text: &str) -> Result<String, BadValue> {
+pub(super) fn parse_device(text: &str) -> Result<String, BadValue> {
     check_device(text).map(|()| text.to_owned())
+}
+
+/// What a target takes for a disk.
+pub(super) fn parse_disk(text: &str) -> Result<PathFilter, BadValue> {
+    let path = text.parse()?;
+    check_disk(&path).map(|()| path)
+}
+
+/// It stands in a word before everything that has a separator, as a device does.
+pub(super) fn check_disk(path: &PathFilter) -> Result<(), BadValue> {
+    path.check()?;
+    match path.as_str().find([',', '@', '\\']) {
+        Some(_) => Err(BadValue::new(
+            format!(
+                "{} has a comma, an '@' or a backslash in it",
+                quoted(path.as_str())
+            ),
+            "name the directory that it is in",
+        )),
+        None => Ok(()),
+    }
 }
 
 fn parse_iops(text: &str) -> Result<u32, BadValue> {

@@ -16,6 +16,12 @@ pub struct Errno(u16);
 impl Errno {
     /// Input/output error.
     pub const EIO: Self = Self(5);
+    /// No space left on device.
+    pub const ENOSPC: Self = Self(28);
+    /// Read-only file system.
+    pub const EROFS: Self = Self(30);
+    /// Disk quota exceeded.
+    pub const EDQUOT: Self = Self(122);
 
     /// The number as the kernel headers have it: positive, at most 133.
     pub const fn number(self) -> u16 {

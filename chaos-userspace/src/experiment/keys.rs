@@ -1,8 +1,9 @@
 //! The keys of a fault: which kind has which, and where each stands in a file.
 
 use super::{
-    Common, CpuQuota, Direction, DiskLimit, Errno, Fault, FaultKind, FileError, Mechanism, NetLoss,
-    PressureCpu, Share, SyscallDelay, SyscallError, SyscallReturn,
+    CallFilter, Common, CpuQuota, Direction, DiskFull, DiskLimit, DiskQuota, DiskReadonly, Errno,
+    Fault, FaultKind, FileDelay, FileError, Mechanism, MemMmap, MemPage, MemSlab, NetLoss,
+    PathFilter, PressureCpu, Share, SyscallDelay, SyscallError, SyscallReturn,
     violation::BadValue,
     wording::{all_of, nearest, quoted},
 };
@@ -40,7 +41,7 @@ pub(super) const ON_FAULT: [Key; 3] = [
 ];
 
 /// Keys that every kind has in its block.
-pub(super) const IN_BLOCK: [Key; 13] = [
+pub(super) const IN_BLOCK: [Key; 14] = [
     key("probability", Type::Text, "5%"),
     key("when", Type::CountOrText, "3+"),
     key("scope", Type::Text, "thread"),
@@ -53,11 +54,22 @@ pub(super) const IN_BLOCK: [Key; 13] = [
     key("exclude", Type::List, "[/web/sidecar]"),
     key("seed", Type::Count, "42"),
     key("shadow", Type::Flag, "true"),
+    key("stack", Type::Flag, "true"),
     key("mechanism", Type::Text, "lsm"),
 ];
 
+/// Keys that every kind about system calls has in its block.
+const OF_CALLS: &[Key] = &[
+    key("fd", Type::List, "[regular]"),
+    key("path", Type::Text, "/var/lib/data/"),
+    key("peer", Type::List, "[10.0.0.0/8]"),
+    key("peerPort", Type::Count, "5432"),
+    key("flags", Type::List, "[O_WRONLY]"),
+    key("minSize", Type::Count, "4096"),
+];
+
 /// Keys of the design that no kind has yet.
-pub(super) const PLANNED_KEYS: [&str; 5] = ["glob", "peer", "peerPort", "localPort", "proto"];
+pub(super) const PLANNED_KEYS: [&str; 3] = ["glob", "localPort", "proto"];
 
 /// What both forms have to know of a kind.
 #[derive(Debug)]
@@ -66,7 +78,8 @@ pub(super) struct Kind {
     pub(super) name: &'static str,
     /// The key of its block in a file.
     pub(super) block: &'static str,
-    /// The field that stands before `=` in a word, after `:`.
+    /// The field that stands before `=` in a word, after `:`; it may be left out where it is not
+    /// required.
     pub(super) what: Option<&'static str>,
     /// The field that stands after `=` in a word.
     pub(super) effect: &'static str,
@@ -82,7 +95,23 @@ pub(super) struct Kind {
     pub(super) blank: fn() -> FaultKind,
 }
 
-pub(super) static KINDS: [Kind; 7] = [
+pub(super) static KINDS: [Kind; 14] = [
+    Kind {
+        name: "disk.full",
+        block: "diskFull",
+        what: None,
+        effect: "path",
+        own: &[key("bytes", Type::Text, "10MiB")],
+        required: &[key("path", Type::Text, "/var/lib/data/")],
+        example: "disk.full=/var/lib/data/",
+        mechanisms: &[Mechanism::Lsm, Mechanism::FmodRet],
+        blank: || {
+            FaultKind::DiskFull(DiskFull {
+                path: PathFilter::everything(),
+                bytes: None,
+            })
+        },
+    },
     Kind {
         name: "disk.limit",
         block: "diskLimit",
@@ -108,6 +137,61 @@ pub(super) static KINDS: [Kind; 7] = [
         },
     },
     Kind {
+        name: "disk.quota",
+        block: "diskQuota",
+        what: None,
+        effect: "path",
+        own: &[key("bytes", Type::Text, "10MiB")],
+        required: &[key("path", Type::Text, "/var/lib/data/")],
+        example: "disk.quota=/var/lib/data/,bytes=10MiB",
+        mechanisms: &[Mechanism::Lsm, Mechanism::FmodRet],
+        blank: || {
+            FaultKind::DiskQuota(DiskQuota {
+                path: PathFilter::everything(),
+                bytes: None,
+            })
+        },
+    },
+    Kind {
+        name: "disk.readonly",
+        block: "diskReadonly",
+        what: None,
+        effect: "path",
+        own: &[],
+        required: &[key("path", Type::Text, "/var/lib/data/")],
+        example: "disk.readonly=/var/lib/data/",
+        mechanisms: &[Mechanism::Lsm, Mechanism::FmodRet],
+        blank: || {
+            FaultKind::DiskReadonly(DiskReadonly {
+                path: PathFilter::everything(),
+            })
+        },
+    },
+    Kind {
+        name: "file.delay",
+        block: "fileDelay",
+        what: Some("ops"),
+        effect: "delay",
+        own: &[
+            key("path", Type::Text, "/var/lib/data/"),
+            key("includeExec", Type::Flag, "true"),
+        ],
+        required: &[
+            key("ops", Type::List, "[read]"),
+            key("delay", Type::Text, "2ms"),
+        ],
+        example: "file.delay:read=2ms",
+        mechanisms: &[Mechanism::Lsm, Mechanism::FmodRet],
+        blank: || {
+            FaultKind::FileDelay(FileDelay {
+                ops: Vec::new(),
+                delay: SyscallDelay::MIN,
+                path: None,
+                include_exec: false,
+            })
+        },
+    },
+    Kind {
         name: "file.error",
         block: "fileError",
         what: Some("ops"),
@@ -128,6 +212,65 @@ pub(super) static KINDS: [Kind; 7] = [
                 errno: Errno::EIO,
                 path: None,
                 include_exec: false,
+            })
+        },
+    },
+    Kind {
+        name: "mem.mmap",
+        block: "memMmap",
+        what: Some("ops"),
+        effect: "errno",
+        own: &[
+            key("ops", Type::List, "[mmap]"),
+            key("minSize", Type::Text, "1MiB"),
+        ],
+        required: &[key("errno", Type::Text, "ENOMEM")],
+        example: "mem.mmap:mmap=ENOMEM",
+        mechanisms: &[Mechanism::FmodRet],
+        blank: || {
+            FaultKind::MemMmap(MemMmap {
+                ops: Vec::new(),
+                min_size: None,
+            })
+        },
+    },
+    Kind {
+        name: "mem.page",
+        block: "memPage",
+        what: None,
+        effect: "errno",
+        own: &[
+            key("minOrder", Type::Count, "2"),
+            key("gfp", Type::List, "[kernel]"),
+        ],
+        required: &[key("errno", Type::Text, "ENOMEM")],
+        example: "mem.page=ENOMEM,minOrder=2",
+        mechanisms: &[Mechanism::FmodRet, Mechanism::KprobeOverride],
+        blank: || {
+            FaultKind::MemPage(MemPage {
+                min_order: None,
+                gfp: Vec::new(),
+            })
+        },
+    },
+    Kind {
+        name: "mem.slab",
+        block: "memSlab",
+        what: None,
+        effect: "errno",
+        own: &[
+            key("cache", Type::Text, "filp"),
+            key("minSize", Type::Text, "64B"),
+            key("gfp", Type::List, "[kernel]"),
+        ],
+        required: &[key("errno", Type::Text, "ENOMEM")],
+        example: "mem.slab=ENOMEM,cache=filp",
+        mechanisms: &[Mechanism::FmodRet, Mechanism::KprobeOverride],
+        blank: || {
+            FaultKind::MemSlab(MemSlab {
+                cache: None,
+                min_size: None,
+                gfp: Vec::new(),
             })
         },
     },
@@ -167,7 +310,7 @@ pub(super) static KINDS: [Kind; 7] = [
         block: "syscallDelay",
         what: Some("ops"),
         effect: "delay",
-        own: &[],
+        own: OF_CALLS,
         required: &[
             key("ops", Type::List, "[fsync]"),
             key("delay", Type::Text, "200ms"),
@@ -184,6 +327,7 @@ pub(super) static KINDS: [Kind; 7] = [
             FaultKind::SyscallDelay(SyscallDelay {
                 ops: Vec::new(),
                 delay: SyscallDelay::MIN,
+                filter: CallFilter::default(),
             })
         },
     },
@@ -192,7 +336,7 @@ pub(super) static KINDS: [Kind; 7] = [
         block: "syscallError",
         what: Some("ops"),
         effect: "errno",
-        own: &[],
+        own: OF_CALLS,
         required: &[
             key("ops", Type::List, "[fsync]"),
             key("errno", Type::Text, "EIO"),
@@ -209,6 +353,7 @@ pub(super) static KINDS: [Kind; 7] = [
             FaultKind::SyscallError(SyscallError {
                 ops: Vec::new(),
                 errno: Errno::EIO,
+                filter: CallFilter::default(),
             })
         },
     },
@@ -217,7 +362,7 @@ pub(super) static KINDS: [Kind; 7] = [
         block: "syscallReturn",
         what: Some("ops"),
         effect: "value",
-        own: &[],
+        own: OF_CALLS,
         required: &[
             key("ops", Type::List, "[write]"),
             key("value", Type::Count, "100"),
@@ -232,28 +377,22 @@ pub(super) static KINDS: [Kind; 7] = [
             FaultKind::SyscallReturn(SyscallReturn {
                 ops: Vec::new(),
                 value: 0,
+                filter: CallFilter::default(),
             })
         },
     },
 ];
 
 /// Kinds of the design that are not built yet.
-const PLANNED_KINDS: [&str; 26] = [
+const PLANNED_KINDS: [&str; 19] = [
     "clock.freeze",
     "clock.offset",
     "clock.speed",
     "clock.step",
     "disk.error",
-    "disk.full",
-    "disk.quota",
-    "disk.readonly",
     "dns.answer",
     "dns.delay",
     "dns.error",
-    "file.delay",
-    "mem.mmap",
-    "mem.page",
-    "mem.slab",
     "net.connect",
     "net.corrupt",
     "net.delay",
@@ -272,19 +411,26 @@ impl Kind {
     pub(super) fn of(kind: &FaultKind) -> &'static Self {
         // The indices are checked by a test.
         match kind {
-            FaultKind::FileError(_) => &KINDS[1],
-            FaultKind::DiskLimit(_) => &KINDS[0],
-            FaultKind::NetLoss(_) => &KINDS[2],
-            FaultKind::PressureCpu(_) => &KINDS[3],
-            FaultKind::SyscallDelay(_) => &KINDS[4],
-            FaultKind::SyscallError(_) => &KINDS[5],
-            FaultKind::SyscallReturn(_) => &KINDS[6],
+            FaultKind::FileError(_) => &KINDS[5],
+            FaultKind::DiskLimit(_) => &KINDS[1],
+            FaultKind::NetLoss(_) => &KINDS[9],
+            FaultKind::PressureCpu(_) => &KINDS[10],
+            FaultKind::SyscallDelay(_) => &KINDS[11],
+            FaultKind::SyscallError(_) => &KINDS[12],
+            FaultKind::SyscallReturn(_) => &KINDS[13],
+            FaultKind::MemSlab(_) => &KINDS[8],
+            FaultKind::MemPage(_) => &KINDS[7],
+            FaultKind::MemMmap(_) => &KINDS[6],
+            FaultKind::DiskFull(_) => &KINDS[0],
+            FaultKind::DiskReadonly(_) => &KINDS[3],
+            FaultKind::DiskQuota(_) => &KINDS[2],
+            FaultKind::FileDelay(_) => &KINDS[4],
         }
     }
 
     /// What stands in for a kind that can't be told: one that breaks no rule by itself.
     pub(super) fn stand_in() -> &'static Self {
-        &KINDS[1]
+        &KINDS[5]
     }
 
     /// By its name in a fault word.
@@ -305,7 +451,9 @@ impl Kind {
     /// Every key after a comma in a word.
     pub(super) fn word_keys(&self) -> impl Iterator<Item = &'static Key> + use<> {
         let in_block = IN_BLOCK.iter().filter(|key| key.name != "probability");
-        self.own.iter().chain(in_block).chain(&ON_FAULT)
+        let what = self.what;
+        let own = self.own.iter().filter(move |key| Some(key.name) != what);
+        own.chain(in_block).chain(&ON_FAULT)
     }
 
     /// A fault of this kind with its default values.
@@ -465,13 +613,13 @@ mod tests {
     fn kinds_that_are_not_there() {
         assert_eq!(
             no_such_kind("clock.step", false).to_string(),
-            "'clock.step' is not in this version; there are disk.limit, file.error, net.loss, pressure.cpu, \
-             syscall.delay, syscall.error and syscall.return"
+            "'clock.step' is not in this version; there are disk.full, disk.limit, disk.quota, disk.readonly, file.delay, file.error, mem.mmap, mem.page, mem.slab, net.loss, \
+             pressure.cpu, syscall.delay, syscall.error and syscall.return"
         );
         assert_eq!(
             no_such_kind("clockOffset", true).to_string(),
-            "'clockOffset' is not in this version; there are diskLimit, fileError, netLoss, pressureCpu, \
-             syscallDelay, syscallError and syscallReturn"
+            "'clockOffset' is not in this version; there are diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, memMmap, memPage, memSlab, netLoss, \
+             pressureCpu, syscallDelay, syscallError and syscallReturn"
         );
         assert_eq!(
             no_such_kind("file.eror", false).to_string(),
@@ -479,8 +627,17 @@ mod tests {
         );
         assert_eq!(
             no_such_kind("earthquake", false).to_string(),
-            "'earthquake' is not a kind of fault; there are disk.limit, file.error, net.loss, pressure.cpu, \
-             syscall.delay, syscall.error and syscall.return"
+            "'earthquake' is not a kind of fault; there are disk.full, disk.limit, disk.quota, disk.readonly, file.delay, file.error, mem.mmap, mem.page, mem.slab, net.loss, \
+             pressure.cpu, syscall.delay, syscall.error and syscall.return"
         );
+    }
+
+    #[test]
+    fn the_documentation_has_the_kinds_that_are_not_there() {
+        let page = include_str!("../../../docs/fault-words.md");
+        let (_, part) = page.split_once("## Kinds that are not there yet").unwrap();
+        let (part, _) = part.split_once("\n## ").unwrap();
+        let named: Vec<&str> = part.split('`').skip(1).step_by(2).collect();
+        assert_eq!(named, PLANNED_KINDS);
     }
 }

@@ -5,10 +5,13 @@
 
 use std::{fmt, time::Duration};
 
+mod call_filter;
+mod check;
 mod disk;
 mod errno;
 mod file_op;
 mod keys;
+pub(crate) mod memory;
 mod names;
 mod ordinals;
 mod paths;
@@ -30,10 +33,15 @@ pub mod word;
 mod wording;
 pub mod yaml;
 
+pub use call_filter::{CallFilter, FdKind, Network, OpenFlag};
+pub use check::{Bound, Check, Comparison, Counter, Moment};
 pub use errno::Errno;
 pub use file_op::FileOp;
+pub use memory::{Gfp, MapOp};
 pub use ordinals::Ordinals;
-pub use quantity::{ByteRate, CpuQuota, MAX_DURATION, Share, format_duration, parse_duration};
+pub use quantity::{
+    ByteRate, ByteSize, CpuQuota, MAX_DURATION, Share, format_duration, parse_duration,
+};
 pub use rate::Rate;
 pub use syscall::Syscall;
 pub use syscall_class::{SyscallClass, SyscallOp};
@@ -54,6 +62,8 @@ pub struct Experiment {
     pub seed: Option<u64>,
     /// At least one; identities are unique.
     pub faults: Vec<Fault>,
+    /// What has to be true for it to have passed, beyond that each fault hit something.
+    pub checks: Vec<Check>,
 }
 
 /// Cgroups that one target can be made of.
@@ -105,6 +115,20 @@ pub enum FaultKind {
     SyscallReturn(SyscallReturn),
     /// `disk.limit`: the target reads and writes a disk slower.
     DiskLimit(DiskLimit),
+    /// `mem.slab`: the kernel's slab caches have nothing to give.
+    MemSlab(MemSlab),
+    /// `mem.page`: the kernel's page allocator has nothing to give.
+    MemPage(MemPage),
+    /// `mem.mmap`: the target gets no more memory from mmap, brk and mremap.
+    MemMmap(MemMmap),
+    /// `disk.full`: there is no room left on a disk.
+    DiskFull(DiskFull),
+    /// `disk.readonly`: nothing on a disk can be changed.
+    DiskReadonly(DiskReadonly),
+    /// `disk.quota`: the target's share of a disk is used up.
+    DiskQuota(DiskQuota),
+    /// `file.delay`: file operations take longer.
+    FileDelay(FileDelay),
 }
 
 /// `file.error`
@@ -155,6 +179,8 @@ pub struct SyscallDelay {
     /// How long each waits before it is done: whole microseconds, from [`SyscallDelay::MIN`] to
     /// [`SyscallDelay::MAX`].
     pub delay: Duration,
+    /// What else they have to be.
+    pub filter: CallFilter,
 }
 
 impl SyscallDelay {
@@ -171,6 +197,8 @@ pub struct SyscallError {
     pub ops: Vec<SyscallOp>,
     /// The error that the caller sees.
     pub errno: Errno,
+    /// What else they have to be.
+    pub filter: CallFilter,
 }
 
 /// `syscall.return`
@@ -180,6 +208,8 @@ pub struct SyscallReturn {
     pub ops: Vec<SyscallOp>,
     /// What the caller gets, at most [`SyscallReturn::MAX`].
     pub value: u32,
+    /// What else they have to be.
+    pub filter: CallFilter,
 }
 
 impl SyscallReturn {
@@ -205,6 +235,74 @@ pub struct DiskLimit {
 impl DiskLimit {
     /// The kernel takes the next number for no limit.
     pub const MAX_IOPS: u32 = u32::MAX - 1;
+}
+
+/// `mem.slab`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemSlab {
+    /// Only objects of this cache, by its name in /proc/slabinfo: at most 63 printable bytes.
+    pub cache: Option<String>,
+    /// Only objects of so many bytes at least.
+    pub min_size: Option<ByteSize>,
+    /// Only allocations of these classes, no duplicates, and never [`Gfp::User`]; none is
+    /// [`Gfp::Kernel`].
+    pub gfp: Vec<Gfp>,
+}
+
+/// `mem.page`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemPage {
+    /// Only of 2 to the power of so many pages at least, at most [`MemPage::MAX_ORDER`].
+    pub min_order: Option<u32>,
+    /// Only allocations of these classes, no duplicates; none is [`Gfp::Kernel`].
+    pub gfp: Vec<Gfp>,
+}
+
+/// `mem.mmap`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemMmap {
+    /// Which calls, no duplicates; none is all of them.
+    pub ops: Vec<MapOp>,
+    /// Only where so many bytes at least are asked for.
+    pub min_size: Option<ByteSize>,
+}
+
+/// `disk.full`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskFull {
+    /// What the disk is, as the target sees it; `/` is everything.
+    pub path: PathFilter,
+    /// What the target can still write; `None` is nothing.
+    pub bytes: Option<ByteSize>,
+}
+
+/// `disk.readonly`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskReadonly {
+    /// What the disk is, as the target sees it; `/` is everything.
+    pub path: PathFilter,
+}
+
+/// `disk.quota`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskQuota {
+    /// What the disk is, as the target sees it; `/` is everything.
+    pub path: PathFilter,
+    /// What the target can still write; `None` is nothing.
+    pub bytes: Option<ByteSize>,
+}
+
+/// `file.delay`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileDelay {
+    /// As of [`FileError`].
+    pub ops: Vec<FileOp>,
+    /// How long each waits before it is done, as of [`SyscallDelay`].
+    pub delay: Duration,
+    /// As of [`FileError`].
+    pub path: Option<PathFilter>,
+    /// As of [`FileError`].
+    pub include_exec: bool,
 }
 
 /// Direction of packets, seen from the target.
@@ -251,6 +349,9 @@ pub struct Common {
     pub pulse: Option<Pulse>,
     /// Decide and count, but let everything pass.
     pub shadow: bool,
+    /// Sampled injections say where the thread was in user space. Refused for packets, which have no
+    /// thread.
+    pub stack: bool,
     /// This mechanism or none, instead of the first of the ladder.
     pub mechanism: Option<Mechanism>,
 }
@@ -327,6 +428,16 @@ impl fmt::Display for Mechanism {
 }
 
 impl FaultKind {
+    /// What a fault about system calls is about.
+    pub(crate) fn of_calls(&self) -> Option<(&[SyscallOp], &CallFilter)> {
+        match self {
+            Self::SyscallDelay(kind) => Some((&kind.ops, &kind.filter)),
+            Self::SyscallError(kind) => Some((&kind.ops, &kind.filter)),
+            Self::SyscallReturn(kind) => Some((&kind.ops, &kind.filter)),
+            _ => None,
+        }
+    }
+
     /// The kind's name in a fault word, such as `file.error`.
     pub const fn name(&self) -> &'static str {
         match self {
@@ -337,6 +448,13 @@ impl FaultKind {
             Self::SyscallError(_) => "syscall.error",
             Self::SyscallReturn(_) => "syscall.return",
             Self::DiskLimit(_) => "disk.limit",
+            Self::MemSlab(_) => "mem.slab",
+            Self::MemPage(_) => "mem.page",
+            Self::MemMmap(_) => "mem.mmap",
+            Self::DiskFull(_) => "disk.full",
+            Self::DiskReadonly(_) => "disk.readonly",
+            Self::DiskQuota(_) => "disk.quota",
+            Self::FileDelay(_) => "file.delay",
         }
     }
 }

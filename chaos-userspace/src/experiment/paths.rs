@@ -126,6 +126,11 @@ impl PathFilter {
     /// What the kernel side compares at most.
     pub(super) const MAX_BYTES: usize = 511;
 
+    /// `/`: all that there is.
+    pub(super) fn everything() -> Self {
+        Self::Subtree("/".to_owned())
+    }
+
     /// The path as it is written; a subtree ends with a slash.
     pub fn as_str(&self) -> &str {
         match self {

@@ -16,6 +16,7 @@ fn file_of(fault: Fault) -> Experiment {
         duration: None,
         seed: None,
         faults: vec![fault],
+        checks: Vec::new(),
     }
 }
 

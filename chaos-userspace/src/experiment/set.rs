@@ -5,9 +5,9 @@
 use std::{str::FromStr, time::Duration};
 
 use super::{
-    Direction, Fault, FaultKind, Share, SyscallDelay, SyscallError, SyscallReturn, keys::Kind,
-    names::parse_flag, quantity::parse_duration, schedule::count, violation::BadValue,
-    wording::quoted,
+    Direction, DiskFull, DiskQuota, DiskReadonly, Fault, FaultKind, FileDelay, FileError, Share,
+    SyscallDelay, SyscallError, SyscallReturn, disk::parse_disk, keys::Kind, names::parse_flag,
+    quantity::parse_duration, schedule::count, violation::BadValue, wording::quoted,
 };
 
 impl Fault {
@@ -22,29 +22,66 @@ impl Fault {
         {
             return Ok(());
         }
+        let is_own = match &mut self.kind {
+            FaultKind::MemMmap(fault) => fault.set(key, text)?,
+            FaultKind::MemPage(fault) => fault.set(key, text)?,
+            FaultKind::MemSlab(fault) => fault.set(key, text)?,
+            FaultKind::SyscallDelay(SyscallDelay { filter, .. })
+            | FaultKind::SyscallError(SyscallError { filter, .. })
+            | FaultKind::SyscallReturn(SyscallReturn { filter, .. }) => filter.set(key, text)?,
+            _ => false,
+        };
+        if is_own {
+            return Ok(());
+        }
         let common = &mut self.common;
         match (key, &mut self.kind) {
-            ("ops", FaultKind::FileError(fault)) => {
-                add(&mut fault.ops, text)?;
-            }
+            (
+                "ops",
+                FaultKind::FileDelay(FileDelay { ops, .. })
+                | FaultKind::FileError(FileError { ops, .. }),
+            ) => add(ops, text)?,
             (
                 "ops",
                 FaultKind::SyscallDelay(SyscallDelay { ops, .. })
                 | FaultKind::SyscallError(SyscallError { ops, .. })
                 | FaultKind::SyscallReturn(SyscallReturn { ops, .. }),
             ) => add(ops, text)?,
-            ("delay", FaultKind::SyscallDelay(fault)) => fault.delay = parse_duration(text)?,
+            (
+                "delay",
+                FaultKind::FileDelay(FileDelay { delay, .. })
+                | FaultKind::SyscallDelay(SyscallDelay { delay, .. }),
+            ) => *delay = parse_duration(text)?,
             ("value", FaultKind::SyscallReturn(fault)) => fault.value = parse_value(text)?,
             ("errno", FaultKind::FileError(fault)) => fault.errno = text.parse()?,
             ("errno", FaultKind::SyscallError(fault)) => fault.errno = text.parse()?,
-            ("path", FaultKind::FileError(fault)) => fault.path = Some(text.parse()?),
-            ("includeExec", FaultKind::FileError(fault)) => fault.include_exec = parse_flag(text)?,
+            (
+                "path",
+                FaultKind::FileDelay(FileDelay { path, .. })
+                | FaultKind::FileError(FileError { path, .. }),
+            ) => *path = Some(text.parse()?),
+            (
+                "includeExec",
+                FaultKind::FileDelay(FileDelay { include_exec, .. })
+                | FaultKind::FileError(FileError { include_exec, .. }),
+            ) => *include_exec = parse_flag(text)?,
             ("share", FaultKind::NetLoss(fault)) => fault.share = text.parse()?,
             ("quota", FaultKind::PressureCpu(fault)) => fault.quota = text.parse()?,
             ("direction", FaultKind::NetLoss(fault)) => {
                 fault.direction = Direction::Ingress;
                 fault.direction = text.parse()?;
             }
+            (
+                "path",
+                FaultKind::DiskFull(DiskFull { path, .. })
+                | FaultKind::DiskReadonly(DiskReadonly { path })
+                | FaultKind::DiskQuota(DiskQuota { path, .. }),
+            ) => *path = parse_disk(text)?,
+            (
+                "bytes",
+                FaultKind::DiskFull(DiskFull { bytes, .. })
+                | FaultKind::DiskQuota(DiskQuota { bytes, .. }),
+            ) => *bytes = Some(text.parse()?),
             ("probability", _) => {
                 common.probability = Some(Share::ALL);
                 common.probability = Some(text.parse()?);
@@ -67,6 +104,7 @@ impl Fault {
             }
             ("seed", _) => common.seed = Some(parse_count(text)?),
             ("shadow", _) => common.shadow = parse_flag(text)?,
+            ("stack", _) => common.stack = parse_flag(text)?,
             ("mechanism", _) => common.mechanism = Some(text.parse()?),
             ("after", _) => common.after = Some(parse_duration(text)?),
             ("duration", _) => {
@@ -88,8 +126,8 @@ impl Fault {
     }
 }
 
-/// Adds an operation that is not there yet.
-fn add<T: FromStr<Err = BadValue> + PartialEq>(
+/// Adds an item that is not there yet.
+pub(super) fn add<T: FromStr<Err = BadValue> + PartialEq>(
     ops: &mut Vec<T>,
     text: &str,
 ) -> Result<(), BadValue> {
@@ -135,13 +173,14 @@ fn parse_value(text: &str) -> Result<u32, BadValue> {
 
 /// The id of a user: the highest number is nobody's.
 fn parse_uid(text: &str) -> Result<u32, BadValue> {
-    u32::try_from(parse_count(text)?)
+    parse_count(text)
         .ok()
+        .and_then(|uid| u32::try_from(uid).ok())
         .filter(|uid| *uid != u32::MAX)
         .ok_or_else(|| {
             BadValue::new(
                 format!("{} is not the id of a user", quoted(text)),
-                format!("say a number from 0 to {}", u32::MAX - 1),
+                format!("say a number from 0 to {}, as `id -u` prints", u32::MAX - 1),
             )
         })
 }

@@ -2,19 +2,22 @@
 //!
 //! Boxed, because whole trees of strategies do not fit on the stack of a test.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use proptest::{
     collection::{hash_set, vec},
     option,
     prelude::*,
+    sample::{select, subsequence},
 };
 
 use super::{
-    ByteRate, Comm, Common, CpuQuota, Direction, DiskLimit, Errno, Exclude, Experiment, Fault,
-    FaultKind, FileError, FileOp, MAX_DURATION, NetLoss, Ordinals, PathFilter, PressureCpu, Pulse,
-    Rate, Scope, Share, Syscall, SyscallClass, SyscallDelay, SyscallError, SyscallOp,
-    SyscallReturn, Target, When, number_default_ids,
+    Bound, ByteRate, ByteSize, CallFilter, Check, Comm, Common, Comparison, Counter, CpuQuota,
+    Direction, DiskFull, DiskLimit, DiskQuota, DiskReadonly, Errno, Exclude, Experiment, Fault,
+    FaultKind, FdKind, FileDelay, FileError, FileOp, Gfp, MAX_DURATION, MapOp, MemMmap, MemPage,
+    MemSlab, Moment, NetLoss, Network, OpenFlag, Ordinals, PathFilter, PressureCpu, Pulse, Rate,
+    Scope, Share, Syscall, SyscallClass, SyscallDelay, SyscallError, SyscallOp, SyscallReturn,
+    Target, When, number_default_ids,
 };
 
 const MAX_NANOS: u64 = 30 * 24 * 60 * 60 * 1_000_000_000;
@@ -61,6 +64,20 @@ fn cpu_quota() -> BoxedStrategy<CpuQuota> {
         .boxed()
 }
 
+fn device() -> BoxedStrategy<String> {
+    "/([a-z0-9ä=:+ -]{1,9}/){0,2}[a-z0-9.]{0,4}[a-z]".boxed()
+}
+
+/// What a target takes for a disk.
+fn disk() -> BoxedStrategy<PathFilter> {
+    (device(), any::<bool>())
+        .prop_map(|(path, is_file)| {
+            let path = if is_file { path } else { format!("{path}/") };
+            path.parse().unwrap()
+        })
+        .boxed()
+}
+
 fn disk_limit() -> BoxedStrategy<DiskLimit> {
     let bytes = || {
         let rates = prop_oneof![
@@ -70,8 +87,7 @@ fn disk_limit() -> BoxedStrategy<DiskLimit> {
         option::of(rates.prop_map(|bytes| ByteRate::from_bytes(bytes).unwrap()))
     };
     let iops = || option::of(1..=DiskLimit::MAX_IOPS);
-    let device = "/([a-z0-9ä=:+ -]{1,9}/){0,2}[a-z0-9.]{0,4}[a-z]";
-    (device, bytes(), bytes(), iops(), iops())
+    (device(), bytes(), bytes(), iops(), iops())
         .prop_map(
             |(device, read_bps, write_bps, read_iops, write_iops)| DiskLimit {
                 device,
@@ -86,6 +102,15 @@ fn disk_limit() -> BoxedStrategy<DiskLimit> {
             },
         )
         .boxed()
+}
+
+fn byte_size() -> BoxedStrategy<ByteSize> {
+    prop_oneof![
+        1..=ByteSize::MAX.bytes(),
+        (1..5000_u64).prop_map(|n| n << 10)
+    ]
+    .prop_map(|bytes| ByteSize::from_bytes(bytes).unwrap())
+    .boxed()
 }
 
 fn when() -> BoxedStrategy<When> {
@@ -173,10 +198,11 @@ fn common(
     kind: FaultKind,
 ) -> impl Strategy<Value = Fault> {
     let mechanisms = kind.mechanisms();
-    let of_task = if matches!(kind, FaultKind::NetLoss(_)) {
-        Just((Scope::Rule, None, None, None)).boxed()
-    } else {
+    let has_tasks = !matches!(kind, FaultKind::NetLoss(_));
+    let of_task = if has_tasks {
         of_task()
+    } else {
+        Just((Scope::Rule, None, None, None)).boxed()
     };
     (
         probability,
@@ -187,8 +213,14 @@ fn common(
         option::of(prop_oneof![Just(Duration::ZERO), lifetime()]),
         option::of(pulse()),
         any::<bool>(),
-        option::of(proptest::sample::select(mechanisms)),
-        (option::of(rate()), of_task, exclude(), replay()),
+        option::of(select(mechanisms)),
+        (
+            option::of(rate()),
+            of_task,
+            exclude(),
+            replay(),
+            any::<bool>(),
+        ),
     )
         .prop_map(
             move |(
@@ -201,7 +233,7 @@ fn common(
                 pulse,
                 shadow,
                 mechanism,
-                (max_rate, (scope, comm, uid, thread), exclude, replay),
+                (max_rate, (scope, comm, uid, thread), exclude, replay, stack),
             )| {
                 let decided = |scope| match &replay {
                     Some(_) => Scope::default(),
@@ -228,6 +260,7 @@ fn common(
                         after,
                         pulse,
                         shadow,
+                        stack: stack && has_tasks && !shadow,
                         mechanism,
                     },
                 }
@@ -235,32 +268,93 @@ fn common(
         )
 }
 
+fn network() -> BoxedStrategy<Network> {
+    let any = prop_oneof![
+        (any::<u32>(), 0..=32_u8).prop_map(|(bits, prefix)| {
+            let kept = bits & u32::MAX.checked_shl((32 - prefix).into()).unwrap_or(0);
+            (IpAddr::V4(kept.into()), prefix)
+        }),
+        (any::<u128>(), 0..=128_u8).prop_map(|(bits, prefix)| {
+            let kept = bits & u128::MAX.checked_shl((128 - prefix).into()).unwrap_or(0);
+            (IpAddr::V6(kept.into()), prefix)
+        }),
+    ];
+    any.prop_map(|(address, prefix)| Network::new(address, prefix).unwrap())
+        .boxed()
+}
+
+/// Mostly of one part, so that there are calls which have all of it.
+fn call_filter() -> BoxedStrategy<CallFilter> {
+    let kinds = subsequence(FdKind::all().collect::<Vec<_>>(), 1..4);
+    let flags = OpenFlag::all().filter(|flag| flag.name() != "O_RDWR" && flag.name() != "O_RDONLY");
+    let flags = subsequence(flags.collect::<Vec<_>>(), 1..4);
+    let peer = vec(network(), 1..4).prop_filter("no duplicates", |peer| {
+        (1..peer.len()).all(|i| !peer[..i].contains(&peer[i]))
+    });
+    let none = CallFilter::default;
+    prop_oneof![
+        Just(none()),
+        kinds.prop_map(move |fd| CallFilter { fd, ..none() }),
+        (option::of(path()), option::of(1..=u64::MAX)).prop_map(move |(path, min_size)| {
+            CallFilter {
+                path,
+                min_size,
+                ..none()
+            }
+        }),
+        (peer, option::of(1..=u16::MAX)).prop_map(move |(peer, peer_port)| CallFilter {
+            peer,
+            peer_port,
+            ..none()
+        }),
+        flags.prop_map(move |flags| CallFilter { flags, ..none() }),
+    ]
+    .boxed()
+}
+
 /// As it comes from a word: the default id and no target.
 pub(crate) fn fault() -> BoxedStrategy<Fault> {
-    let errno =
-        proptest::sample::select((1..=133).filter_map(Errno::from_number).collect::<Vec<_>>());
+    let errno = select((1..=133).filter_map(Errno::from_number).collect::<Vec<_>>());
     let calls = || {
         let names = Syscall::all().map(SyscallOp::Call).collect::<Vec<_>>();
         let classes = SyscallClass::ALL.iter().copied().map(SyscallOp::Class);
         (
-            proptest::sample::subsequence(names, 1..5),
-            proptest::sample::subsequence(classes.collect::<Vec<_>>(), 0..3),
+            subsequence(names, 1..5),
+            subsequence(classes.collect::<Vec<_>>(), 0..3),
         )
             .prop_map(|(mut ops, classes)| {
                 ops.splice(1..1, classes);
                 ops
             })
     };
+    let calls = || {
+        (calls(), call_filter()).prop_map(|(mut ops, filter)| {
+            // Only what can be asked for all of it.
+            let suits = |op: &SyscallOp| match op {
+                SyscallOp::Call(call) => filter.suits(*call),
+                SyscallOp::Class(class) => class.calls().any(|call| filter.suits(call)),
+            };
+            ops.retain(suits);
+            if ops.is_empty() {
+                (vec!["write".parse().unwrap()], CallFilter::default())
+            } else {
+                (ops, filter)
+            }
+        })
+    };
     let syscall = prop_oneof![
-        (calls(), errno.clone())
-            .prop_map(|(ops, errno)| FaultKind::SyscallError(SyscallError { ops, errno })),
-        (calls(), delay())
-            .prop_map(|(ops, delay)| FaultKind::SyscallDelay(SyscallDelay { ops, delay })),
-        (calls(), 0..=SyscallReturn::MAX)
-            .prop_map(|(ops, value)| FaultKind::SyscallReturn(SyscallReturn { ops, value })),
+        (calls(), errno.clone()).prop_map(|((ops, filter), errno)| {
+            FaultKind::SyscallError(SyscallError { ops, errno, filter })
+        }),
+        (calls(), delay()).prop_map(|((ops, filter), delay)| {
+            FaultKind::SyscallDelay(SyscallDelay { ops, delay, filter })
+        }),
+        (calls(), 0..=SyscallReturn::MAX).prop_map(|((ops, filter), value)| {
+            FaultKind::SyscallReturn(SyscallReturn { ops, value, filter })
+        }),
     ];
     let syscall = syscall.prop_flat_map(|kind| common(option::of(share()).boxed(), kind));
-    let ops = proptest::sample::subsequence(FileOp::ALL.to_vec(), 1..5);
+    let ops = subsequence(FileOp::ALL.to_vec(), 1..5);
     let file = (ops, errno, option::of(path()), any::<bool>())
         .prop_map(|(ops, errno, path, include_exec)| {
             FaultKind::FileError(FileError {
@@ -268,6 +362,63 @@ pub(crate) fn fault() -> BoxedStrategy<Fault> {
                 include_exec: include_exec && ops.iter().any(|op| op.in_exec()),
                 ops,
                 errno,
+            })
+        })
+        .prop_flat_map(|kind| common(option::of(share()).boxed(), kind));
+    let mem_slab = (
+        option::of("[a-zA-Z0-9_:,-]{1,30}"),
+        option::of(byte_size()),
+        subsequence(vec![Gfp::Kernel, Gfp::Nofs, Gfp::Atomic], 0..=3),
+    )
+        .prop_map(|(cache, min_size, gfp)| {
+            FaultKind::MemSlab(MemSlab {
+                cache,
+                min_size,
+                gfp,
+            })
+        })
+        .prop_flat_map(|kind| common(option::of(share()).boxed(), kind));
+    let mem_page = (
+        option::of(0..=MemPage::MAX_ORDER),
+        subsequence(Gfp::ALL.to_vec(), 0..=4),
+    )
+        .prop_map(|(min_order, gfp)| FaultKind::MemPage(MemPage { min_order, gfp }))
+        .prop_flat_map(|kind| common(option::of(share()).boxed(), kind));
+    let mem_mmap = (
+        subsequence(MapOp::ALL.to_vec(), 0..=3),
+        option::of(byte_size()),
+    )
+        .prop_map(|(ops, min_size)| FaultKind::MemMmap(MemMmap { ops, min_size }))
+        .prop_flat_map(|kind| common(option::of(share()).boxed(), kind));
+    let room =
+        || option::of((1..=ByteSize::MAX.bytes()).prop_map(|n| ByteSize::from_bytes(n).unwrap()));
+    let disk_state = prop_oneof![
+        (disk(), room()).prop_map(|(path, bytes)| FaultKind::DiskFull(DiskFull { path, bytes })),
+        (disk(), room()).prop_map(|(path, bytes)| FaultKind::DiskQuota(DiskQuota { path, bytes })),
+        disk().prop_map(|path| FaultKind::DiskReadonly(DiskReadonly { path })),
+    ];
+    let disk_state = disk_state
+        .prop_flat_map(|kind| common(Just(None).boxed(), kind))
+        .prop_map(|fault| Fault {
+            common: Common {
+                when: None,
+                scope: Scope::default(),
+                times: None,
+                max_rate: None,
+                replay: None,
+                seed: None,
+                ..fault.common
+            },
+            ..fault
+        });
+    let ops = subsequence(FileOp::ALL.to_vec(), 1..5);
+    let file_delay = (ops, delay(), option::of(path()), any::<bool>())
+        .prop_map(|(ops, delay, path, include_exec)| {
+            FaultKind::FileDelay(FileDelay {
+                path: path.filter(|_| ops.iter().all(|op| op.has_path())),
+                include_exec: include_exec && ops.iter().any(|op| op.in_exec()),
+                ops,
+                delay,
             })
         })
         .prop_flat_map(|kind| common(option::of(share()).boxed(), kind));
@@ -294,7 +445,18 @@ pub(crate) fn fault() -> BoxedStrategy<Fault> {
             },
             ..fault
         });
-    prop_oneof![file.boxed(), net.boxed(), knob.boxed(), syscall.boxed()].boxed()
+    prop_oneof![
+        file.boxed(),
+        file_delay.boxed(),
+        disk_state.boxed(),
+        mem_mmap.boxed(),
+        mem_page.boxed(),
+        mem_slab.boxed(),
+        net.boxed(),
+        knob.boxed(),
+        syscall.boxed()
+    ]
+    .boxed()
 }
 
 fn target(pid: bool) -> BoxedStrategy<Target> {
@@ -314,6 +476,19 @@ fn target(pid: bool) -> BoxedStrategy<Target> {
     }
 }
 
+/// Without the id and the fault that it needs.
+fn check() -> impl Strategy<Value = Check> {
+    let at = subsequence(Moment::ALL.to_vec(), 1..=Moment::ALL.len());
+    let bound = (select(&Comparison::ALL), any::<u64>());
+    (select(&Counter::ALL), bound, at).prop_map(|(field, (comparison, value), at)| Check {
+        id: String::new(),
+        fault: String::new(),
+        field,
+        pass: Bound { comparison, value },
+        at,
+    })
+}
+
 /// Valid by itself, as a file has to be.
 pub(crate) fn experiment() -> BoxedStrategy<Experiment> {
     let label = || "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?";
@@ -327,8 +502,9 @@ pub(crate) fn experiment() -> BoxedStrategy<Experiment> {
         option::of(lifetime()),
         option::of(any::<u64>()),
         faults,
+        vec(check(), 0..4),
     )
-        .prop_map(|(name, target, duration, seed, faults)| {
+        .prop_map(|(name, target, duration, seed, faults, mut checks)| {
             let mut faults: Vec<Fault> = faults
                 .into_iter()
                 .map(|(mut fault, id, own)| {
@@ -358,12 +534,17 @@ pub(crate) fn experiment() -> BoxedStrategy<Experiment> {
             number_default_ids(&mut faults);
             faults.sort_by(|a, b| a.id.cmp(&b.id));
             faults.dedup_by(|a, b| a.id == b.id);
+            for (i, check) in checks.iter_mut().enumerate() {
+                check.id = format!("c{i}");
+                check.fault.clone_from(&faults[i % faults.len()].id);
+            }
             Experiment {
                 name,
                 target,
                 duration,
                 seed,
                 faults,
+                checks,
             }
         })
         .boxed()

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use chaos_common::limits;
+use chaos_common::{arguments, limits};
 use syscalls::x86_64::Sysno;
 
 use super::{
@@ -105,6 +105,53 @@ impl Syscall {
             Sysno::statfs | Sysno::fstatfs => &["sb_statfs"],
             _ => &[],
         }
+    }
+
+    /// Whether its first argument is a descriptor of something that may have a path: no socket has.
+    pub(super) fn has_file(self) -> bool {
+        let of_sockets = matches!(
+            self.0,
+            Sysno::connect
+                | Sysno::accept
+                | Sysno::accept4
+                | Sysno::sendto
+                | Sysno::recvfrom
+                | Sysno::sendmsg
+                | Sysno::recvmsg
+                | Sysno::sendmmsg
+                | Sysno::recvmmsg
+                | Sysno::shutdown
+                | Sysno::bind
+                | Sysno::listen
+                | Sysno::getsockname
+                | Sysno::getpeername
+                | Sysno::setsockopt
+                | Sysno::getsockopt
+        );
+        arguments::has_descriptor(self.number().into()) && !of_sockets
+    }
+
+    /// Whether its path is in its caller's memory, and what it asks the security modules says which
+    /// file that is.
+    pub(crate) fn is_named_by_hooks(self) -> bool {
+        let says_name = |hook: &&str| {
+            matches!(
+                *hook,
+                "file_open"
+                    | "path_mknod"
+                    | "path_mkdir"
+                    | "path_rmdir"
+                    | "path_unlink"
+                    | "path_symlink"
+                    | "path_truncate"
+                    | "path_chmod"
+                    | "path_chown"
+                    | "path_chroot"
+                    | "inode_getattr"
+            )
+        };
+        let hooks = self.known_hooks();
+        !self.has_file() && !hooks.is_empty() && hooks.iter().all(says_name)
     }
 
     /// Whether x86-64 has a call of this name, may it be hit or not.

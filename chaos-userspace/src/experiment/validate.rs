@@ -2,10 +2,14 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use chaos_common::limits::RULES_PER_TARGET;
+
 use super::{
-    Common, Direction, Exclude, Experiment, Fault, FaultKind, FileError, Scope, SyscallDelay,
-    SyscallReturn, Target,
+    Common, Direction, DiskFull, DiskQuota, DiskReadonly, Exclude, Experiment, Fault, FaultKind,
+    FileOp, PathFilter, Scope, SyscallDelay, SyscallReturn, Target,
+    disk::check_disk,
     keys::{Kind, ON_FAULT},
+    memory::check_twice,
     names::{MAX_PID, bad_pid, check_label, check_unit},
     paths::{check_cgroup, check_cgroups},
     quantity::format_duration,
@@ -21,6 +25,9 @@ pub enum Complete {
     File,
     /// `kchaos run` supplies its command as the target, and its command's life as the duration.
     Run,
+    /// What a node is asked to do, by whomever: its target may be a command, and its checks are made
+    /// elsewhere.
+    Plan,
 }
 
 /// In which form remedies are worded.
@@ -98,6 +105,7 @@ impl Experiment {
             if let Some(target) = fault.target.as_ref().or(self.target.as_ref()) {
                 check(format!("{path}.target"), fault.kind.check_target(target));
             }
+            check(path.clone(), self.check_crowd(i));
             for broken in fault.rules(Form::File) {
                 check(
                     format!("{path}.{}", place(&fault.kind, broken.key)),
@@ -105,9 +113,35 @@ impl Experiment {
                 );
             }
         }
+        self.check_checks(complete, found);
         if complete == Complete::File {
             self.check_inherited(found);
         }
+    }
+
+    /// That a place does not get more faults than it can have. Those of system calls have several
+    /// places, of which the node takes one for each.
+    fn check_crowd(&self, index: usize) -> Result<(), BadValue> {
+        let place = |fault: &Fault| {
+            let target = fault.target.clone().or_else(|| self.target.clone());
+            (fault.kind.name(), target, fault.common.mechanism)
+        };
+        let fault = &self.faults[index];
+        let own = place(fault);
+        let before = self.faults[..index]
+            .iter()
+            .filter(|other| place(other) == own);
+        let of_calls = own.0.starts_with("syscall.");
+        if fault.kind.is_knob() || of_calls || before.count() != RULES_PER_TARGET {
+            return Ok(());
+        }
+        Err(BadValue::new(
+            format!(
+                "is one too many: a target can have {RULES_PER_TARGET} faults of {} at a time",
+                own.0
+            ),
+            "leave it out, or give it another target",
+        ))
     }
 
     /// That each fault has a target and a duration: its own, or the experiment's.
@@ -207,6 +241,22 @@ impl FaultKind {
         matches!(self, Self::DiskLimit(_) | Self::PressureCpu(_))
     }
 
+    /// Whether it is a state that a disk is in, for whoever meets it.
+    const fn is_state(&self) -> bool {
+        matches!(
+            self,
+            Self::DiskFull(_) | Self::DiskReadonly(_) | Self::DiskQuota(_)
+        )
+    }
+
+    /// What its events are called, if they belong to no task.
+    const fn of_no_task(&self) -> Option<&'static str> {
+        match self {
+            Self::NetLoss(_) => Some("packets"),
+            _ => None,
+        }
+    }
+
     fn check_target(&self, target: &Target) -> Result<(), BadValue> {
         match (self, target) {
             (Self::NetLoss(_), Target::Pid(_)) => Err(BadValue::new(
@@ -239,8 +289,20 @@ impl Fault {
         match &self.kind {
             FaultKind::FileError(fault) => {
                 check("ops", check_ops(&fault.ops, "open"));
-                check("path", check_path(fault));
-                check("includeExec", check_include_exec(fault));
+                check("path", check_path(&fault.ops, fault.path.as_ref()));
+                check(
+                    "includeExec",
+                    check_include_exec(&fault.ops, fault.include_exec),
+                );
+            }
+            FaultKind::FileDelay(fault) => {
+                check("ops", check_ops(&fault.ops, "read"));
+                check("delay", check_delay(fault.delay));
+                check("path", check_path(&fault.ops, fault.path.as_ref()));
+                check(
+                    "includeExec",
+                    check_include_exec(&fault.ops, fault.include_exec),
+                );
             }
             FaultKind::NetLoss(fault) => {
                 check("direction", check_direction(fault.direction, form));
@@ -268,6 +330,25 @@ impl Fault {
                 check("ops", check_ops(&fault.ops, "write"));
                 check("value", check_value(fault.value));
             }
+            FaultKind::MemSlab(fault) => {
+                for (key, result) in fault.rules() {
+                    check(key, result);
+                }
+            }
+            FaultKind::MemPage(fault) => {
+                for (key, result) in fault.rules() {
+                    check(key, result);
+                }
+            }
+            FaultKind::MemMmap(fault) => check("ops", check_twice(&fault.ops)),
+            FaultKind::DiskFull(DiskFull { path, .. })
+            | FaultKind::DiskReadonly(DiskReadonly { path })
+            | FaultKind::DiskQuota(DiskQuota { path, .. }) => check("path", check_disk(path)),
+        }
+        if let Some((ops, filter)) = self.kind.of_calls() {
+            for (key, result) in filter.rules(ops) {
+                check(key, result);
+            }
         }
         let common = &self.common;
         if self.kind.is_knob() {
@@ -282,13 +363,26 @@ impl Fault {
                 check(key, Err(bad));
             }
         }
-        if matches!(self.kind, FaultKind::NetLoss(_)) {
+        if let Some(events) = self.kind.of_no_task() {
             for key in common.of_tasks() {
                 let packets = BadValue::new(
-                    format!("{} has none: packets belong to no task", self.kind.name()),
+                    format!("{} has none: {events} belong to no task", self.kind.name()),
                     "leave it out, or make the processes in question a target of their own",
                 );
                 check(key, Err(packets));
+            }
+        }
+        if self.kind.is_state() {
+            for key in common.of_some_events() {
+                let bad = BadValue::new(
+                    format!(
+                        "{} has none: it holds for every event until it ends",
+                        self.kind.name()
+                    ),
+                    "leave it out; file.error can have some events fail, as in \
+                     file.error:write=ENOSPC@5%",
+                );
+                check(key, Err(bad));
             }
         }
         for key in common.beside_replay() {
@@ -297,6 +391,13 @@ impl Fault {
                 "leave one of them out",
             );
             check(key, Err(bad));
+        }
+        if common.stack && common.shadow {
+            let bad = BadValue::new(
+                "is about single injections, and in shadow there are none",
+                "leave one of them out",
+            );
+            check("stack", Err(bad));
         }
         check("exclude", check_exclude(&common.exclude));
         check(
@@ -352,6 +453,21 @@ impl Common {
         .chain(self.of_tasks())
     }
 
+    /// The keys that are set and let some of the matching events pass.
+    fn of_some_events(&self) -> impl Iterator<Item = &'static str> + use<> {
+        [
+            ("probability", self.probability.is_some()),
+            ("when", self.when.is_some()),
+            ("scope", self.scope != Scope::default()),
+            ("times", self.times.is_some()),
+            ("maxRate", self.max_rate.is_some()),
+            ("replay", self.replay.is_some()),
+            ("seed", self.seed.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(key, is_set)| is_set.then_some(key))
+    }
+
     /// The keys that are set and decide what a replay has decided.
     fn beside_replay(&self) -> impl Iterator<Item = &'static str> + use<> {
         let replayed = self.replay.is_some();
@@ -373,6 +489,7 @@ impl Common {
             ("comm", self.comm.is_some()),
             ("uid", self.uid.is_some()),
             ("thread", self.thread.is_some()),
+            ("stack", self.stack),
         ]
         .into_iter()
         .filter_map(|(key, is_set)| is_set.then_some(key))
@@ -400,18 +517,14 @@ fn check_ops<T: PartialEq>(ops: &[T], example: &str) -> Result<(), BadValue> {
         let say = format!("say {example}");
         return Err(BadValue::new("names no operation", say));
     }
-    if (1..ops.len()).any(|i| ops[..i].contains(&ops[i])) {
-        return Err(BadValue::new("names one twice", "name it once"));
-    }
-    Ok(())
+    check_twice(ops)
 }
 
-fn check_path(fault: &FileError) -> Result<(), BadValue> {
-    let Some(path) = &fault.path else {
+fn check_path(ops: &[FileOp], path: Option<&PathFilter>) -> Result<(), BadValue> {
+    let Some(path) = path else {
         return Ok(());
     };
-    let without: Vec<&str> = fault
-        .ops
+    let without: Vec<&str> = ops
         .iter()
         .filter(|op| !op.has_path())
         .map(|op| op.name())
@@ -428,8 +541,8 @@ fn check_path(fault: &FileError) -> Result<(), BadValue> {
     ))
 }
 
-fn check_include_exec(fault: &FileError) -> Result<(), BadValue> {
-    if fault.include_exec && !fault.ops.iter().any(|op| op.in_exec()) {
+fn check_include_exec(ops: &[FileOp], include_exec: bool) -> Result<(), BadValue> {
+    if include_exec && !ops.iter().any(|op| op.in_exec()) {
         return Err(BadValue::new(
             "is about the opens and reads of an execve, and ops has neither",
             "leave it out, or add open or read",

@@ -100,7 +100,11 @@ impl Reader {
                 let span = first.span.start - 1..last.span.end;
                 self.found.push(Violation::of("kind", bad).at(span));
             }
-            (Some(field), []) => self.missing(field, kind, head.kind.span.end),
+            (Some(field), []) => {
+                if kind.required.iter().any(|key| key.name == field) {
+                    self.missing(field, kind, head.kind.span.end);
+                }
+            }
             (Some(field), items) => {
                 let mut good = true;
                 for item in items {

@@ -4,6 +4,7 @@
 //! file is read into a plain tree first, which a walker then goes through, so that everything that
 //! is wrong is found at once and named by its path.
 
+mod checks;
 mod fields;
 mod format;
 mod tree;

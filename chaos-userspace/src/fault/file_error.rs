@@ -1,9 +1,9 @@
 //! `file.error`
 
-use chaos_common::{PathFilter as KernelFilter, flags};
+use chaos_common::flags;
 
-use super::Effect;
-use crate::experiment::{Common, FileError, Mechanism, PathFilter, Share};
+use super::{Effect, call_filter::path};
+use crate::experiment::{Common, FileError, Mechanism, Share};
 
 /// Both see the same hooks. LSM comes first: it is asked after the kernel's own checks, so that what
 /// would have failed anyway is not counted as an injection.
@@ -18,16 +18,12 @@ pub(super) const NOT_COVERED: &[&str] = &[
 pub(super) fn effect(kind: &FileError, common: &Common) -> Effect {
     Effect {
         value: u32::from(kind.errno.number()),
-        flags: if kind.include_exec {
-            flags::INCLUDE_EXEC
-        } else {
-            0
-        },
-        // Validation has bounded the length, so that a filter is never dropped here.
-        path: kind.path.as_ref().and_then(|path| match path {
-            PathFilter::File(path) => KernelFilter::new(path.as_bytes(), KernelFilter::FILE),
-            PathFilter::Subtree(path) => KernelFilter::new(path.as_bytes(), KernelFilter::SUBTREE),
-        }),
+        flags: exec(kind.include_exec),
+        path: kind.path.as_ref().and_then(path),
         share: common.probability.unwrap_or(Share::ALL),
     }
+}
+
+pub(super) const fn exec(include_exec: bool) -> u32 {
+    if include_exec { flags::INCLUDE_EXEC } else { 0 }
 }

@@ -1,7 +1,16 @@
 //! From a validated fault to what the kernel is told: no I/O, one file per kind.
 
+pub(crate) mod call_filter;
+mod disk_full;
 mod disk_limit;
+mod disk_quota;
+mod disk_readonly;
+mod disk_state;
+mod file_delay;
 mod file_error;
+mod mem_mmap;
+mod mem_page;
+mod mem_slab;
 mod net_loss;
 mod pressure_cpu;
 mod syscall_delay;
@@ -10,16 +19,22 @@ mod syscall_return;
 
 use std::time::Duration;
 
-use chaos_common::{CommFilter, Hook, Narrowing, PathFilter, RuleConfig, flags};
+use chaos_common::{
+    AllocationFilter, CommFilter, Hook, Narrowing, PathFilter, RuleConfig, flags,
+    limits::BUSY_WAIT_NS,
+};
 
 use crate::{
     engine::{Calls, Object, RuleSpec},
     experiment::{
-        Comm, Common, Fault, FaultKind, Mechanism, Scope, Share, SyscallDelay, SyscallError,
-        SyscallOp, SyscallReturn,
+        ByteSize, Comm, Common, DiskFull, DiskQuota, Fault, FaultKind, FileDelay, FileError,
+        Mechanism, Scope, Share, SyscallDelay, SyscallError, SyscallOp, SyscallReturn,
     },
     knob::{Limit, Wanted},
 };
+
+/// What allocations fail with.
+const ENOMEM: u32 = libc::ENOMEM.unsigned_abs();
 
 /// What a kind adds to what every rule has.
 #[derive(Debug)]
@@ -44,26 +59,39 @@ pub struct Timing {
 /// The mechanisms of a kind, best first: exactness before cost.
 pub const fn ladder(kind: &FaultKind) -> &'static [Mechanism] {
     match kind {
-        FaultKind::FileError(_) => file_error::LADDER,
+        FaultKind::FileDelay(_) | FaultKind::FileError(_) => file_error::LADDER,
         FaultKind::NetLoss(_) => net_loss::LADDER,
         FaultKind::PressureCpu(_) => pressure_cpu::LADDER,
         FaultKind::SyscallDelay(_) => syscall_delay::LADDER,
         FaultKind::SyscallError(_) => syscall_error::LADDER,
         FaultKind::SyscallReturn(_) => syscall_return::LADDER,
         FaultKind::DiskLimit(_) => disk_limit::LADDER,
+        FaultKind::MemSlab(_) => mem_slab::LADDER,
+        FaultKind::MemPage(_) => mem_page::LADDER,
+        FaultKind::MemMmap(_) => mem_mmap::LADDER,
+        FaultKind::DiskFull(_) => disk_full::LADDER,
+        FaultKind::DiskReadonly(_) => disk_readonly::LADDER,
+        FaultKind::DiskQuota(_) => disk_quota::LADDER,
     }
 }
 
 /// The BPF object of a kind; `None` for a kind that is done without BPF.
 pub const fn object(kind: &FaultKind) -> Option<Object> {
     match kind {
-        FaultKind::FileError(_) => Some(Object::FileError),
+        // One object each, so that rules of all kinds on one event are asked in their order by one program.
+        FaultKind::FileDelay(_)
+        | FaultKind::FileError(_)
+        | FaultKind::DiskFull(_)
+        | FaultKind::DiskReadonly(_)
+        | FaultKind::DiskQuota(_) => Some(Object::FileError),
         FaultKind::NetLoss(_) => Some(Object::NetLoss),
-        // One object, so that rules of all kinds on one call are asked in their order by one program.
         FaultKind::SyscallDelay(_) | FaultKind::SyscallError(_) | FaultKind::SyscallReturn(_) => {
             Some(Object::SyscallError)
         }
         FaultKind::DiskLimit(_) | FaultKind::PressureCpu(_) => None,
+        FaultKind::MemSlab(_) => Some(Object::MemSlab),
+        FaultKind::MemPage(_) => Some(Object::MemPage),
+        FaultKind::MemMmap(_) => Some(Object::MemMmap),
     }
 }
 
@@ -78,7 +106,14 @@ pub(crate) fn knob(kind: &FaultKind) -> Option<Wanted> {
             limit: Limit::Io(kind.into()),
             device: Some(kind.device.clone()),
         }),
-        FaultKind::FileError(_)
+        FaultKind::MemSlab(_)
+        | FaultKind::MemPage(_)
+        | FaultKind::MemMmap(_)
+        | FaultKind::DiskFull(_)
+        | FaultKind::DiskReadonly(_)
+        | FaultKind::DiskQuota(_)
+        | FaultKind::FileDelay(_)
+        | FaultKind::FileError(_)
         | FaultKind::NetLoss(_)
         | FaultKind::SyscallDelay(_)
         | FaultKind::SyscallError(_)
@@ -91,14 +126,33 @@ pub(crate) fn knob(kind: &FaultKind) -> Option<Wanted> {
 /// # Errors
 /// Why not.
 pub(crate) fn covers(kind: &FaultKind, mechanism: Mechanism) -> Result<(), String> {
+    call_filter::answers(kind, mechanism)?;
     match kind {
         FaultKind::SyscallDelay(kind) => syscall_delay::covers(kind, mechanism),
         FaultKind::SyscallError(kind) => syscall_error::covers(kind, mechanism),
         FaultKind::SyscallReturn(kind) => syscall_return::covers(kind, mechanism),
         FaultKind::DiskLimit(_)
+        | FaultKind::MemSlab(_)
+        | FaultKind::MemPage(_)
+        | FaultKind::MemMmap(_)
+        | FaultKind::DiskFull(_)
+        | FaultKind::DiskReadonly(_)
+        | FaultKind::DiskQuota(_)
+        | FaultKind::FileDelay(_)
         | FaultKind::FileError(_)
         | FaultKind::NetLoss(_)
         | FaultKind::PressureCpu(_) => Ok(()),
+    }
+}
+
+/// Whether threads have to sleep for it: it is too long for a program to keep a processor busy.
+pub(crate) fn sleeps(kind: &FaultKind) -> bool {
+    match kind {
+        FaultKind::FileDelay(FileDelay { delay, .. })
+        | FaultKind::SyscallDelay(SyscallDelay { delay, .. }) => {
+            *delay > Duration::from_nanos(BUSY_WAIT_NS)
+        }
+        _ => false,
     }
 }
 
@@ -109,22 +163,44 @@ fn ops(kind: &FaultKind) -> Option<&[SyscallOp]> {
         | FaultKind::SyscallError(SyscallError { ops, .. })
         | FaultKind::SyscallReturn(SyscallReturn { ops, .. }) => Some(ops),
         FaultKind::DiskLimit(_)
+        | FaultKind::MemSlab(_)
+        | FaultKind::MemPage(_)
+        | FaultKind::MemMmap(_)
+        | FaultKind::DiskFull(_)
+        | FaultKind::DiskReadonly(_)
+        | FaultKind::DiskQuota(_)
+        | FaultKind::FileDelay(_)
         | FaultKind::FileError(_)
         | FaultKind::NetLoss(_)
         | FaultKind::PressureCpu(_) => None,
     }
 }
 
-/// The system calls, or the events of files, that a kind is about, if it is about some.
+/// The system calls, events of files, or classes of allocations that a kind is about, if it is about
+/// some.
 pub(crate) fn calls(kind: &FaultKind) -> Option<Calls> {
-    let mut calls = Calls::default();
-    if let FaultKind::FileError(kind) = kind {
-        for op in &kind.ops {
-            calls.all.insert(op.event() as u32);
-        }
-        calls.named = calls.all;
-        return Some(calls);
+    match kind {
+        FaultKind::MemMmap(kind) => return Some(mem_mmap::calls(kind)),
+        FaultKind::MemPage(kind) => return Some(mem_slab::classes(&kind.gfp)),
+        FaultKind::MemSlab(kind) => return Some(mem_slab::classes(&kind.gfp)),
+        _ => {}
     }
+    let mut calls = Calls::default();
+    match kind {
+        FaultKind::FileDelay(FileDelay { ops, .. })
+        | FaultKind::FileError(FileError { ops, .. }) => {
+            for op in ops {
+                calls.all.insert(op.event() as u32);
+            }
+            calls.named = calls.all;
+            return Some(calls);
+        }
+        FaultKind::DiskFull(kind) => return Some(disk_full::calls(kind)),
+        FaultKind::DiskReadonly(kind) => return Some(disk_readonly::calls(kind)),
+        FaultKind::DiskQuota(kind) => return Some(disk_quota::calls(kind)),
+        _ => {}
+    }
+    let filter = kind.of_calls()?.1;
     for op in ops(kind)? {
         match op {
             SyscallOp::Call(call) => {
@@ -133,6 +209,7 @@ pub(crate) fn calls(kind: &FaultKind) -> Option<Calls> {
             }
             SyscallOp::Class(class) => class
                 .calls()
+                .filter(|call| filter.suits(*call))
                 .for_each(|call| calls.all.insert(call.number())),
         }
     }
@@ -142,15 +219,31 @@ pub(crate) fn calls(kind: &FaultKind) -> Option<Calls> {
 /// What a mechanism can't see of a kind, in words for people.
 pub fn not_covered(kind: &FaultKind) -> Vec<String> {
     let rows = match kind {
-        FaultKind::FileError(_) => file_error::NOT_COVERED,
+        FaultKind::FileDelay(_) | FaultKind::FileError(_) => file_error::NOT_COVERED,
         FaultKind::NetLoss(_) => net_loss::NOT_COVERED,
         FaultKind::PressureCpu(_) => pressure_cpu::NOT_COVERED,
         FaultKind::SyscallDelay(_) | FaultKind::SyscallError(_) | FaultKind::SyscallReturn(_) => {
             syscall_error::NOT_COVERED
         }
         FaultKind::DiskLimit(_) => disk_limit::NOT_COVERED,
+        FaultKind::MemSlab(_) => mem_slab::NOT_COVERED,
+        FaultKind::MemPage(_) => mem_page::NOT_COVERED,
+        FaultKind::MemMmap(_) => mem_mmap::NOT_COVERED,
+        FaultKind::DiskFull(_) => disk_full::NOT_COVERED,
+        FaultKind::DiskReadonly(_) => disk_readonly::NOT_COVERED,
+        FaultKind::DiskQuota(_) => disk_quota::NOT_COVERED,
     };
     rows.iter().map(|row| (*row).to_owned()).collect()
+}
+
+/// Which allocations a kind is about, if it is about some.
+fn allocation(kind: &FaultKind) -> Option<AllocationFilter> {
+    match kind {
+        FaultKind::MemMmap(kind) => mem_mmap::allocation(kind),
+        FaultKind::MemPage(kind) => mem_page::allocation(kind),
+        FaultKind::MemSlab(kind) => mem_slab::allocation(kind),
+        _ => None,
+    }
 }
 
 /// From when to when a fault lives, in boot time.
@@ -172,18 +265,27 @@ pub fn compile(
     timing: &Timing,
 ) -> Option<RuleSpec> {
     let effect = match &fault.kind {
+        FaultKind::FileDelay(kind) => file_delay::effect(kind, &fault.common),
         FaultKind::FileError(kind) => file_error::effect(kind, &fault.common),
         FaultKind::NetLoss(kind) => net_loss::effect(kind),
         FaultKind::SyscallDelay(kind) => syscall_delay::effect(kind, &fault.common),
         FaultKind::SyscallError(kind) => syscall_error::effect(kind, &fault.common),
         FaultKind::SyscallReturn(kind) => syscall_return::effect(kind, &fault.common),
-        FaultKind::DiskLimit(_) | FaultKind::PressureCpu(_) => return None,
+        FaultKind::DiskLimit(_) | FaultKind::PressureCpu(_) => {
+            return None;
+        }
+        FaultKind::MemSlab(_) | FaultKind::MemPage(_) => mem_slab::effect(&fault.common),
+        FaultKind::MemMmap(_) => mem_mmap::effect(&fault.common),
+        FaultKind::DiskFull(kind) => disk_full::effect(kind),
+        FaultKind::DiskReadonly(kind) => disk_readonly::effect(kind),
+        FaultKind::DiskQuota(kind) => disk_quota::effect(kind),
     };
     let Common {
         when,
         times,
         pulse,
         shadow,
+        stack,
         scope,
         max_rate,
         ..
@@ -192,6 +294,9 @@ pub fn compile(
     let mut flags = effect.flags;
     if *shadow {
         flags |= flags::SHADOW;
+    }
+    if *stack {
+        flags |= flags::STACK;
     }
     if *scope == Scope::Thread {
         flags |= flags::SCOPE_THREAD;
@@ -223,7 +328,13 @@ pub fn compile(
         },
         path: effect.path,
         calls: calls(&fault.kind),
+        call: fault
+            .kind
+            .of_calls()
+            .and_then(|(_, filter)| call_filter::compile(filter)),
         narrowing: narrowing(&fault.common),
+        allocation: allocation(&fault.kind),
+        room: room(&fault.kind),
         exclude: Vec::new(),
         replay: fault
             .common
@@ -231,6 +342,15 @@ pub fn compile(
             .as_ref()
             .map(|ordinals| ordinals.as_slice().to_vec()),
     })
+}
+
+/// How many bytes may be written before it injects.
+fn room(kind: &FaultKind) -> Option<u64> {
+    match kind {
+        FaultKind::DiskFull(DiskFull { bytes, .. })
+        | FaultKind::DiskQuota(DiskQuota { bytes, .. }) => bytes.map(ByteSize::bytes),
+        _ => None,
+    }
 }
 
 /// Which tasks inside the target. Names were bounded when they were parsed.

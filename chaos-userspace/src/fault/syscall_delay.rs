@@ -1,20 +1,16 @@
 //! `syscall.delay`
 
-use std::time::Duration;
-
-use chaos_common::{flags, limits::BUSY_WAIT_NS};
+use chaos_common::flags;
 
 use super::{
     Effect,
+    call_filter::path,
     syscall_error::{ONLY_COMMAND, are_asked_about},
 };
-use crate::experiment::{Common, Mechanism, Share, SyscallDelay, format_duration};
+use crate::experiment::{Common, Mechanism, Share, SyscallDelay};
 
-/// The longest delay by a program.
-const BUSY_WAIT: Duration = Duration::from_nanos(BUSY_WAIT_NS);
-
-/// A filter's caller sleeps, whatever else there is. A program on a call can't: it keeps the
-/// processor busy, on the target's account.
+/// A filter's caller sleeps, however short the delay is. A program keeps the processor busy, on the
+/// target's account, unless it is long enough for its caller to be stopped.
 pub(super) const LADDER: &[Mechanism] = &[
     Mechanism::SeccompNotify,
     Mechanism::FmodRetSyscall,
@@ -30,11 +26,6 @@ pub(super) const LADDER: &[Mechanism] = &[
 pub(super) fn covers(kind: &SyscallDelay, mechanism: Mechanism) -> Result<(), String> {
     match mechanism {
         Mechanism::SeccompNotify => Err(ONLY_COMMAND.to_owned()),
-        _ if kind.delay > BUSY_WAIT => Err(format!(
-            "what runs already can be made to wait for {} at most, because its processor is busy \
-             meanwhile",
-            format_duration(BUSY_WAIT)
-        )),
         Mechanism::Lsm | Mechanism::FmodRet => are_asked_about(&kind.ops),
         _ => Ok(()),
     }
@@ -45,7 +36,7 @@ pub(super) fn effect(kind: &SyscallDelay, common: &Common) -> Effect {
         // No delay is too long for it.
         value: u32::try_from(kind.delay.as_micros()).unwrap_or(u32::MAX),
         flags: flags::DELAY,
-        path: None,
+        path: kind.filter.path.as_ref().and_then(path),
         share: common.probability.unwrap_or(Share::ALL),
     }
 }

@@ -1,6 +1,6 @@
 //! `syscall.error`
 
-use super::Effect;
+use super::{Effect, call_filter::path};
 use crate::experiment::{Common, Mechanism, Share, SyscallError, SyscallOp};
 
 /// On the call itself every call counts, as with strace. Security modules are asked about fewer
@@ -15,7 +15,7 @@ pub(super) const LADDER: &[Mechanism] = &[
 ];
 
 pub(super) const NOT_COVERED: &[&str] = &[
-    "32-bit and x32 system calls, which have other numbers",
+    "x32 system calls, and those of 32-bit programs but by lsm and fmod-ret",
     "operations that are given to io_uring, which are no system calls",
 ];
 
@@ -55,7 +55,7 @@ pub(super) fn effect(kind: &SyscallError, common: &Common) -> Effect {
     Effect {
         value: u32::from(kind.errno.number()),
         flags: 0,
-        path: None,
+        path: kind.filter.path.as_ref().and_then(path),
         share: common.probability.unwrap_or(Share::ALL),
     }
 }

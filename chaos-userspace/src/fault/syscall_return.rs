@@ -2,7 +2,7 @@
 
 use chaos_common::flags;
 
-use super::{Effect, syscall_error::ONLY_COMMAND};
+use super::{Effect, call_filter::path, syscall_error::ONLY_COMMAND};
 use crate::experiment::{Common, Mechanism, Share, SyscallReturn};
 
 /// As for `syscall.error`, but without what security modules are asked: what they say can make a
@@ -32,7 +32,7 @@ pub(super) fn effect(kind: &SyscallReturn, common: &Common) -> Effect {
     Effect {
         value: kind.value,
         flags: flags::RETURN,
-        path: None,
+        path: kind.filter.path.as_ref().and_then(path),
         share: common.probability.unwrap_or(Share::ALL),
     }
 }

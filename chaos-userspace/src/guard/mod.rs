@@ -36,6 +36,12 @@ pub(crate) fn in_own_session(command: &mut Command) -> &mut Command {
     }
 }
 
+/// Guards are started as /proc/self/exe, of which the kernel makes the name `exe`.
+pub(crate) fn name_this_process() {
+    // SAFETY: a name that ends in a zero.
+    unsafe { libc::prctl(libc::PR_SET_NAME, c"kchaos-guard".as_ptr()) };
+}
+
 /// What the owner says when it needs no guard any more, before it closes the pipe.
 const DISMISSAL: u8 = b'x';
 

@@ -37,6 +37,7 @@ pub fn main_if_asked() -> Option<ExitCode> {
     if arguments.next()? != SUBCOMMAND {
         return None;
     }
+    super::name_this_process();
     let guard = (|| {
         let owner = arguments.next()?.to_str()?.parse().ok()?;
         let lease = arguments.next()?.to_str()?.parse().ok()?;

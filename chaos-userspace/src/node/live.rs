@@ -6,12 +6,13 @@ use chaos_common::limits::PLANS;
 
 use super::{
     Counters, FaultStatus, NodeControl, NodeError, Plan, PlanStatus, Settings, Trail,
+    stack::Mappings,
     trail::Kept,
     ways::{Way, Ways, lost},
 };
 use crate::{
     boot,
-    engine::{EngineError, Excluded, RuleNumber},
+    engine::{EngineError, Excluded, RuleNumber, Sampled},
     experiment::{Complete, Experiment, Fault, Mechanism, format_duration, word},
     fault::{self, Timing},
     knob::{KnobError, KnobStatus, Knobs},
@@ -165,7 +166,14 @@ impl Node {
                             level: cgroup.level(),
                         })
                         .collect();
-                    hooks.add(plane, rule, &held.target.places(), spec)?;
+                    hooks
+                        .add(plane, rule, &held.target.places(), spec)
+                        .map_err(|error| match error {
+                            EngineError::Full(text) => {
+                                NodeError::Unsupported(format!("spec.faults[{index}]: {text}"))
+                            }
+                            other => other.into(),
+                        })?;
                 }
                 Work::Knob(_) | Work::Over { .. } => {
                     held.work = Work::Knob(self.turn(fault, &held.target, &timing)?);
@@ -254,6 +262,7 @@ impl Node {
                     remaining: Duration::from_nanos(fault.deadline_ns.saturating_sub(now_ns)),
                     ended: fault.target.gone().or(ended),
                     counters,
+                    uncounted: fault.kept.uncounted,
                     trail: self.trail(fault)?,
                 })
             })
@@ -267,10 +276,12 @@ impl Node {
     /// Reads what the kernel has told since the last time, and sorts it by fault. To be called often
     /// enough that its buffer does not overflow.
     pub(crate) fn collect(&mut self) {
+        self.ways.replace_pauser();
         let Some(plane) = self.ways.plane_mut() else {
             return;
         };
         let events = plane.events();
+        let mut mappings = Mappings::default();
         let mut by_rule: HashMap<RuleNumber, &mut Kept> = HashMap::new();
         for fault in self.plans.values_mut().flat_map(|live| &mut live.faults) {
             let Work::Rule { rule, .. } = fault.work else {
@@ -279,12 +290,29 @@ impl Node {
             if let Err(error) = plane.record(rule, &mut fault.kept.record) {
                 tracing::warn!(rule, %error, "the record can't be read");
             }
+            match plane.uncounted(rule) {
+                Ok(uncounted) => fault.kept.uncounted = uncounted,
+                Err(error) => tracing::warn!(rule, %error, "what passed uncounted can't be read"),
+            }
             by_rule.insert(rule, &mut fault.kept);
         }
-        for event in events {
-            // One of a rule that is gone is of no use to anybody any more.
-            if let Some(kept) = by_rule.get_mut(&event.rule) {
-                kept.add(&event);
+        // One of a rule that is gone is of no use to anybody any more.
+        for sampled in events {
+            match sampled {
+                Sampled::Event(event) => {
+                    if let Some(kept) = by_rule.get_mut(&event.rule) {
+                        kept.add(&event);
+                    }
+                }
+                Sampled::Stack {
+                    rule,
+                    ordinal,
+                    frames,
+                } => {
+                    if let Some(kept) = by_rule.get_mut(&rule) {
+                        kept.add_stack(ordinal, &frames, &mut mappings);
+                    }
+                }
             }
         }
         self.drop_gone();
@@ -384,7 +412,7 @@ impl NodeControl for Node {
             )));
         }
         plan.experiment
-            .validate(Complete::Run)
+            .validate(Complete::Plan)
             .map_err(|violations| bad("spec".to_owned(), &violations.to_string()))?;
         let mut live = Live {
             slot: self.free_slot()?,

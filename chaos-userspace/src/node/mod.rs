@@ -5,6 +5,8 @@
 
 use std::{fmt, time::Duration};
 
+use chaos_common::Decision;
+
 use crate::{
     experiment::{Experiment, Mechanism},
     state::StateDir,
@@ -38,6 +40,9 @@ pub struct FaultStatus {
     pub ended: Option<String>,
     /// What the kernel counted.
     pub counters: Counters,
+    /// What has passed on the fault's hook since it was armed and could be counted for no rule, of
+    /// this fault or another: rules beyond those that one event can meet, and events without a buffer.
+    pub uncounted: u64,
     /// What is known of single injections.
     pub trail: Trail,
 }
@@ -75,6 +80,9 @@ pub struct Trail {
 impl Trail {
     /// So many events are kept of a fault.
     pub const EVENTS: usize = 128;
+    /// So many of them, the newest, have their stacks: these are long, and all of it goes with every
+    /// report.
+    pub const STACKS: usize = 16;
 }
 
 /// One injection.
@@ -88,6 +96,9 @@ pub struct Sample {
     pub cgroup: u64,
     /// Whose it was, and what.
     pub subject: Subject,
+    /// Where a task was in user space, the innermost frame first. Empty if the fault does not ask for
+    /// it, the kernel could not tell, or the event is not among the newest [`Trail::STACKS`].
+    pub stack: Vec<Frame>,
 }
 
 /// What was hit.
@@ -134,14 +145,14 @@ pub struct Counters {
 
 impl Counters {
     /// Adds what was counted elsewhere for the same rule.
-    pub(crate) fn add(&mut self, other: &chaos_common::Counters) {
-        self.considered += other.considered;
-        self.matched += other.matched;
-        self.injected += other.injected;
-        self.would_inject += other.would_inject;
-        self.over_budget += other.over_budget;
-        self.expired += other.expired;
-        self.error += other.error;
+    pub fn add(&mut self, other: &chaos_common::Counters) {
+        self.considered += other.considered();
+        self.matched += other.matched();
+        self.injected += other.of(Decision::Inject);
+        self.would_inject += other.of(Decision::WouldInject);
+        self.over_budget += other.of(Decision::OverBudget);
+        self.expired += other.of(Decision::Expired);
+        self.error += other.of(Decision::Error);
     }
 }
 
@@ -225,8 +236,10 @@ impl Default for Settings {
 mod flow;
 mod live;
 pub mod scratch;
+mod stack;
 mod trail;
 mod ways;
 
 pub use flow::Flow;
 pub use live::Node;
+pub use stack::{Frame, Place};

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use chaos_common::{Event, Hook};
 
-use super::{Flow, Sample, Subject, Trail};
+use super::{Flow, Sample, Subject, Trail, stack::Mappings};
 use crate::engine::Record;
 
 /// The hooks whose events are packets; all others are of tasks.
@@ -17,6 +17,8 @@ pub(super) struct Kept {
     sampled: u64,
     /// What the kernel has recorded so far.
     pub(super) record: Record,
+    /// [`super::FaultStatus::uncounted`]
+    pub(super) uncounted: u64,
 }
 
 impl Kept {
@@ -27,6 +29,19 @@ impl Kept {
         }
         self.sampled += 1;
         self.events.push_back(sample(event));
+        if let Some(old) = self.events.len().checked_sub(Trail::STACKS + 1) {
+            self.events[old].stack = Vec::new();
+        }
+    }
+
+    /// Keeps the stack of one of the newest events.
+    pub(super) fn add_stack(&mut self, ordinal: u64, frames: &[u64], mappings: &mut Mappings) {
+        let newest = self.events.iter_mut().rev().take(Trail::STACKS);
+        for sample in newest.filter(|sample| sample.ordinal == ordinal) {
+            if let Subject::Task { pid, .. } = sample.subject {
+                sample.stack = mappings.frames(pid, sample.at, frames);
+            }
+        }
     }
 
     /// All of it.
@@ -66,6 +81,7 @@ fn sample(event: &Event) -> Sample {
         at: Duration::from_nanos(event.time_ns),
         cgroup: event.cgroup,
         subject,
+        stack: Vec::new(),
     }
 }
 
@@ -84,7 +100,11 @@ mod tests {
                 comm: [*b"nginx\0ga", *b"rbage\0\0\0"].map(u64::from_ne_bytes),
                 ..Event::default()
             });
+            // No process has the number 0.
+            kept.add_stack(ordinal, &[ordinal, 5], &mut Mappings::default());
         }
+        // Its event is not among the newest any more.
+        kept.add_stack(100, &[7], &mut Mappings::default());
         let trail = kept.trail(3);
         assert_eq!((trail.sampled, trail.lost), (200, 3));
         assert_eq!(trail.events.len(), Trail::EVENTS);
@@ -93,5 +113,14 @@ mod tests {
             panic!("{trail:?}");
         };
         assert_eq!((comm.as_str(), *call), ("nginx", None));
+        let stacks: Vec<&Sample> = trail
+            .events
+            .iter()
+            .filter(|s| !s.stack.is_empty())
+            .collect();
+        assert_eq!(stacks.len(), Trail::STACKS, "stacks of the newest only");
+        assert_eq!(stacks[0].ordinal, 185);
+        let frame = &stacks[0].stack[0];
+        assert_eq!((frame.address, &frame.place), (185, &None));
     }
 }

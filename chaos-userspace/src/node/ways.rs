@@ -6,7 +6,9 @@ use super::NodeError;
 use crate::{
     engine::{Hooks, Object, Plane, RuleNumber},
     experiment::{Fault, FaultKind, Mechanism},
-    fault, support,
+    fault,
+    pause::Pauser,
+    support,
 };
 
 /// How a fault is done with BPF.
@@ -19,6 +21,8 @@ pub(super) struct Ways {
     /// Made when it is first needed.
     plane: Option<Plane>,
     hooks: HashMap<Way, Hooks>,
+    /// Runs while a plan needs it.
+    pauser: Option<Pauser>,
     /// Ways that have passed their self-test, and why others have not.
     probed: HashMap<Way, Result<(), String>>,
 }
@@ -30,6 +34,7 @@ impl Ways {
             max_rules,
             plane: None,
             hooks: HashMap::new(),
+            pauser: None,
             probed: HashMap::new(),
         }
     }
@@ -103,6 +108,9 @@ impl Ways {
     fn ready(&mut self, way: Way, kind: &FaultKind) -> Result<(), String> {
         fault::covers(kind, way.1)?;
         self.loaded(way)?;
+        if fault::sleeps(kind) {
+            self.keep_pausing()?;
+        }
         match (fault::calls(kind), self.hooks.get_mut(&way)) {
             (Some(calls), Some(hooks)) => hooks
                 .prepare(&calls)
@@ -128,6 +136,28 @@ impl Ways {
                 self.probed.insert(way, Err(reason.clone()));
                 Err(reason)
             }
+        }
+    }
+
+    /// Starts the process that has threads sleep, if there is none.
+    fn keep_pausing(&mut self) -> Result<(), String> {
+        if self.pauser.as_mut().is_some_and(Pauser::is_alive) {
+            return Ok(());
+        }
+        let Some(plane) = &self.plane else {
+            return Ok(());
+        };
+        let maps = plane.pause_maps().map_err(|error| error.to_string())?;
+        self.pauser = Some(Pauser::start(&maps)?);
+        Ok(())
+    }
+
+    /// Starts another one when it was killed.
+    pub(super) fn replace_pauser(&mut self) {
+        if self.pauser.is_some()
+            && let Err(reason) = self.keep_pausing()
+        {
+            tracing::warn!(reason, "threads wait for 5 ms at most now");
         }
     }
 
@@ -157,6 +187,8 @@ impl Ways {
             !hooks.is_idle()
         });
         if self.hooks.is_empty() {
+            // It has let everybody go before the programs are gone that know their calls again.
+            self.pauser = None;
             self.plane = None;
         }
     }

@@ -53,6 +53,7 @@ pub struct BpfObject {
 pub(super) fn look() -> Result<Vec<BpfObject>, LookError> {
     let mut found = Vec::new();
     let mut programs = HashMap::new();
+    let mut programs_of_links = HashMap::new();
     let mut maps_of_programs = HashSet::new();
     let mut add = |kind, id, name| {
         found.push(BpfObject {
@@ -83,6 +84,7 @@ pub(super) fn look() -> Result<Vec<BpfObject>, LookError> {
     }
     for link in loaded_links().filter_map(listed).collect::<Listed<_>>()? {
         if let Some(name) = programs.get(&link.program_id()) {
+            programs_of_links.insert(link.id(), link.program_id());
             add(BpfKind::Link, link.id(), name.clone());
         }
     }
@@ -90,6 +92,19 @@ pub(super) fn look() -> Result<Vec<BpfObject>, LookError> {
         let holders = holders();
         for object in &mut found {
             object.holder = holders.get(&(object.kind, object.id)).copied();
+        }
+        // A program that is attached needs no descriptor of its own: whoever holds its link has it.
+        let holder_of = |program: &BpfObject| {
+            programs_of_links
+                .iter()
+                .filter(|(_, of)| **of == program.id)
+                .find_map(|(link, _)| holders.get(&(BpfKind::Link, *link)))
+                .copied()
+        };
+        for object in &mut found {
+            if object.kind == BpfKind::Program && object.holder.is_none() {
+                object.holder = holder_of(object);
+            }
         }
     }
     Ok(found)

@@ -4,6 +4,7 @@
 //! `docs/residue.md` says by which names others can find the same.
 
 mod bpf;
+mod runs;
 
 use std::{
     fmt, fs, io,
@@ -12,6 +13,7 @@ use std::{
 };
 
 pub use bpf::{BpfKind, BpfObject};
+pub(crate) use runs::unregistered;
 
 use crate::{
     boot,
@@ -132,6 +134,10 @@ pub enum LookError {
 /// See [`LookError`].
 pub fn look(tree: &CgroupTree, state: &StateDir) -> Result<Vec<Item>, LookError> {
     let mut found = without_bpf(tree, state)?;
+    found.extend(unregistered(state).into_iter().map(|run| Item {
+        thing: Thing::Process(run),
+        live: true,
+    }));
     found.extend(bpf::look()?.into_iter().map(|object| Item {
         live: object.holder.is_some(),
         thing: Thing::Bpf(object),

@@ -141,6 +141,8 @@ impl Armed {
                     format!("kchaos did not run for longer than its lease of {lease}")
                 }),
                 counters,
+                // Its guard asks every rule.
+                uncounted: 0,
                 trail,
             }
         };

@@ -96,6 +96,7 @@ impl Held {
         unsafe {
             command.pre_exec(move || {
                 libc::close(own_go);
+                super::signals::forget_file_limits();
                 if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
                     return Err(io::Error::last_os_error());
                 }

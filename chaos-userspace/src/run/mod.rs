@@ -5,7 +5,7 @@
 mod armed;
 pub mod guard;
 mod held;
-mod signals;
+pub(crate) mod signals;
 mod split;
 
 use std::{
@@ -27,9 +27,9 @@ use self::{
 };
 use crate::{
     experiment::{Experiment, MAX_DURATION, Mechanism, Target},
-    node::{NodeError, Plan, PlanStatus, Settings, scratch::ScratchCgroup},
+    node::{FaultStatus, NodeError, Plan, PlanStatus, Settings, scratch::ScratchCgroup},
     seccomp::{self, Entry, Greeting},
-    state::Role,
+    state::{FORBIDDEN, Role},
     support,
     target::CgroupTree,
 };
@@ -222,7 +222,7 @@ impl Errand {
         let (ended, timed_out) = wait(inbox, pid, deadline, || {
             armed.tend();
             if forbidden.is_none() && state.disabled().is_some() {
-                forbidden = Some(armed.stop());
+                forbidden = Some(armed.stop().map(ended_by_the_switch));
             }
         });
         let evidence = forbidden.unwrap_or_else(|| armed.stop())?;
@@ -240,6 +240,15 @@ impl Errand {
             notice: armed.notice(),
         })
     }
+}
+
+/// Says of faults that were alive why they are not any more.
+fn ended_by_the_switch(mut evidence: PlanStatus) -> PlanStatus {
+    let alive = |fault: &&mut FaultStatus| !fault.remaining.is_zero();
+    for fault in evidence.faults.iter_mut().filter(alive) {
+        fault.ended.get_or_insert_with(|| FORBIDDEN.to_owned());
+    }
+    evidence
 }
 
 /// A node knows nothing of filters, so that what it says would work here lacks them.

@@ -123,10 +123,23 @@ fn by_calls(experiment: &Experiment, index: usize, fault: &Fault) -> Result<bool
         None if !is_command || can_bpf(fault) => return Ok(false),
         None => {}
     }
+    let block = fault.kind.block();
+    if let Err(reason) = fault::call_filter::answers(&fault.kind, Mechanism::SeccompNotify) {
+        return bad(
+            &format!("{block}.path"),
+            &format!("seccomp-notify, which is what works here, {reason}"),
+        );
+    }
     if !fault.common.exclude.is_empty() {
         return bad(
-            &format!("{}.exclude", fault.kind.block()),
+            &format!("{block}.exclude"),
             "seccomp-notify, which is what works here, knows no cgroups: leave it out",
+        );
+    }
+    if fault.common.stack {
+        return bad(
+            &format!("{block}.stack"),
+            "seccomp-notify, which is what works here, reads no stacks: leave it out",
         );
     }
     Ok(true)
@@ -163,6 +176,7 @@ mod tests {
                 .iter()
                 .map(|text| crate::experiment::word::parse(text).unwrap())
                 .collect(),
+            checks: Vec::new(),
         }
     }
 
@@ -195,7 +209,12 @@ mod tests {
         let mut other = experiment(&[word]);
         other.target = Some(Target::Cgroup("/a".to_owned()));
         let without = experiment(&[&format!("{word},exclude=/a")]);
-        for (experiment, reason) in [(other, "only for COMMAND"), (without, "knows no cgroups")] {
+        let stack = experiment(&[&format!("{word},stack=true")]);
+        for (experiment, reason) in [
+            (other, "only for COMMAND"),
+            (without, "knows no cgroups"),
+            (stack, "reads no stacks"),
+        ] {
             let said = Split::of(experiment).unwrap_err().to_string();
             assert!(said.contains(reason), "{said}");
         }

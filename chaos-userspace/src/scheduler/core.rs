@@ -446,6 +446,7 @@ impl Core {
                 node: entry.node.clone(),
                 connected: node.is_some_and(|node| node.session.is_some()),
                 plan: entry.plan.clone(),
+                reported_at: entry.reported_at,
             }],
         }
     }

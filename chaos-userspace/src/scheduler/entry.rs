@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{Now, Outcome, Phase, outcome::judge};
+use super::{
+    Now, Outcome, Phase,
+    outcome::{judge, look},
+};
 use crate::{
     experiment::Experiment,
     node::{Plan, PlanStatus},
@@ -18,6 +21,10 @@ pub(super) struct Entry {
     pub(super) state: State,
     /// The last report.
     pub(super) plan: Option<PlanStatus>,
+    /// When that came.
+    pub(super) reported_at: Option<SystemTime>,
+    /// Which checks have held at some report, by their place.
+    held: Vec<bool>,
     pub(super) accepted_at: SystemTime,
     pub(super) seed: u64,
     /// Larger than that of any earlier change of any experiment.
@@ -67,6 +74,8 @@ impl Entry {
             node,
             state: State::Accepted { since: now.steady },
             plan: None,
+            reported_at: None,
+            held: Vec::new(),
             accepted_at: now.wall,
             seed,
             revision: 0,
@@ -107,12 +116,18 @@ impl Entry {
             }
             State::Armed { .. } | State::Ending { .. } | State::Ended { .. } => {}
         }
-        self.plan = Some(status);
+        self.keep(now, status);
         let ends = over && matches!(self.state, State::Armed { .. });
         if ends {
             self.end(now, None);
         }
         ends
+    }
+
+    fn keep(&mut self, now: Now, status: PlanStatus) {
+        look(&self.experiment, &status, &mut self.held);
+        self.plan = Some(status);
+        self.reported_at = Some(now.wall);
     }
 
     /// From now on it is being ended; `why` when that is early.
@@ -126,7 +141,7 @@ impl Entry {
     /// Its node says that the plan is over, by itself when there is a reason.
     pub(super) fn ended(&mut self, now: Now, status: Option<PlanStatus>, reason: Option<String>) {
         if let Some(status) = status {
-            self.plan = Some(status);
+            self.keep(now, status);
         }
         let why = match &mut self.state {
             State::Ended { .. } => return,
@@ -142,7 +157,7 @@ impl Entry {
     pub(super) fn finish(&mut self, now: Now, why: Option<String>) {
         let (outcome, reason) = match why {
             Some(why) => (Outcome::Inconclusive, Some(why)),
-            None => judge(&self.experiment, self.plan.as_ref()),
+            None => judge(&self.experiment, self.plan.as_ref(), &self.held),
         };
         self.state = State::Ended {
             at: now.wall,

@@ -36,6 +36,8 @@ pub struct NodePart {
     pub connected: bool,
     /// The last report.
     pub plan: Option<PlanStatus>,
+    /// When that came.
+    pub reported_at: Option<SystemTime>,
 }
 
 /// Where an experiment is in its life.

@@ -170,7 +170,18 @@ impl Shared {
         }
         // SAFETY: the kernel has just returned this descriptor, and nobody else knows of it.
         let memory = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
-        memory.set_len(size_of::<Board>() as u64)?;
+        memory
+            .set_len(size_of::<Board>() as u64)
+            .map_err(|error| match error.raw_os_error() {
+                Some(libc::EFBIG) => {
+                    let need = size_of::<Board>().div_ceil(1024);
+                    io::Error::other(format!(
+                        "the limit of file sizes (ulimit -f) is below the {need} KiB that kchaos and \
+                         its guard share: raise it for kchaos"
+                    ))
+                }
+                _ => error,
+            })?;
         let board = Self::map(memory.into())?;
         for (index, (spec, calls)) in rules.iter().enumerate().take(RULES) {
             // SAFETY: inside of the mapping, which nobody shares yet.
@@ -183,6 +194,14 @@ impl Shared {
                     let len = list.len().min(place.len());
                     place[..len].copy_from_slice(&list[..len]);
                     (&raw mut (*rule).replay_len).write(u32::try_from(len).unwrap_or(0));
+                }
+                if let Some(call) = spec.call {
+                    config.flags |= flags::CALL;
+                    (&raw mut (*rule).call).write(call);
+                }
+                if let Some(path) = spec.path {
+                    config.flags |= flags::PATH;
+                    (&raw mut (*rule).path).write(path);
                 }
                 (&raw mut (*rule).config).write(config);
                 if let Some(narrowing) = spec.narrowing {

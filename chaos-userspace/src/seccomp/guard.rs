@@ -284,7 +284,7 @@ impl Guard {
         let now = boot::time_ns();
         let held_until = board.held_until.load(Relaxed);
         let has_room = self.has_room(now)?;
-        let task = Task::new(&self.listener, call.id, call.pid);
+        let task = Task::new(&self.listener, call);
         // What takes long comes first: a guard that is killed between two rules has its successor ask
         // the earlier one again.
         for rule in each(wanted).map(|index| board.rule(index)) {

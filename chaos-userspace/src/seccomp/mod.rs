@@ -12,6 +12,7 @@
 mod board;
 mod calls;
 mod entry;
+mod facts;
 mod filter;
 pub mod guard;
 mod mark;

@@ -10,8 +10,8 @@ use std::{
 };
 
 use chaos_common::{
-    Decision, Filtered, Narrowing, RuleConfig, RuleMemory, decide, flags, limits::RECORD_ORDINALS,
-    limits::SAMPLES_PER_SECOND,
+    CallFilter, Decision, Filtered, Narrowing, PathFilter, RuleConfig, RuleMemory, decide, flags,
+    limits::RECORD_ORDINALS, limits::SAMPLES_PER_SECOND,
 };
 
 use super::{
@@ -33,6 +33,10 @@ pub(super) struct Rule {
     pub(super) narrowing: Narrowing,
     /// As `config`: whether the narrowing counts.
     pub(super) is_narrowed: u32,
+    /// As `config`; it counts with the flag of the same name.
+    pub(super) call: CallFilter,
+    /// As `config`; as above.
+    pub(super) path: PathFilter,
     /// As `config`: how much of `replay` counts.
     pub(super) replay_len: u32,
     /// As `config`: ordinals to hit, in order.
@@ -139,10 +143,19 @@ impl Rule {
             ordinal: Cell::new(0),
         };
         let filters = || {
-            if self.is_narrowed == 0 {
+            let has = |flag: u32| self.config.flags & flag != 0;
+            let narrowed = if self.is_narrowed == 0 {
                 Filtered::In
             } else {
                 task.filter(&self.narrowing)
+            };
+            match narrowed {
+                Filtered::In if has(flags::CALL) => match task.filter_call(&self.call) {
+                    Filtered::In if has(flags::PATH) => task.filter_path(&self.path),
+                    other => other,
+                },
+                Filtered::In if has(flags::PATH) => task.filter_path(&self.path),
+                other => other,
             }
         };
         let decision = decide(&self.config, now, held_until, filters, &memory);
@@ -291,6 +304,8 @@ impl Slot {
                 comm: String::from_utf8_lossy(&bytes).into_owned(),
                 call: u32::try_from(self.call.load(Relaxed)).ok(),
             },
+            // Refused: see `run::split`.
+            stack: Vec::new(),
         }
     }
 }

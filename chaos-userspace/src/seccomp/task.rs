@@ -2,9 +2,10 @@
 
 use std::{cell::OnceCell, fs};
 
-use chaos_common::{Filtered, Narrowing, limits::COMM_BYTES};
+use chaos_common::{CallFacts, CallFilter, Filtered, Narrowing, PathFilter, limits::COMM_BYTES};
+use libc::{seccomp_data, seccomp_notif};
 
-use super::notify::Listener;
+use super::{facts, notify::Listener};
 use crate::target::{CgroupTree, Stat};
 
 /// A name as the kernel keeps it, filled up with zeros.
@@ -16,6 +17,9 @@ pub(super) struct Task<'a> {
     listener: &'a Listener,
     id: u64,
     pub(super) tid: u32,
+    data: seccomp_data,
+    facts: OnceCell<Option<CallFacts>>,
+    path: OnceCell<Option<Vec<u8>>>,
     who: OnceCell<Option<Who>>,
     start: OnceCell<Option<u64>>,
 }
@@ -38,11 +42,14 @@ pub(super) struct Portrait {
 }
 
 impl<'a> Task<'a> {
-    pub(super) fn new(listener: &'a Listener, id: u64, tid: u32) -> Self {
+    pub(super) fn new(listener: &'a Listener, call: &seccomp_notif) -> Self {
         Self {
             listener,
-            id,
-            tid,
+            id: call.id,
+            tid: call.pid,
+            data: call.data,
+            facts: OnceCell::new(),
+            path: OnceCell::new(),
             who: OnceCell::new(),
             start: OnceCell::new(),
         }
@@ -70,6 +77,28 @@ impl<'a> Task<'a> {
             Filtered::In
         } else {
             Filtered::Out
+        }
+    }
+
+    /// Whether a rule wants its call.
+    pub(super) fn filter_call(&self, wanted: &CallFilter) -> Filtered {
+        let facts = self.facts.get_or_init(|| {
+            let facts = facts::learn(self.tid, &self.data);
+            self.listener.is_waiting(self.id).then_some(facts)
+        });
+        facts.map_or(Filtered::Unknown, |facts| wanted.filter(&facts))
+    }
+
+    /// Whether a rule wants the file of its call.
+    pub(super) fn filter_path(&self, wanted: &PathFilter) -> Filtered {
+        let path = self.path.get_or_init(|| {
+            let path = facts::path(self.tid, &self.data)?;
+            self.listener.is_waiting(self.id).then_some(path)
+        });
+        match path {
+            Some(path) if !path.is_empty() && wanted.matches(path) => Filtered::In,
+            Some(_) => Filtered::Out,
+            None => Filtered::Unknown,
         }
     }
 

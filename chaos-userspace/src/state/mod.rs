@@ -25,6 +25,8 @@ pub const VARIABLE: &str = "KCHAOS_STATE_DIR";
 
 /// While a file of this name is in the folder nothing is armed, and what is armed ends.
 pub const DISABLED: &str = "DISABLED";
+/// Why a fault has ended that it ended.
+pub const FORBIDDEN: &str = "faults are forbidden on this machine now";
 
 const JOURNAL: &str = "journal";
 
@@ -70,7 +72,7 @@ pub struct Registration {
     pub role: Role,
     /// Who it is.
     pub owner: Owner,
-    /// Its file.
+    /// Its file, which a run without privileges has not.
     pub file: PathBuf,
 }
 
@@ -96,6 +98,11 @@ impl StateDir {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// Where an agent listens, unless it is told otherwise.
+    pub fn socket(&self) -> PathBuf {
+        self.0.join("kchaos.sock")
     }
 
     /// The journal of this machine.

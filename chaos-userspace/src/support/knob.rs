@@ -59,6 +59,25 @@ pub(super) fn probe(limit: &Limit) -> Result<(), Missing> {
     }
 }
 
+/// Why `kchaos run` can't set it from where this process is, though others can: its command's cgroup
+/// is made below kchaos' own, which has to hand the controller on.
+pub(super) fn not_for_commands(limit: &Limit) -> Option<String> {
+    let tree = CgroupTree::find().ok()?;
+    let controller = knob::controller(limit.file());
+    let switch = tree
+        .folder(&tree.of("self")?)
+        .join("cgroup.subtree_control");
+    let names = fs::read_to_string(&switch).unwrap_or_default();
+    if names.split_whitespace().any(|found| found == controller) {
+        return None;
+    }
+    Some(format!(
+        "{} does not hand the {controller} controller on: for a command take a unit or a cgroup that \
+         has it, and `kchaos inject`",
+        switch.display()
+    ))
+}
+
 /// Whether it takes a limit for some disk of this machine: which one is meant is not known here.
 fn any_disk(file: &Path) -> Result<(), Missing> {
     let mut last = "this machine has no block device".to_owned();

@@ -51,7 +51,7 @@ pub fn probe(plane: &mut Plane, object: Object, mechanism: Mechanism) -> Result<
     };
     let tree = CgroupTree::find().map_err(|error| refuse(error.to_string()))?;
     let mut hooks = Hooks::load(plane, object, mechanism)
-        .map_err(|error| refuse(explain(mechanism, &error)))?;
+        .map_err(|error| refuse(with_needs(object, explain(mechanism, &error))))?;
     self_test::run(plane, &mut hooks, object, mechanism, &tree).map_err(refuse)?;
     Ok(hooks)
 }
@@ -90,6 +90,11 @@ pub fn try_out(kind: &FaultKind, mechanism: Mechanism) -> Result<(), Missing> {
     }
 }
 
+/// Why `kchaos run` can't do a kind from where this process is, although the mechanism works here.
+pub(crate) fn not_for_commands(kind: &FaultKind) -> Option<String> {
+    knob::not_for_commands(&fault::knob(kind)?.limit)
+}
+
 fn lacking(capabilities: &[Capability]) -> String {
     let names: Vec<&str> = capabilities
         .iter()
@@ -101,7 +106,7 @@ fn lacking(capabilities: &[Capability]) -> String {
 /// What stood in the way, and what would help.
 pub(crate) fn explain(mechanism: Mechanism, error: &EngineError) -> String {
     let text = error.to_string();
-    tracing::debug!(%mechanism, "{text}");
+    tracing::debug!(target: "verifier", %mechanism, "{text}");
     let locked = std::fs::read_to_string("/sys/kernel/security/lockdown")
         .is_ok_and(|modes| modes.contains("[confidentiality]"));
     if locked && matches!(error, EngineError::Refused { .. }) {
@@ -131,6 +136,19 @@ pub(crate) fn explain(mechanism: Mechanism, error: &EngineError) -> String {
         );
     }
     summary
+}
+
+/// The same with what an object needs of a kernel, where few are built like that.
+fn with_needs(object: Object, reason: String) -> String {
+    let option = match object {
+        Object::MemSlab => "CONFIG_FAILSLAB",
+        Object::MemPage => "CONFIG_FAIL_PAGE_ALLOC",
+        _ => return reason,
+    };
+    format!(
+        "{reason}; it needs Linux 6.10 or later with {option} and CONFIG_FUNCTION_ERROR_INJECTION; \
+         mem.mmap and syscall.error do without"
+    )
 }
 
 fn has_btf() -> bool {

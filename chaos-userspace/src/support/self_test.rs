@@ -9,11 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chaos_common::{FileEvent, PathFilter, RuleConfig, flags, limits::PLANS};
+use chaos_common::{
+    AllocationFilter, FileEvent, GfpClass, PathFilter, RuleConfig, flags, limits::PLANS,
+};
 
 use crate::{
     engine::{Calls, Hooks, Object, Plane, RulePlace, RuleSpec},
-    experiment::Mechanism,
+    experiment::{MapOp, Mechanism},
     node::scratch::ScratchCgroup,
     target::CgroupTree,
 };
@@ -39,6 +41,14 @@ const WRONG_HIT: i32 = 10_003;
 
 /// The call by which a C library opens files, on x86-64.
 const OPENAT: u32 = 257;
+
+/// Memory that is asked for.
+const MAPPED: usize = 16 << 20;
+
+/// As many parts as a write may have (`UIO_MAXIOV`): a list of 16 KiB, which no slab cache holds.
+const PARTS: usize = 1024;
+/// Of its pages.
+const PARTS_ORDER: u64 = 2;
 
 const WANTED: &CStr = c"/dev/null";
 const UNWANTED: &CStr = c"/dev/zero";
@@ -67,11 +77,51 @@ pub(super) fn run(
     let places = [(at, Some(cgroup.as_fd()))];
     let mut result = hooks
         .add(plane, RULE, &places, rule(hooks, object))
-        .map_err(|error| super::explain(mechanism, &error))
+        .map_err(|error| {
+            let reason = super::explain(mechanism, &error);
+            match object {
+                // Whatever the fault itself is about.
+                Object::SyscallError => format!("tried with openat: {reason}"),
+                _ => reason,
+            }
+        })
         .and_then(|()| match object {
-            Object::FileError => open_fails(plane, mechanism, &scratch, || open(UNWANTED)),
-            Object::SyscallError => open_fails(plane, mechanism, &scratch, || access(WANTED)),
             Object::NetLoss => net_loss(plane, &scratch),
+            Object::FileError => fails(
+                plane,
+                mechanism,
+                &scratch,
+                errno(object),
+                || open(WANTED),
+                || open(UNWANTED),
+            ),
+            Object::SyscallError | Object::MemSlab => fails(
+                plane,
+                mechanism,
+                &scratch,
+                errno(object),
+                || open(WANTED),
+                || access(WANTED),
+            ),
+            Object::MemPage => fails(
+                plane,
+                mechanism,
+                &scratch,
+                errno(object),
+                write_parts,
+                || open(WANTED),
+            ),
+            Object::MemMmap => {
+                let less = || map(MAPPED / 2);
+                fails(
+                    plane,
+                    mechanism,
+                    &scratch,
+                    errno(object),
+                    || map(MAPPED),
+                    less,
+                )
+            }
         });
     let lies = matches!(
         mechanism,
@@ -87,10 +137,10 @@ pub(super) fn run(
             .map_err(|error| super::explain(mechanism, &error))
             .and_then(|()| test(mechanism, &scratch))
     };
-    if result.is_ok() && lies {
+    if result.is_ok() && lies && object == Object::SyscallError {
         result = again(flags::RETURN, VALUE.unsigned_abs(), open_lies);
     }
-    if result.is_ok() && object == Object::SyscallError {
+    if result.is_ok() && matches!(object, Object::FileError | Object::SyscallError) {
         result = again(flags::DELAY, DELAY_US, open_waits);
     }
     let disarmed = plane.disarm(PLAN).map_err(|error| error.to_string());
@@ -103,7 +153,11 @@ pub(super) fn run(
 fn rule(hooks: &Hooks, object: Object) -> RuleSpec {
     let path = match object {
         Object::FileError => PathFilter::new(WANTED.to_bytes(), PathFilter::FILE),
-        Object::NetLoss | Object::SyscallError => None,
+        Object::MemSlab
+        | Object::MemPage
+        | Object::MemMmap
+        | Object::NetLoss
+        | Object::SyscallError => None,
     };
     let calls_of = |number| {
         let mut calls = Calls::default();
@@ -111,25 +165,43 @@ fn rule(hooks: &Hooks, object: Object) -> RuleSpec {
         calls.named.insert(number);
         Some(calls)
     };
-    let calls = if object == Object::FileError {
-        calls_of(FileEvent::Open as u32)
-    } else if object == Object::SyscallError {
-        calls_of(OPENAT)
-    } else {
-        None
+    let calls = match object {
+        Object::FileError => calls_of(FileEvent::Open as u32),
+        Object::SyscallError => calls_of(OPENAT),
+        Object::MemMmap => calls_of(MapOp::Mmap.number()),
+        Object::MemPage | Object::MemSlab => calls_of(GfpClass::Kernel as u32),
+        Object::NetLoss => None,
+    };
+    let allocation = match object {
+        Object::MemMmap => AllocationFilter::new(MAPPED as u64, None),
+        Object::MemPage => AllocationFilter::new(PARTS_ORDER, None),
+        Object::MemSlab => AllocationFilter::new(0, Some(b"filp")),
+        _ => None,
     };
     RuleSpec {
         hook: hooks.hook(),
         config: RuleConfig {
             plan: PLAN,
-            effect: ERRNO.unsigned_abs(),
+            effect: errno(object).unsigned_abs(),
             ..RuleConfig::ALWAYS
         },
         path,
         calls,
         narrowing: None,
+        allocation,
+        room: None,
+        call: None,
         exclude: Vec::new(),
         replay: None,
+    }
+}
+
+/// What is to fail fails with it.
+const fn errno(object: Object) -> i32 {
+    match object {
+        // Whoever allocates makes this one of whatever a program says.
+        Object::MemMmap | Object::MemPage | Object::MemSlab => libc::ENOMEM,
+        _ => ERRNO,
     }
 }
 
@@ -137,23 +209,26 @@ fn arm(plane: &Plane) -> Result<(), String> {
     plane.arm(PLAN, LEASE).map_err(|error| error.to_string())
 }
 
-/// Whether the open that the rule wants fails in the target, and nothing else does.
-fn open_fails(
+/// Whether what the rule wants fails in the target, and nothing else does.
+fn fails(
     plane: &Plane,
     mechanism: Mechanism,
     scratch: &ScratchCgroup,
+    errno: i32,
+    wanted: fn() -> Result<(), i32>,
     other: fn() -> Result<(), i32>,
 ) -> Result<(), String> {
     arm(plane)?;
-    let neighbour = std::fs::File::open("/dev/null");
-    let report = in_child(scratch, move || match (open(WANTED), other()) {
-        (Err(ERRNO), Ok(())) => HIT,
-        (Err(ERRNO), Err(_)) => WRONG_HIT,
+    let neighbour = wanted();
+    let report = in_child(scratch, move || match (wanted(), other()) {
+        (Err(error), Ok(())) if error == errno => HIT,
+        (Err(error), Err(_)) if error == errno => WRONG_HIT,
         _ => NOT_HIT,
     })?;
     if let Err(error) = neighbour {
         return Err(format!(
-            "self-test: an open outside the target failed: {error}"
+            "self-test: what is to fail in the target failed outside of it: {}",
+            io::Error::from_raw_os_error(error)
         ));
     }
     match report {
@@ -248,7 +323,7 @@ fn open(path: &CStr) -> Result<(), i32> {
     // SAFETY: the path ends in a zero.
     let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
     if fd < 0 {
-        return Err(io::Error::last_os_error().raw_os_error().unwrap_or(0));
+        return Err(last_errno());
     }
     // SAFETY: nobody else has this descriptor.
     unsafe { libc::close(fd) };
@@ -258,9 +333,50 @@ fn open(path: &CStr) -> Result<(), i32> {
 fn access(path: &CStr) -> Result<(), i32> {
     // SAFETY: the path ends in a zero.
     if unsafe { libc::access(path.as_ptr(), libc::F_OK) } != 0 {
-        return Err(io::Error::last_os_error().raw_os_error().unwrap_or(0));
+        return Err(last_errno());
     }
     Ok(())
+}
+
+/// Asks for memory, and gives it back.
+fn map(bytes: usize) -> Result<(), i32> {
+    let (protection, flags) = (
+        libc::PROT_READ | libc::PROT_WRITE,
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+    );
+    // SAFETY: a new mapping, which nobody has a pointer into when it is taken away.
+    unsafe {
+        let mapped = libc::mmap(std::ptr::null_mut(), bytes, protection, flags, -1, 0);
+        if mapped == libc::MAP_FAILED {
+            return Err(last_errno());
+        }
+        libc::munmap(mapped, bytes);
+    }
+    Ok(())
+}
+
+/// Writes nothing in so many parts that the kernel needs pages for the list of them.
+fn write_parts() -> Result<(), i32> {
+    let nothing = libc::iovec {
+        iov_base: std::ptr::null_mut(),
+        iov_len: 0,
+    };
+    let parts = [nothing; PARTS];
+    // SAFETY: the path ends in a zero, nobody else has the descriptor, and the parts have no bytes.
+    unsafe {
+        let fd = libc::open(WANTED.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        if fd < 0 {
+            return Err(last_errno());
+        }
+        let written = libc::syscall(libc::SYS_writev, fd, parts.as_ptr(), PARTS);
+        let error = last_errno();
+        libc::close(fd);
+        if written < 0 { Err(error) } else { Ok(()) }
+    }
+}
+
+fn last_errno() -> i32 {
+    io::Error::last_os_error().raw_os_error().unwrap_or(0)
 }
 
 /// Runs a function in a child inside the scratch cgroup and returns its report.

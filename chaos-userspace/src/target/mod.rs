@@ -10,8 +10,9 @@ use std::{
 };
 
 pub use cgroup::{Cgroup, CgroupTree};
+pub(crate) use process::FIRST_PID_NAMESPACE;
 pub use process::Process;
-pub(crate) use process::Stat;
+pub(crate) use process::{Stat, in_first_pid_namespace, start_ticks};
 
 use crate::{
     engine::RulePlace,

@@ -13,10 +13,22 @@ use chaos_common::TargetKey;
 use super::TargetError;
 
 /// The inode of the first pid namespace (`PROC_PID_INIT_INO`, `include/linux/proc_ns.h`).
-const FIRST_PID_NAMESPACE: u64 = 0xefff_fffc;
+pub(crate) const FIRST_PID_NAMESPACE: u64 = 0xefff_fffc;
 
 /// `PF_KTHREAD` in the flags of /proc/PID/stat (include/linux/sched.h).
 const KERNEL_THREAD: u64 = 0x0020_0000;
+
+/// Whether pids here are those that programs see.
+pub(crate) fn in_first_pid_namespace() -> bool {
+    let namespace = fs::metadata("/proc/self/ns/pid").map(|namespace| namespace.ino());
+    namespace.is_ok_and(|inode| inode == FIRST_PID_NAMESPACE)
+}
+
+/// When the process that has this number now was started, in clock ticks since boot.
+pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some(Stat::parse(&stat)?.start_ticks)
+}
 
 /// One process with its threads, held by its pidfd.
 #[derive(Debug)]
@@ -35,8 +47,7 @@ impl Process {
     /// # Errors
     /// When there is none, it is a thread of another one, or pids here are not the kernel's.
     pub fn open(pid: u32) -> Result<Self, TargetError> {
-        let namespace = fs::metadata("/proc/self/ns/pid").map(|namespace| namespace.ino());
-        if !namespace.is_ok_and(|inode| inode == FIRST_PID_NAMESPACE) {
+        if !in_first_pid_namespace() {
             return Err(TargetError::Missing(
                 "pid targets need kchaos to run in the host's pid namespace".to_owned(),
             ));

@@ -13,7 +13,7 @@ use chaos_userspace::{
         stop::{StopArgs, stop},
         watch::{WatchArgs, watch},
     },
-    experiment::{Target, yaml},
+    experiment::{Check, Counter, Moment, Target, yaml},
 };
 
 use crate::support::{LONG, LocalAgent, eventually, experiment, local, loss};
@@ -35,6 +35,26 @@ fn at(agent: &LocalAgent) -> Connect {
     Connect {
         socket: format!("unix://{}", agent.socket.display()),
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_that_does_not_hold_is_a_failure() {
+    let (directory, agent, _client) = local().await;
+    let mut wanted = experiment("checked", Duration::from_millis(400));
+    wanted.checks = vec![Check {
+        id: "often".to_owned(),
+        fault: "loss".to_owned(),
+        field: Counter::Injected,
+        pass: "> 1000000".parse().unwrap(),
+        at: vec![Moment::After],
+    }];
+    let args = apply_args(directory.path(), &agent, &yaml::format(&wanted));
+    let mut out = Vec::new();
+    assert_eq!(apply(&args, &mut out).await.unwrap(), 1);
+    let out = String::from_utf8(out).unwrap();
+    assert!(out.contains("checked: failed\n"), "{out}");
+    let said = "check 'often' failed: injected of fault 'loss' is ";
+    assert!(out.contains(said), "{out}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,8 +16,8 @@ use chaos_userspace::{
         NetLoss, Share, Target,
     },
     node::{
-        Counters, FaultStatus, Flow, NodeControl, NodeError, Plan, PlanStatus, Sample, Subject,
-        Trail,
+        Counters, FaultStatus, Flow, Frame, NodeControl, NodeError, Place, Plan, PlanStatus,
+        Sample, Subject, Trail,
     },
     scheduler::{Config, ExperimentStatus, Scheduler, SystemClock},
 };
@@ -75,6 +75,22 @@ fn trail(hits: u64) -> Trail {
                 call: Some(257),
             }
         },
+        stack: match ordinal {
+            1 => Vec::new(),
+            _ => vec![
+                Frame {
+                    address: 0x7f00_0000_1234,
+                    place: Some(Place {
+                        file: "/usr/sbin/nginx".to_owned(),
+                        offset: 0x234,
+                    }),
+                },
+                Frame {
+                    address: 9,
+                    place: None,
+                },
+            ],
+        },
     };
     Trail {
         events: (1..=hits).map(sample).collect(),
@@ -108,6 +124,7 @@ impl Live {
                     injected: hits,
                     ..Counters::default()
                 },
+                uncounted: 5,
                 trail: trail(hits),
             }
         });
@@ -190,6 +207,7 @@ pub(crate) fn experiment(name: &str, duration: Duration) -> Experiment {
         duration: Some(duration),
         seed: None,
         faults: vec![loss("loss"), file_error("open")],
+        checks: Vec::new(),
     }
 }
 

@@ -207,6 +207,9 @@ fn who_waits_is_let_go_when_faults_are_forbidden() {
     assert_eq!((number(&ran.out, "ok"), number(&ran.out, "eio")), (5, 0));
     let account = ran.account();
     assert_eq!((injected(&account), count(&account, 1, "injected")), (5, 0));
+    for fault in account["faults"].as_array().unwrap() {
+        assert_eq!(fault["ended"], "faults are forbidden on this machine now");
+    }
 }
 
 #[test]

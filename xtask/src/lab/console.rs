@@ -65,14 +65,32 @@ pub(crate) const STALE_CODE: &str = "the emulator ran a breakpoint that was not 
 /// Whether the kernel died of a breakpoint (the byte cc) that is not there. It patches its code by
 /// putting one there for a moment, and waits until no processor can be in it before it forgets about
 /// it (`text_poke_bp`, arch/x86/kernel/alternative.c). QEMU's emulation of several processors, which
-/// keeps translations of code, now and then runs it after that; a processor can't.
+/// keeps translations of code, now and then runs it after that; a processor can't. The kernel takes
+/// it for an error, or, at the beginning of a function, goes back to an instruction that it finds to
+/// be in order (`kprobe_int3_handler`, arch/x86/kernel/kprobes/core.c), and does so forever.
 pub(crate) fn ran_stale_code(console: &str) -> bool {
-    let Some((_, oops)) = console.split_once("Oops: int3") else {
+    if let Some((_, oops)) = console.split_once("Oops: int3") {
+        return code(oops).is_some_and(|(before, _)| !before.ends_with("cc"));
+    }
+    let Some((_, lockup)) = console.split_once("soft lockup - CPU#") else {
         return false;
     };
-    let code = oops.lines().find_map(|line| line.split_once("Code: "));
-    code.and_then(|(_, code)| code.split_once(" <"))
-        .is_some_and(|(before, _)| !before.ends_with("cc"))
+    // A processor that is really stuck is hardly ever found just before a function.
+    let begins = lockup
+        .lines()
+        .find_map(|line| line.split_once("RIP: 0010:"))
+        .is_some_and(|(_, place)| place.contains("+0x0/"));
+    begins && code(lockup).is_some_and(|(_, next)| PATCHED.iter().any(|it| next.starts_with(it)))
+}
+
+/// How instructions begin that the kernel puts at the beginning of a function that is traced: a call,
+/// a jump, or nothing (`ftrace_nop_replace`, arch/x86/kernel/ftrace.c).
+const PATCHED: [&str; 3] = ["e8>", "e9>", "0f> 1f 44 00 00"];
+
+/// The bytes before the instruction that ran, and from it on: `e8> ...`.
+fn code(report: &str) -> Option<(&str, &str)> {
+    let line = report.lines().find_map(|line| line.split_once("Code: "));
+    line?.1.split_once(" <")
 }
 
 #[cfg(test)]
@@ -91,6 +109,25 @@ mod tests {
             "66 0f 1f 44 00 00 cc <1f> 44 00 00 41"
         )));
         assert!(!ran_stale_code("Oops: 0000 [#1] SMP\nCode: 0f <1f> 44"));
+
+        let lockup = |place: &str, code: &str| {
+            format!(
+                "watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [keeper:100]\n\
+                 RIP: 0010:bpf_lsm_file_open+{place}\nCode: {code}\n"
+            )
+        };
+        for (place, code, expected) in [
+            ("0x0/0x10", "0f 1f 40 00 <e8> ab c0 fb 3e", true),
+            ("0x0/0x10", "0f 1f 40 00 <0f> 1f 44 00 00 31", true),
+            ("0x0/0x10", "0f 1f 40 00 <f3> 90", false),
+            ("0x7/0x10", "0f 1f 40 00 <e8> ab c0 fb 3e", false),
+        ] {
+            assert_eq!(
+                ran_stale_code(&lockup(place, code)),
+                expected,
+                "{place} {code}"
+            );
+        }
     }
 
     #[test]

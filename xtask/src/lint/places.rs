@@ -11,6 +11,10 @@ const OBJECTS: &str = "chaos-userspace/build.rs";
 const WITHOUT_PROGRAM: [&str; 2] = ["CgroupKnob", "SeccompNotify"];
 /// Kinds whose programs are in an object that has another kind's name.
 const SHARED: &[(&str, &str)] = &[
+    ("file.delay", "file_error"),
+    ("disk.full", "file_error"),
+    ("disk.quota", "file_error"),
+    ("disk.readonly", "file_error"),
     ("syscall.delay", "syscall_error"),
     ("syscall.return", "syscall_error"),
 ];

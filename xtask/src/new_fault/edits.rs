@@ -113,11 +113,10 @@ fn model(tree: &mut Tree<'_>) {
 }
 
 fn forms(kind: &Kind, tree: &mut Tree<'_>) {
-    tree.end_of(
+    tree.before(
         VALIDATE,
-        "match &self.kind {\n            FaultKind::FileError(fault) =>",
-        "            FaultKind::@Type@(_) => {\n                // @mark@: its own rules.\n            \
-         }\n",
+        "FaultKind::PressureCpu(_) => {}",
+        "// @mark@: its own rules.\n            FaultKind::@Type@(_) | ",
     );
     tree.within(
         VALIDATE,
@@ -126,9 +125,17 @@ fn forms(kind: &Kind, tree: &mut Tree<'_>) {
         "// @mark@: the targets that it can't hit, such as pids.\n            ",
     );
     if kind.is_packets() {
-        let packets = "FaultKind::@Type@(_) | ";
-        tree.before(VALIDATE, "FaultKind::NetLoss(_)", packets);
-        tree.within(STRATEGIES, "fn common(", "FaultKind::NetLoss(_)", packets);
+        tree.before(
+            VALIDATE,
+            "Self::NetLoss(_) => Some(\"packets\")",
+            "Self::@Type@(_) | ",
+        );
+        tree.within(
+            STRATEGIES,
+            "fn common(",
+            "FaultKind::NetLoss(_)",
+            "FaultKind::@Type@(_) | ",
+        );
     }
     tree.end_of(
         WORD,
@@ -238,7 +245,7 @@ fn engine(tree: &mut Tree<'_>) {
     );
     tree.before(
         OBJECT,
-        "        matches!(self, Self::FileError",
+        "        matches!(\n            self,\n            Self::FileError",
         "        // @mark@: add @Type@ if its programs read fields of the kernel.\n",
     );
     tree.end_of(
@@ -264,6 +271,8 @@ fn engine(tree: &mut Tree<'_>) {
          Object::@Type@ => Err(\"self-test: there is none of @name@ yet\".to_owned()),\n",
     );
     tree.join(SELF_TEST, "Object::NetLoss", "Object::@Type@");
+    // What its rule is about: nothing that is numbered.
+    tree.before(SELF_TEST, "Object::NetLoss => None", "Object::@Type@ | ");
 }
 
 fn compilation(kind: &Kind, tree: &mut Tree<'_>) {
@@ -276,11 +285,11 @@ fn compilation(kind: &Kind, tree: &mut Tree<'_>) {
     tree.before(FAULT, "mod file_error;\n", "mod @stem@;\n");
     tree.end_of(
         FAULT,
-        "match kind {\n        FaultKind::FileError(_) => file_error::LADDER",
+        "match kind {\n        FaultKind::FileDelay(_) | FaultKind::FileError(_) => file_error::LADDER",
         "        FaultKind::@Type@(_) => @stem@::LADDER,\n",
     );
     // Where kinds that lack something stand together: in knob, in covers, in those of calls.
-    tree.join(FAULT, "FaultKind::FileError(_)", "FaultKind::@Type@(_)");
+    tree.join(FAULT, "FaultKind::NetLoss(_)", "FaultKind::@Type@(_)");
     tree.end_of(
         FAULT,
         "let rows = match kind {",
@@ -289,7 +298,7 @@ fn compilation(kind: &Kind, tree: &mut Tree<'_>) {
     if kind.has_program() {
         tree.end_of(
             FAULT,
-            "match kind {\n        FaultKind::FileError(_) => Some(Object::FileError)",
+            "match kind {\n        // One object each",
             "        FaultKind::@Type@(_) => Some(Object::@Type@),\n",
         );
         tree.end_of(
@@ -331,7 +340,7 @@ fn command_line(tree: &mut Tree<'_>) {
 fn documents(tree: &mut Tree<'_>) {
     tree.create("docs/faults/@stem@.md", PAGE);
     let files = "docs/experiments.md";
-    tree.after(files, "\n| `fileError`, ", "`@block@`, ");
+    tree.after(files, "\n| `diskFull`, ", "`@block@`, ");
     tree.before(
         files,
         "### Fields that each kind has in its block\n",

@@ -30,7 +30,7 @@ pub(crate) const WEB_SERVER: Victim = Victim {
 };
 
 /// What tests hit.
-pub(crate) const VICTIMS: [Victim; 5] = [
+pub(crate) const VICTIMS: [Victim; 6] = [
     WEB_SERVER,
     Victim {
         program: "/usr/bin/redis-server",
@@ -52,6 +52,11 @@ pub(crate) const VICTIMS: [Victim; 5] = [
         program: "/usr/bin/python3",
         why: "a runtime that tests hit",
         package: "python3",
+    },
+    Victim {
+        program: "/usr/bin/stress-ng",
+        why: "a load of many kinds of calls that tests hit",
+        package: "stress-ng",
     },
 ];
 

@@ -24,7 +24,8 @@ impl Part {
 }
 
 /// Prints what failed where, the time that each part took, and the totals on a line of their own.
-pub(crate) fn account(parts: &[Part]) -> ExitCode {
+/// `took` is less than the parts together where some ran at the same time.
+pub(crate) fn account(parts: &[Part], took: Duration) -> ExitCode {
     println!();
     for part in parts.iter().filter(|part| !part.is_good()) {
         println!("FAILED on {}:", part.name);
@@ -46,7 +47,7 @@ pub(crate) fn account(parts: &[Part]) -> ExitCode {
             skipped,
             ..
         } = part.counts;
-        let minutes = part.took.as_secs_f64() / 60.0;
+        let minutes = minutes(part.took);
         let remark = if part.problem.is_some() {
             "  see above"
         } else {
@@ -57,6 +58,7 @@ pub(crate) fn account(parts: &[Part]) -> ExitCode {
             part.name
         );
     }
+    println!("{:<48} {:>8.1}", "all of it", minutes(took));
     let sum =
         |count: fn(&Counts) -> usize| parts.iter().map(|part| count(&part.counts)).sum::<usize>();
     println!(
@@ -70,4 +72,8 @@ pub(crate) fn account(parts: &[Part]) -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+fn minutes(took: Duration) -> f64 {
+    took.as_secs_f64() / 60.0
 }

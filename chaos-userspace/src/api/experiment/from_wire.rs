@@ -3,15 +3,18 @@
 //! What can't be represented is a violation too; it is replaced by something harmless, so that the
 //! rest is checked as well and everything that is wrong is reported at once.
 
+mod disk;
+mod memory;
+
 use std::time::Duration;
 
 use crate::{
     api::proto,
     experiment::{
-        ByteRate, Comm, Common, Complete, CpuQuota, Direction, DiskLimit, Errno, Experiment, Fault,
-        FaultKind, FileError, FileOp, Mechanism, NetLoss, Ordinals, PathFilter, PressureCpu, Pulse,
-        Rate, Scope, Share, SyscallDelay, SyscallError, SyscallOp, SyscallReturn, Target,
-        Violation, Violations, When, number_default_ids,
+        ByteRate, Comm, Common, Complete, CpuQuota, Direction, DiskLimit, DiskReadonly, Errno,
+        Experiment, Fault, FaultKind, FileDelay, FileError, FileOp, Mechanism, NetLoss, Ordinals,
+        PathFilter, PressureCpu, Pulse, Rate, Scope, Share, SyscallDelay, SyscallError, SyscallOp,
+        SyscallReturn, Target, Violation, Violations, When, number_default_ids,
     },
 };
 
@@ -33,6 +36,16 @@ impl TryFrom<proto::Experiment> for Experiment {
                 .enumerate()
                 .map(|(i, fault)| reader.fault(&format!("spec.faults[{i}]"), fault))
                 .collect(),
+            checks: wire
+                .checks
+                .into_iter()
+                .enumerate()
+                .map(|(i, check)| reader.check(&format!("spec.checks[{i}]"), check))
+                .collect::<Vec<_>>()
+                .into_iter()
+                // Without the ones that can't be read the others would have other numbers.
+                .collect::<Option<_>>()
+                .unwrap_or_default(),
         };
         if experiment.faults.iter().any(|fault| fault.id.is_empty()) {
             for fault in experiment
@@ -48,13 +61,28 @@ impl TryFrom<proto::Experiment> for Experiment {
     }
 }
 
+/// Empty is no filter.
+fn path(wire: &str) -> Option<PathFilter> {
+    (!wire.is_empty()).then(|| path_of(wire))
+}
+
+/// A subtree ends with a slash.
+fn path_of(wire: &str) -> PathFilter {
+    let path = wire.to_owned();
+    if wire.ends_with('/') {
+        PathFilter::Subtree(path)
+    } else {
+        PathFilter::File(path)
+    }
+}
+
 #[derive(Default)]
-struct Reader {
-    found: Vec<Violation>,
+pub(super) struct Reader {
+    pub(super) found: Vec<Violation>,
 }
 
 impl Reader {
-    fn bad(&mut self, field: &str, problem: impl Into<String>) {
+    pub(super) fn bad(&mut self, field: &str, problem: impl Into<String>) {
         self.found.push(Violation::new(field, problem));
     }
 
@@ -143,11 +171,47 @@ impl Reader {
                 let kind = FaultKind::DiskLimit(self.disk_limit(&inside, wire));
                 (kind, self.common(field, &inside, &common))
             }
+            Some(Wire::MemSlab(wire)) => {
+                let inside = format!("{field}.memSlab");
+                let kind = FaultKind::MemSlab(self.mem_slab(&inside, wire));
+                (kind, self.common(field, &inside, &common))
+            }
+            Some(Wire::MemPage(wire)) => {
+                let inside = format!("{field}.memPage");
+                let kind = FaultKind::MemPage(self.mem_page(&inside, &wire));
+                (kind, self.common(field, &inside, &common))
+            }
+            Some(Wire::MemMmap(wire)) => {
+                let inside = format!("{field}.memMmap");
+                let kind = FaultKind::MemMmap(self.mem_mmap(&inside, &wire));
+                (kind, self.common(field, &inside, &common))
+            }
+            Some(Wire::DiskFull(wire)) => {
+                let inside = format!("{field}.diskFull");
+                let kind = FaultKind::DiskFull(self.disk_full(&inside, &wire));
+                (kind, self.common(field, &inside, &common))
+            }
+            Some(Wire::DiskReadonly(wire)) => {
+                let inside = format!("{field}.diskReadonly");
+                let path = path_of(&wire.path);
+                let kind = FaultKind::DiskReadonly(DiskReadonly { path });
+                (kind, self.common(field, &inside, &common))
+            }
+            Some(Wire::DiskQuota(wire)) => {
+                let inside = format!("{field}.diskQuota");
+                let kind = FaultKind::DiskQuota(self.disk_quota(&inside, &wire));
+                (kind, self.common(field, &inside, &common))
+            }
+            Some(Wire::FileDelay(wire)) => {
+                let inside = format!("{field}.fileDelay");
+                let kind = FaultKind::FileDelay(self.file_delay(&inside, &wire));
+                (kind, self.common(field, &inside, &common))
+            }
             None => {
                 self.bad(
                     field,
-                    "has no kind; say one of diskLimit, fileError, netLoss, pressureCpu, syscallDelay, \
-                     syscallError, syscallReturn",
+                    "has no kind; say one of diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, \
+                     memMmap, memPage, memSlab, netLoss, pressureCpu, syscallDelay, syscallError or syscallReturn",
                 );
                 let harmless = FileError {
                     ops: vec![FileOp::Open],
@@ -167,8 +231,26 @@ impl Reader {
     }
 
     fn file_error(&mut self, field: &str, wire: &proto::FileError) -> FileError {
+        FileError {
+            ops: self.file_ops(field, &wire.ops),
+            errno: self.errno(field, &wire.errno),
+            path: path(&wire.path),
+            include_exec: wire.include_exec,
+        }
+    }
+
+    fn file_delay(&mut self, field: &str, wire: &proto::FileDelay) -> FileDelay {
+        FileDelay {
+            ops: self.file_ops(field, &wire.ops),
+            delay: self.delay(field, wire.delay),
+            path: path(&wire.path),
+            include_exec: wire.include_exec,
+        }
+    }
+
+    fn file_ops(&mut self, field: &str, wire: &[i32]) -> Vec<FileOp> {
         let mut ops = Vec::new();
-        for op in &wire.ops {
+        for op in wire {
             let known = FileOp::ALL
                 .into_iter()
                 .find(|known| i32::from(proto::FileOp::from(*known)) == *op);
@@ -177,35 +259,29 @@ impl Reader {
                 None => self.bad(&format!("{field}.ops"), format!("{op} is not an operation")),
             }
         }
-        FileError {
-            ops,
-            errno: self.errno(field, &wire.errno),
-            path: match wire.path.as_str() {
-                "" => None,
-                path if path.ends_with('/') => Some(PathFilter::Subtree(path.to_owned())),
-                path => Some(PathFilter::File(path.to_owned())),
-            },
-            include_exec: wire.include_exec,
-        }
+        ops
     }
 
     fn syscall_delay(&mut self, field: &str, wire: &proto::SyscallDelay) -> SyscallDelay {
-        let at = format!("{field}.delay");
-        let delay = if wire.delay.is_some() {
-            self.duration(&at, wire.delay)
-        } else {
-            self.bad(&at, "is missing");
-            None
-        };
         SyscallDelay {
             ops: self.calls(field, &wire.ops),
-            delay: delay.unwrap_or(SyscallDelay::MIN),
+            filter: self.call_filter(field, wire.filter.as_ref()),
+            delay: self.delay(field, wire.delay),
         }
+    }
+
+    fn delay(&mut self, field: &str, wire: Option<prost_types::Duration>) -> Duration {
+        let at = format!("{field}.delay");
+        if wire.is_none() {
+            self.bad(&at, "is missing");
+        }
+        self.duration(&at, wire).unwrap_or(SyscallDelay::MIN)
     }
 
     fn syscall_error(&mut self, field: &str, wire: &proto::SyscallError) -> SyscallError {
         SyscallError {
             ops: self.calls(field, &wire.ops),
+            filter: self.call_filter(field, wire.filter.as_ref()),
             errno: self.errno(field, &wire.errno),
         }
     }
@@ -213,6 +289,7 @@ impl Reader {
     fn syscall_return(&mut self, field: &str, wire: &proto::SyscallReturn) -> SyscallReturn {
         SyscallReturn {
             ops: self.calls(field, &wire.ops),
+            filter: self.call_filter(field, wire.filter.as_ref()),
             value: wire.value.unwrap_or_else(|| {
                 self.bad(&format!("{field}.value"), "is missing");
                 0
@@ -221,14 +298,7 @@ impl Reader {
     }
 
     fn calls(&mut self, field: &str, names: &[String]) -> Vec<SyscallOp> {
-        let mut calls = Vec::new();
-        for name in names {
-            match name.parse() {
-                Ok(call) => calls.push(call),
-                Err(bad) => self.found.push(Violation::of(format!("{field}.ops"), bad)),
-            }
-        }
-        calls
+        self.each(field, "ops", names)
     }
 
     fn errno(&mut self, field: &str, name: &str) -> Errno {
@@ -387,6 +457,7 @@ impl Reader {
             after: self.duration(&format!("{field}.after"), wire.after),
             pulse,
             shadow: wire.shadow,
+            stack: wire.stack,
             mechanism: mechanism_of(mechanism),
         }
     }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use crate::{
     api::proto,
     experiment::{
-        ByteRate, Common, Direction, DiskLimit, Experiment, Fault, FaultKind, FileError, FileOp,
-        Mechanism, NetLoss, PathFilter, PressureCpu, Scope, Share, SyscallDelay, SyscallError,
-        SyscallReturn, Target,
+        ByteRate, ByteSize, CallFilter, Common, Direction, DiskFull, DiskLimit, DiskQuota,
+        DiskReadonly, Experiment, Fault, FaultKind, FileDelay, FileError, FileOp, Gfp, MapOp,
+        Mechanism, MemMmap, MemPage, MemSlab, NetLoss, PathFilter, PressureCpu, Scope, Share,
+        SyscallDelay, SyscallError, SyscallReturn, Target,
     },
 };
 
@@ -41,6 +42,7 @@ impl From<&Experiment> for proto::Experiment {
             duration: experiment.duration.map(wire_duration),
             seed: experiment.seed,
             faults: experiment.faults.iter().map(Into::into).collect(),
+            checks: experiment.checks.iter().map(Into::into).collect(),
         }
     }
 }
@@ -77,6 +79,13 @@ impl From<&Fault> for proto::Fault {
                 FaultKind::SyscallError(kind) => Wire::SyscallError(kind.into()),
                 FaultKind::SyscallReturn(kind) => Wire::SyscallReturn(kind.into()),
                 FaultKind::DiskLimit(kind) => Wire::DiskLimit(kind.into()),
+                FaultKind::MemSlab(kind) => Wire::MemSlab(kind.into()),
+                FaultKind::MemPage(kind) => Wire::MemPage(kind.into()),
+                FaultKind::MemMmap(kind) => Wire::MemMmap(kind.into()),
+                FaultKind::DiskFull(kind) => Wire::DiskFull(kind.into()),
+                FaultKind::DiskReadonly(kind) => Wire::DiskReadonly(kind.into()),
+                FaultKind::DiskQuota(kind) => Wire::DiskQuota(kind.into()),
+                FaultKind::FileDelay(kind) => Wire::FileDelay(kind.into()),
             }),
         }
     }
@@ -111,18 +120,35 @@ impl From<FileOp> for proto::FileOp {
 impl From<&FileError> for proto::FileError {
     fn from(kind: &FileError) -> Self {
         Self {
-            ops: kind
-                .ops
-                .iter()
-                .map(|op| proto::FileOp::from(*op).into())
-                .collect(),
+            ops: wire_ops(&kind.ops),
             errno: kind.errno.name().to_owned(),
-            path: match &kind.path {
-                None => String::new(),
-                Some(PathFilter::File(path) | PathFilter::Subtree(path)) => path.clone(),
-            },
+            path: wire_path(kind.path.as_ref()),
             include_exec: kind.include_exec,
         }
+    }
+}
+
+impl From<&FileDelay> for proto::FileDelay {
+    fn from(kind: &FileDelay) -> Self {
+        Self {
+            ops: wire_ops(&kind.ops),
+            delay: Some(wire_duration(kind.delay)),
+            path: wire_path(kind.path.as_ref()),
+            include_exec: kind.include_exec,
+        }
+    }
+}
+
+fn wire_ops(ops: &[FileOp]) -> Vec<i32> {
+    ops.iter()
+        .map(|op| proto::FileOp::from(*op).into())
+        .collect()
+}
+
+fn wire_path(path: Option<&PathFilter>) -> String {
+    match path {
+        None => String::new(),
+        Some(PathFilter::File(path) | PathFilter::Subtree(path)) => path.clone(),
     }
 }
 
@@ -151,6 +177,7 @@ impl From<&PressureCpu> for proto::PressureCpu {
 impl From<&SyscallError> for proto::SyscallError {
     fn from(kind: &SyscallError) -> Self {
         Self {
+            filter: (kind.filter != CallFilter::default()).then(|| (&kind.filter).into()),
             ops: kind.ops.iter().map(ToString::to_string).collect(),
             errno: kind.errno.name().to_owned(),
         }
@@ -160,6 +187,7 @@ impl From<&SyscallError> for proto::SyscallError {
 impl From<&SyscallDelay> for proto::SyscallDelay {
     fn from(kind: &SyscallDelay) -> Self {
         Self {
+            filter: (kind.filter != CallFilter::default()).then(|| (&kind.filter).into()),
             ops: kind.ops.iter().map(ToString::to_string).collect(),
             delay: Some(wire_duration(kind.delay)),
         }
@@ -169,6 +197,7 @@ impl From<&SyscallDelay> for proto::SyscallDelay {
 impl From<&SyscallReturn> for proto::SyscallReturn {
     fn from(kind: &SyscallReturn) -> Self {
         Self {
+            filter: (kind.filter != CallFilter::default()).then(|| (&kind.filter).into()),
             ops: kind.ops.iter().map(ToString::to_string).collect(),
             value: Some(kind.value),
         }
@@ -183,6 +212,90 @@ impl From<&DiskLimit> for proto::DiskLimit {
             write_bps: kind.write_bps.map(ByteRate::bytes),
             read_iops: kind.read_iops,
             write_iops: kind.write_iops,
+        }
+    }
+}
+
+impl From<Gfp> for proto::GfpClass {
+    fn from(class: Gfp) -> Self {
+        match class {
+            Gfp::Kernel => Self::Kernel,
+            Gfp::Nofs => Self::Nofs,
+            Gfp::User => Self::User,
+            Gfp::Atomic => Self::Atomic,
+        }
+    }
+}
+
+fn classes(gfp: &[Gfp]) -> Vec<i32> {
+    let classes = gfp.iter().map(|class| proto::GfpClass::from(*class).into());
+    classes.collect()
+}
+
+impl From<&MemSlab> for proto::MemSlab {
+    fn from(kind: &MemSlab) -> Self {
+        Self {
+            cache: kind.cache.clone(),
+            min_size: kind.min_size.map(ByteSize::bytes),
+            gfp: classes(&kind.gfp),
+        }
+    }
+}
+
+impl From<&MemPage> for proto::MemPage {
+    fn from(kind: &MemPage) -> Self {
+        Self {
+            min_order: kind.min_order,
+            gfp: classes(&kind.gfp),
+        }
+    }
+}
+
+impl From<MapOp> for proto::MapOp {
+    fn from(op: MapOp) -> Self {
+        match op {
+            MapOp::Mmap => Self::Mmap,
+            MapOp::Brk => Self::Brk,
+            MapOp::Mremap => Self::Mremap,
+        }
+    }
+}
+
+impl From<&MemMmap> for proto::MemMmap {
+    fn from(kind: &MemMmap) -> Self {
+        Self {
+            ops: kind
+                .ops
+                .iter()
+                .map(|op| proto::MapOp::from(*op).into())
+                .collect(),
+            min_size: kind.min_size.map(ByteSize::bytes),
+        }
+    }
+}
+
+impl From<&DiskFull> for proto::DiskFull {
+    fn from(kind: &DiskFull) -> Self {
+        Self {
+            path: kind.path.as_str().to_owned(),
+            bytes: kind.bytes.map(ByteSize::bytes),
+        }
+    }
+}
+
+impl From<&DiskReadonly> for proto::DiskReadonly {
+    fn from(kind: &DiskReadonly) -> Self {
+        Self {
+            path: kind.path.as_str().to_owned(),
+        }
+    }
+}
+
+impl From<&DiskQuota> for proto::DiskQuota {
+    fn from(kind: &DiskQuota) -> Self {
+        Self {
+            path: kind.path.as_str().to_owned(),
+            bytes: kind.bytes.map(ByteSize::bytes),
         }
     }
 }
@@ -237,6 +350,7 @@ impl From<&Common> for proto::Common {
                 every: Some(wire_duration(pulse.every)),
             }),
             shadow: common.shadow,
+            stack: common.stack,
             mechanism: common
                 .mechanism
                 .map_or(proto::Mechanism::Unspecified, Into::into)

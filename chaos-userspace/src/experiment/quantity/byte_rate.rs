@@ -2,10 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::experiment::{
-    violation::BadValue,
-    wording::{quoted, shown},
-};
+use super::bytes::{self, Words};
+use crate::experiment::violation::BadValue;
 
 /// So many bytes a second: `512KiB`, `10MiB`, `1.5GB`; the second is not written.
 ///
@@ -13,31 +11,18 @@ use crate::experiment::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ByteRate(u64);
 
-/// Units, those that are tried first when a rate is written in front.
-const UNITS: [(&str, u64); 9] = [
-    ("TiB", 1 << 40),
-    ("GiB", 1 << 30),
-    ("MiB", 1 << 20),
-    ("KiB", 1 << 10),
-    ("TB", 1_000_000_000_000),
-    ("GB", 1_000_000_000),
-    ("MB", 1_000_000),
-    ("kB", 1000),
-    ("B", 1),
-];
-
 impl ByteRate {
     /// 1 MiB a second.
     pub const MEBIBYTE: Self = Self(1 << 20);
-    /// 1024 TiB a second: more than any disk does, and nothing that the kernel would overflow with.
-    pub const MAX: Self = Self(1 << 50);
+    /// 1024 TiB a second.
+    pub const MAX: Self = Self(bytes::MAX);
 
     /// So many bytes a second; `None` outside of 1 to [`Self::MAX`].
     pub const fn from_bytes(bytes: u64) -> Option<Self> {
-        if bytes == 0 || bytes > Self::MAX.0 {
-            None
-        } else {
+        if bytes::in_range(bytes) {
             Some(Self(bytes))
+        } else {
+            None
         }
     }
 
@@ -49,12 +34,7 @@ impl ByteRate {
 
 impl fmt::Display for ByteRate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The last unit divides everything.
-        let (unit, size) = UNITS
-            .into_iter()
-            .find(|(_, size)| self.0.is_multiple_of(*size))
-            .unwrap_or(("B", 1));
-        write!(f, "{}{unit}", self.0 / size)
+        f.write_str(&bytes::format(self.0))
     }
 }
 
@@ -62,71 +42,12 @@ impl FromStr for ByteRate {
     type Err = BadValue;
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
-        let bad = |problem: &str, remedy: &str| {
-            BadValue::new(format!("{} {problem}", quoted(text)), remedy)
+        const WORDS: Words = Words {
+            how_many: "how many each second",
+            of_units: "; the second is not written",
+            of_range: " a second",
         };
-        let no_rate = || {
-            bad(
-                "is not a number of bytes",
-                "say how many each second, such as 10MiB or 512KiB",
-            )
-        };
-        let end = text
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(text.len());
-        let (number, unit) = text.split_at(end);
-        if unit.is_empty() && !number.is_empty() {
-            let text = shown(text);
-            return Err(bad(
-                "has no unit",
-                &format!("say which, such as {text}KiB or {text}B"),
-            ));
-        }
-        let (whole, fraction) = match number.split_once('.') {
-            Some((_, "")) => return Err(no_rate()),
-            Some(parts) => parts,
-            None => (number, ""),
-        };
-        if whole.is_empty() || fraction.contains('.') {
-            return Err(no_rate());
-        }
-        let Some((_, size)) = UNITS.iter().find(|(name, _)| *name == unit) else {
-            let names = UNITS.map(|(name, _)| name).join(", ");
-            return Err(bad(
-                &format!("has no unit of bytes in {}", quoted(unit)),
-                &format!("units are {names}; the second is not written"),
-            ));
-        };
-        let out_of_range = || bad("is out of range", "say from 1B to 1024TiB a second");
-        let fraction = fraction.trim_end_matches('0');
-        let parts = Self::parts(fraction, *size)
-            .ok_or_else(|| bad("is no whole number of bytes", "round it"))?;
-        whole
-            .parse::<u64>()
-            .ok()
-            .and_then(|whole| whole.checked_mul(*size))
-            .and_then(|whole| whole.checked_add(parts))
-            .and_then(Self::from_bytes)
-            .ok_or_else(out_of_range)
-    }
-}
-
-impl ByteRate {
-    /// `0.fraction` of `size`, if that is whole.
-    fn parts(fraction: &str, size: u64) -> Option<u64> {
-        // What overflows has more digits than whole bytes of any unit can have.
-        let (mut value, mut scale) = (0_u128, 1_u128);
-        for digit in fraction.bytes() {
-            value = value
-                .checked_mul(10)?
-                .checked_add(u128::from(digit - b'0'))?;
-            scale = scale.checked_mul(10)?;
-        }
-        let whole = value.checked_mul(u128::from(size))?;
-        if !whole.is_multiple_of(scale) {
-            return None;
-        }
-        u64::try_from(whole / scale).ok()
+        bytes::parse(text, WORDS).map(Self)
     }
 }
 

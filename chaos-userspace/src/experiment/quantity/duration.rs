@@ -171,10 +171,15 @@ fn too_long(text: &str) -> BadValue {
 
 fn bad_unit(text: &str, unit: &str) -> BadValue {
     if unit.is_empty() {
-        let text = shown(text);
+        // No key takes none at all, so that zero of another unit would be refused next.
+        let number = if text.parse() == Ok(0) {
+            "10".into()
+        } else {
+            shown(text)
+        };
         return BadValue::new(
-            format!("'{text}' has no unit"),
-            format!("say which, such as {text}s or {text}m"),
+            format!("'{}' has no unit", shown(text)),
+            format!("say which, such as {number}s or {number}m"),
         );
     }
     let meant = match unit.to_lowercase().trim_end_matches('s') {
@@ -233,7 +238,10 @@ mod tests {
             refused("1h30"),
             "'1h30' has no unit; say which, such as 1h30s or 1h30m"
         );
-        assert_eq!(refused("0"), "'0' has no unit; say which, such as 0s or 0m");
+        assert_eq!(
+            refused("0"),
+            "'0' has no unit; say which, such as 10s or 10m"
+        );
         assert_eq!(
             refused(""),
             "is empty; say a duration, such as 30s or 1h30m"

@@ -3,7 +3,8 @@
 use std::fmt::{Display, Write as _};
 
 use crate::experiment::{
-    Fault, FaultKind, SyscallOp, quantity::format_duration, task::changed, violation::Violations,
+    DiskFull, DiskQuota, DiskReadonly, Fault, FaultKind, SyscallOp, quantity::format_duration,
+    task::changed, violation::Violations,
 };
 
 /// The fault as a word that [`parse`](super::parse) reads back as the same, except for its id and its target,
@@ -16,6 +17,11 @@ pub fn format(fault: &Fault) -> String {
             let ops: Vec<&str> = file.ops.iter().map(|op| op.name()).collect();
             out.push(':', &ops.join("+"));
             out.push('=', &file.errno);
+        }
+        FaultKind::FileDelay(file) => {
+            let ops: Vec<&str> = file.ops.iter().map(|op| op.name()).collect();
+            out.push(':', &ops.join("+"));
+            out.push('=', &format_duration(file.delay));
         }
         FaultKind::NetLoss(net) => out.push('=', &net.share),
         FaultKind::PressureCpu(cpu) => out.push('=', &cpu.quota),
@@ -32,12 +38,27 @@ pub fn format(fault: &Fault) -> String {
             out.push('=', &call.value);
         }
         FaultKind::DiskLimit(disk) => out.push('=', &disk.device),
+        FaultKind::MemSlab(_) | FaultKind::MemPage(_) => out.push('=', &"ENOMEM"),
+        FaultKind::MemMmap(kind) => {
+            if !kind.ops.is_empty() {
+                let ops: Vec<&str> = kind.ops.iter().map(|op| op.name()).collect();
+                out.push(':', &ops.join("+"));
+            }
+            out.push('=', &"ENOMEM");
+        }
+        FaultKind::DiskFull(DiskFull { path, .. })
+        | FaultKind::DiskReadonly(DiskReadonly { path })
+        | FaultKind::DiskQuota(DiskQuota { path, .. }) => out.push('=', &path),
     }
     if let Some(probability) = common.probability {
         out.push('@', &probability);
     }
     match &fault.kind {
         FaultKind::FileError(file) => {
+            out.key("path", file.path.as_ref());
+            out.key("includeExec", file.include_exec.then_some(true));
+        }
+        FaultKind::FileDelay(file) => {
             out.key("path", file.path.as_ref());
             out.key("includeExec", file.include_exec.then_some(true));
         }
@@ -49,10 +70,35 @@ pub fn format(fault: &Fault) -> String {
             out.key("readIops", disk.read_iops);
             out.key("writeIops", disk.write_iops);
         }
-        FaultKind::PressureCpu(_)
+        FaultKind::MemSlab(slab) => {
+            out.key("cache", slab.cache.as_ref());
+            out.key("minSize", slab.min_size);
+            for class in &slab.gfp {
+                out.key("gfp", Some(class));
+            }
+        }
+        FaultKind::MemPage(page) => {
+            out.key("minOrder", page.min_order);
+            for class in &page.gfp {
+                out.key("gfp", Some(class));
+            }
+        }
+        FaultKind::MemMmap(mmap) => out.key("minSize", mmap.min_size),
+        FaultKind::DiskFull(DiskFull { bytes, .. })
+        | FaultKind::DiskQuota(DiskQuota { bytes, .. }) => out.key("bytes", *bytes),
+        FaultKind::DiskReadonly(_)
+        | FaultKind::PressureCpu(_)
         | FaultKind::SyscallDelay(_)
         | FaultKind::SyscallError(_)
         | FaultKind::SyscallReturn(_) => {}
+    }
+    if let Some((_, filter)) = fault.kind.of_calls() {
+        out.keys("fd", &filter.fd);
+        out.key("path", filter.path.as_ref());
+        out.keys("peer", &filter.peer);
+        out.key("peerPort", filter.peer_port);
+        out.keys("flags", &filter.flags);
+        out.key("minSize", filter.min_size);
     }
     out.key("when", common.when);
     out.key("scope", changed(common.scope));
@@ -70,6 +116,7 @@ pub fn format(fault: &Fault) -> String {
     out.key("duration", common.duration.map(format_duration));
     out.key("pulse", common.pulse);
     out.key("shadow", common.shadow.then_some(true));
+    out.key("stack", common.stack.then_some(true));
     out.key("mechanism", common.mechanism);
     out.0
 }
@@ -85,6 +132,13 @@ impl Out {
     fn calls(&mut self, ops: &[SyscallOp]) {
         let ops: Vec<String> = ops.iter().map(ToString::to_string).collect();
         self.push(':', &ops.join("+"));
+    }
+
+    /// One for each item.
+    fn keys(&mut self, key: &str, values: &[impl Display]) {
+        for value in values {
+            self.key(key, Some(value));
+        }
     }
 
     fn key(&mut self, key: &str, value: Option<impl Display>) {

@@ -18,6 +18,8 @@ pub(super) enum Level {
     Target,
     Fault,
     Block(&'static Kind),
+    Check,
+    Evidence,
 }
 
 impl Level {
@@ -25,7 +27,7 @@ impl Level {
         match self {
             Self::Top => vec!["apiVersion", "kind", "metadata", "spec"],
             Self::Metadata => vec!["name"],
-            Self::Spec => vec!["target", "duration", "seed", "faults"],
+            Self::Spec => vec!["target", "duration", "seed", "faults", "checks"],
             Self::Target => vec!["cgroup", "cgroups", "unit", "pid", "command"],
             Self::Fault => {
                 let on_fault = ON_FAULT.iter().map(|key| key.name);
@@ -36,6 +38,8 @@ impl Level {
                     .chain(kinds)
                     .collect()
             }
+            Self::Check => vec!["id", "evidence", "pass", "at", "onFail"],
+            Self::Evidence => vec!["fault", "field"],
             Self::Block(kind) => kind.block_keys().map(|key| key.name).collect(),
         }
     }
@@ -44,10 +48,11 @@ impl Level {
     fn planned(self) -> &'static [&'static str] {
         match self {
             Self::Metadata => &["namespace", "labels", "annotations"],
-            Self::Spec => &["checks", "contactTimeout", "onLostContact"],
+            Self::Spec => &["contactTimeout", "onLostContact"],
+            Self::Check => &["http", "tcp", "prometheus", "exec"],
             Self::Target => &["pods", "container"],
             Self::Block(_) => &PLANNED_KEYS,
-            Self::Top | Self::Fault => &[],
+            Self::Top | Self::Fault | Self::Evidence => &[],
         }
     }
 }
@@ -194,6 +199,6 @@ fn right_place(key: &str, path: &str, level: Level, here: Option<&'static Kind>)
             let fault = path.rsplit_once('.').map_or(path, |(fault, _)| fault);
             Some(format!("{fault}.{key}"))
         }
-        Level::Target | Level::Block(_) => None,
+        Level::Target | Level::Block(_) | Level::Check | Level::Evidence => None,
     }
 }

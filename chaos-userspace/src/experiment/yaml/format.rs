@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::{API_VERSION, KIND};
+use super::{API_VERSION, KIND, checks::format_check};
 use crate::experiment::{
-    Experiment, Fault, FaultKind, SyscallOp, Target, keys::Kind, quantity::format_duration,
-    task::changed,
+    DiskFull, DiskQuota, Experiment, Fault, FaultKind, SyscallOp, Target, keys::Kind,
+    quantity::format_duration, task::changed,
 };
 
 /// The experiment as a file that [`parse`](super::parse) reads back as the same.
@@ -36,6 +36,14 @@ pub fn format(experiment: &Experiment) -> String {
             writeln!(out.0, "  {line}").ok();
         }
     }
+    if !experiment.checks.is_empty() {
+        out.open(2, "checks");
+    }
+    for line in experiment.checks.iter().map(format_check) {
+        for line in line.lines() {
+            writeln!(out.0, "  {line}").ok();
+        }
+    }
     out.0
 }
 
@@ -56,6 +64,17 @@ pub fn format_fault(fault: &Fault) -> String {
             let ops: Vec<&str> = file.ops.iter().map(|op| op.name()).collect();
             out.line(4, "ops", &format!("[{}]", ops.join(", ")));
             out.option(4, "errno", Some(file.errno));
+            out.option(
+                4,
+                "path",
+                file.path.as_ref().map(|path| scalar(path.as_str())),
+            );
+            out.option(4, "includeExec", file.include_exec.then_some(true));
+        }
+        FaultKind::FileDelay(file) => {
+            let ops: Vec<&str> = file.ops.iter().map(|op| op.name()).collect();
+            out.line(4, "ops", &format!("[{}]", ops.join(", ")));
+            out.option(4, "delay", Some(format_duration(file.delay)));
             out.option(
                 4,
                 "path",
@@ -87,6 +106,40 @@ pub fn format_fault(fault: &Fault) -> String {
             out.option(4, "readIops", disk.read_iops);
             out.option(4, "writeIops", disk.write_iops);
         }
+        FaultKind::MemSlab(slab) => {
+            out.line(4, "errno", "ENOMEM");
+            out.option(4, "cache", slab.cache.as_ref().map(|name| scalar(name)));
+            out.option(4, "minSize", slab.min_size);
+            out.names(4, "gfp", &slab.gfp);
+        }
+        FaultKind::MemPage(page) => {
+            out.line(4, "errno", "ENOMEM");
+            out.option(4, "minOrder", page.min_order);
+            out.names(4, "gfp", &page.gfp);
+        }
+        FaultKind::MemMmap(mmap) => {
+            out.names(4, "ops", &mmap.ops);
+            out.line(4, "errno", "ENOMEM");
+            out.option(4, "minSize", mmap.min_size);
+        }
+        FaultKind::DiskReadonly(disk) => out.line(4, "path", &scalar(disk.path.as_str())),
+        FaultKind::DiskFull(DiskFull { path, bytes })
+        | FaultKind::DiskQuota(DiskQuota { path, bytes }) => {
+            out.line(4, "path", &scalar(path.as_str()));
+            out.option(4, "bytes", *bytes);
+        }
+    }
+    if let Some((_, filter)) = fault.kind.of_calls() {
+        out.list(4, "fd", &filter.fd);
+        out.option(
+            4,
+            "path",
+            filter.path.as_ref().map(|path| scalar(path.as_str())),
+        );
+        out.list(4, "peer", &filter.peer);
+        out.option(4, "peerPort", filter.peer_port);
+        out.list(4, "flags", &filter.flags);
+        out.option(4, "minSize", filter.min_size);
     }
     out.option(4, "probability", common.probability);
     // Quoted always, so that the type does not change from one `when` to the next.
@@ -115,16 +168,10 @@ pub fn format_fault(fault: &Fault) -> String {
         "thread",
         common.thread.as_ref().map(|name| scalar(name.as_str())),
     );
-    if !common.exclude.is_empty() {
-        let parts: Vec<String> = common
-            .exclude
-            .iter()
-            .map(|e| scalar(&e.to_string()))
-            .collect();
-        out.line(4, "exclude", &format!("[{}]", parts.join(", ")));
-    }
+    out.list(4, "exclude", &common.exclude);
     out.option(4, "seed", common.seed);
     out.option(4, "shadow", common.shadow.then_some(true));
+    out.option(4, "stack", common.stack.then_some(true));
     out.option(4, "mechanism", common.mechanism);
     out.0
 }
@@ -145,6 +192,14 @@ impl Out {
     fn option(&mut self, indent: usize, key: &str, value: Option<impl ToString>) {
         if let Some(value) = value {
             self.line(indent, key, &value.to_string());
+        }
+    }
+
+    /// A list of words that are texts everywhere, if there are any.
+    fn names(&mut self, indent: usize, key: &str, names: &[impl ToString]) {
+        if !names.is_empty() {
+            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+            self.line(indent, key, &format!("[{}]", names.join(", ")));
         }
     }
 
@@ -172,6 +227,14 @@ impl Out {
         }
     }
 
+    /// Nothing for an empty one.
+    fn list(&mut self, indent: usize, key: &str, items: &[impl ToString]) {
+        let texts: Vec<String> = items.iter().map(ToString::to_string).collect();
+        if !texts.is_empty() {
+            self.texts(indent, key, &texts);
+        }
+    }
+
     fn texts(&mut self, indent: usize, key: &str, texts: &[String]) {
         let texts: Vec<String> = texts.iter().map(|text| scalar(text)).collect();
         self.line(indent, key, &format!("[{}]", texts.join(", ")));
@@ -179,7 +242,7 @@ impl Out {
 }
 
 /// A text that is read as that text, also by readers of YAML 1.1 and inside `[ ]`.
-fn scalar(text: &str) -> String {
+pub(super) fn scalar(text: &str) -> String {
     if is_plain(text) {
         text.to_owned()
     } else {

@@ -102,12 +102,17 @@ impl Walk {
             }
             None => Vec::new(),
         };
+        let checks = spec
+            .get("checks")
+            .map(|node| self.checks(node))
+            .unwrap_or_default();
         Experiment {
             name,
             target,
             duration,
             seed,
             faults,
+            checks,
         }
     }
 
@@ -273,6 +278,7 @@ fn placeholder_experiment() -> Experiment {
         duration: Some(Duration::from_secs(1)),
         seed: None,
         faults: vec![placeholder()],
+        checks: Vec::new(),
     }
 }
 
