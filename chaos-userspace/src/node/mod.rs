@@ -3,7 +3,10 @@
 //! Everything here is synchronous and may block for as long as the kernel takes; async callers use
 //! a blocking thread. Dropping a [`Node`] ends everything that it holds.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use chaos_common::Decision;
 
@@ -90,8 +93,10 @@ impl Trail {
 pub struct Sample {
     /// Which of the fault's matching events it was, from 1.
     pub ordinal: u64,
-    /// Since the node's boot.
-    pub at: Duration,
+    /// By the node's clock of the day, as it went when the event was read.
+    pub at: SystemTime,
+    /// The same in boot time, as the kernel's log has it.
+    pub since_boot: Duration,
     /// Id of the cgroup of the task or of the socket: the inode of its directory.
     pub cgroup: u64,
     /// Whose it was, and what.
