@@ -170,28 +170,6 @@ pub struct PlanStatus {
     pub faults: Vec<FaultStatus>,
 }
 
-/// Why a node did not do what it was asked to.
-#[derive(Debug, thiserror::Error)]
-pub enum NodeError {
-    /// The plan itself can't be carried out anywhere: exit code 2.
-    #[error("{field}: {problem}")]
-    BadPlan {
-        /// Path of the field, such as `spec.faults[0].target`.
-        field: String,
-        /// What is wrong with it and what to do.
-        problem: String,
-    },
-    /// This node has no mechanism, privilege or target for it: exit code 3.
-    #[error("{0}")]
-    Unsupported(String),
-    /// No plan of that identity lives here.
-    #[error("no plan '{0}' on this node")]
-    UnknownPlan(String),
-    /// The kernel refused something that it should not have: exit code 1.
-    #[error("{0}")]
-    Kernel(String),
-}
-
 /// What an agent needs of its node; [`Node`] is the real one, tests of the layers above use their own.
 pub trait NodeControl: Send + fmt::Debug + 'static {
     /// Resolves, picks mechanisms and arms. On an error nothing is left behind.
@@ -238,6 +216,7 @@ impl Default for Settings {
     }
 }
 
+mod error;
 mod flow;
 mod live;
 pub mod scratch;
@@ -245,6 +224,7 @@ mod stack;
 mod trail;
 mod ways;
 
+pub use error::NodeError;
 pub use flow::Flow;
 pub use live::Node;
 pub use stack::{Frame, Place};
