@@ -17,6 +17,7 @@ pub mod agent;
 pub mod bpf;
 pub mod calls;
 pub mod cgroup;
+pub mod database;
 pub mod disk;
 pub mod files;
 pub mod kernel_log;
