@@ -24,6 +24,7 @@ pub mod kernel_log;
 pub mod memory;
 pub mod mounts;
 pub mod needs;
+pub mod ring;
 pub mod stress;
 
 use std::{

@@ -141,7 +141,7 @@ impl Name {
 fn met() -> Option<(Claim, &'static Gate, Call)> {
     let (scratch, gate) = met_by_task(HOOK.load())?;
     let call = Call::current()?;
-    scratch.set_call(call.native().unwrap_or(u64::MAX));
+    scratch.set_call(call.native().unwrap_or(Call::NONE));
     Some((scratch, gate, call))
 }
 
