@@ -87,7 +87,7 @@ const CONTENTS: u64 = FileEvent::OpenWrite.bit()
 fn met() -> Option<(Claim, &'static Gate, Call)> {
     let (scratch, gate) = met_by_task(HOOK.load())?;
     let call = Call::current()?;
-    scratch.set_call(call.native().unwrap_or(u64::MAX));
+    scratch.set_call(call.native().unwrap_or(Call::NONE));
     Some((scratch, gate, call))
 }
 

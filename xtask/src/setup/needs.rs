@@ -30,7 +30,7 @@ pub(crate) const WEB_SERVER: Victim = Victim {
 };
 
 /// What tests hit.
-pub(crate) const VICTIMS: [Victim; 6] = [
+pub(crate) const VICTIMS: [Victim; 9] = [
     WEB_SERVER,
     Victim {
         program: "/usr/bin/redis-server",
@@ -52,6 +52,21 @@ pub(crate) const VICTIMS: [Victim; 6] = [
         program: "/usr/bin/python3",
         why: "a runtime that tests hit",
         package: "python3",
+    },
+    Victim {
+        program: "/usr/bin/node",
+        why: "a runtime that tests hit",
+        package: "nodejs",
+    },
+    Victim {
+        program: "gcc",
+        why: "compiles programs that tests hit",
+        package: "gcc",
+    },
+    Victim {
+        program: "go",
+        why: "compiles programs that tests hit",
+        package: "golang-go",
     },
     Victim {
         program: "/usr/bin/stress-ng",
