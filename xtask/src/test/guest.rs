@@ -63,6 +63,7 @@ pub(super) fn build(kernels: &[Spec]) -> Result<Vec<PathBuf>> {
         .flat_map(|spec| Need::lab(spec.kernel))
         .collect();
     needs.extend(VICTIMS.iter().map(Need::Victim));
+    needs.push(Need::Strace);
     setup::ensure(&needs)?;
     process::run(
         Command::new(project::cargo())
