@@ -14,6 +14,7 @@
 )]
 
 pub mod agent;
+pub mod bench;
 pub mod bpf;
 pub mod calls;
 pub mod cgroup;

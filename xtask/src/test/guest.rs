@@ -64,6 +64,7 @@ pub(super) fn build(kernels: &[Spec]) -> Result<Vec<PathBuf>> {
         .flat_map(|spec| Need::lab(spec.kernel))
         .collect();
     needs.extend(VICTIMS.iter().map(Need::Victim));
+    needs.push(Need::Strace);
     setup::ensure(&needs)?;
     victims::build()?;
     process::run(
