@@ -254,6 +254,10 @@ impl Node {
             .iter()
             .map(|fault| {
                 let KnobStatus { counters, ended } = self.evidence(live, fault.work)?;
+                let missed = match fault.work {
+                    Work::Rule { way, rule } => self.ways.missed(way, rule),
+                    Work::Over { .. } | Work::Knob(_) => 0,
+                };
                 Ok(FaultStatus {
                     fault: fault.id.clone(),
                     word: fault.word.clone(),
@@ -263,7 +267,7 @@ impl Node {
                     remaining: Duration::from_nanos(fault.deadline_ns.saturating_sub(now_ns)),
                     ended: fault.target.gone().or(ended),
                     counters,
-                    uncounted: fault.kept.uncounted,
+                    uncounted: fault.kept.uncounted + missed,
                     trail: self.trail(fault)?,
                 })
             })

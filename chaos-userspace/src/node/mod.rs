@@ -44,7 +44,8 @@ pub struct FaultStatus {
     /// What the kernel counted.
     pub counters: Counters,
     /// What has passed on the fault's hook since it was armed and could be counted for no rule, of
-    /// this fault or another: rules beyond those that one event can meet, and events without a buffer.
+    /// this fault or another: rules beyond those that one event can meet, events without a buffer, and what
+    /// anybody did while the kernel ran no program for it, as another thread was in the middle of it.
     pub uncounted: u64,
     /// What is known of single injections.
     pub trail: Trail,
