@@ -36,7 +36,7 @@ mod tests {
             // The filter asks a process about each call as well.
             let asks = row.way.mechanism == "seccomp-notify";
             let least = if asks { 1.0 / NOISE } else { CHEAP };
-            assert!(row.cheaper.median >= least, "not {least} times:\n{row}");
+            assert!(row.cheaper.median >= least, "not {least} times: {row:?}");
         }
         assert_eq!(before.left_since(), Loaded::default());
     }

@@ -2,7 +2,7 @@
 
 use std::{fmt, fs};
 
-use super::{Call, Figures, Hit, NotHit, Spread};
+use super::{Figures, Hit, NotHit, Spread};
 use crate::lab;
 
 /// Said behind a figure that is not what was promised.
@@ -74,7 +74,7 @@ impl fmt::Display for NotHit {
             .map_or_else(|| "nothing (A/A control)".to_owned(), |way| way.name());
         let goal = self.goal.map_or(String::new(), |goal| format!("{goal:.2}"));
         let line = format!(
-            "  {way:<34} {:<8} {:>8.0} {:>7.2}  {:<16} {goal:>5}{}",
+            "  {way:<34} {:>8} {:>8.0} {:>8.2}  {:<16} {goal:>5}{}",
             self.call.name(),
             self.bare.median,
             self.ratio.median,
@@ -85,50 +85,52 @@ impl fmt::Display for NotHit {
     }
 }
 
-impl fmt::Display for Hit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "  {:<34} {:<8} {:>8.0} {:>7.1}  {:<16} {:>5.0}{}",
-            self.way.name(),
-            Call::Openat.name(),
-            self.cost.median,
-            self.cheaper.median,
-            between(self.cheaper, 1),
-            self.goal,
-            verdict(self.is_good()),
-        )
-    }
-}
-
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
             "a call that is not hit, in times of the same with nothing armed"
         )?;
-        head(f, "armed for somebody else", "bare ns", "times", "at most")?;
+        head(
+            f,
+            [
+                "armed for somebody else",
+                "call",
+                "bare ns",
+                "times",
+                "at most",
+            ],
+        )?;
         for row in &self.not_hit {
             writeln!(f, "{row}")?;
         }
         writeln!(
             f,
-            "\nan error that is injected, and how many times cheaper it is than strace's"
+            "\nan openat that is made to fail: what that adds to one that is not, and how many times \
+             cheaper\nall of it is than the same by strace"
         )?;
-        head(f, "injected", "ns", "cheaper", "at least")?;
-        for (name, cost) in [
-            ("nothing (open and close succeed)", self.not_made_to_fail),
-            ("strace --inject", self.by_strace),
-        ] {
+        head(f, ["made to fail", "ns", "adds", "cheaper", "at least"])?;
+        let bare = self.bare.median;
+        writeln!(f, "  {:<34} {bare:>8.0}", "by nobody: it succeeds")?;
+        let strace = self.by_strace.median;
+        let adds = strace - bare;
+        writeln!(
+            f,
+            "  {:<34} {strace:>8.0} {adds:>8.0}",
+            "by strace --inject"
+        )?;
+        for row in &self.hit {
             writeln!(
                 f,
-                "  {name:<34} {:<8} {:>8.0}",
-                Call::Openat.name(),
-                cost.median
+                "  {:<34} {:>8.0} {:>8.0} {:>8.1}  {:<16} {:>5.0}{}",
+                row.way.name(),
+                row.cost.median,
+                row.cost.median - bare,
+                row.cheaper.median,
+                between(row.cheaper, 1),
+                row.goal,
+                verdict(row.is_good()),
             )?;
-        }
-        for row in &self.hit {
-            writeln!(f, "{row}")?;
         }
         let (goals, missed) = self.goals();
         let seconds = self.took.as_secs_f64();
@@ -139,16 +141,11 @@ impl fmt::Display for Figures {
     }
 }
 
-fn head(
-    f: &mut fmt::Formatter<'_>,
-    what: &str,
-    cost: &str,
-    ratio: &str,
-    goal: &str,
-) -> fmt::Result {
+fn head(f: &mut fmt::Formatter<'_>, columns: [&str; 5]) -> fmt::Result {
+    let [what, first, second, ratio, goal] = columns;
+    let half = "half of them";
     writeln!(
         f,
-        "  {what:<34} {:<8} {cost:>8} {ratio:>7}  {:<14} {goal:>7}",
-        "call", "half of them"
+        "  {what:<34} {first:>8} {second:>8} {ratio:>8}  {half:<13} {goal:>8}"
     )
 }
