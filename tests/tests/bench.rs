@@ -14,8 +14,8 @@ mod tests {
 
     /// Of a call that is not hit, in times of the same with nothing armed.
     const DEAR: f64 = 3.0;
-    /// Of an injected error: how much cheaper than strace's it has to be.
-    const CHEAP: f64 = 10.0;
+    /// Of an injected error: how much cheaper than strace's it has to be. On 6.1 it is 14 times.
+    const CHEAP: f64 = 5.0;
     /// By how much the same may differ from itself.
     const NOISE: f64 = 2.0;
 

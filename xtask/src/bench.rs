@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
     /// Kernel to measure on, and how to boot it: debian-6.1, debian-6.12+nolsm; may be repeated
     #[arg(long = "kernel", value_name = "NAME[+PROFILE]", default_value = DEFAULT_KERNEL)]
     kernels: Vec<Spec>,
-    /// Measure longer, for figures that can be quoted: some ten minutes for each kernel, not one
+    /// Measure longer, for figures that can be quoted: some six minutes for each kernel, not one
     #[arg(long)]
     long: bool,
     /// Only what has this in its name: lsm, `file.error by fmod-ret`, decision

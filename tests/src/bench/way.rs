@@ -52,7 +52,9 @@ impl Way {
 
     fn is_there(&self) -> bool {
         let is_of_files = self.kind == KINDS[0];
-        (!is_of_files || OF_FILES.contains(&self.mechanism))
+        // Without a cgroup tree there is no place for those who take part.
+        can("pressure.cpu")
+            && (!is_of_files || OF_FILES.contains(&self.mechanism))
             && can(self.kind)
             && can_by(self.kind, self.mechanism)
     }
