@@ -24,8 +24,12 @@ fn main() -> ExitCode {
     if ways.is_empty() {
         let others: Vec<String> = others.iter().map(Way::name).collect();
         eprintln!(
-            "nothing here is called like '{filter}': {}",
-            others.join(", ")
+            "nothing that can be measured here has '{filter}' in its name; there is: {}",
+            if others.is_empty() {
+                "nothing".to_owned()
+            } else {
+                others.join(", ")
+            }
         );
         return ExitCode::from(2);
     }
