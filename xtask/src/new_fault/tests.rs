@@ -65,6 +65,39 @@ fn a_scaffold_finds_its_anchors_and_forgets_no_place() {
     }
 }
 
+/// One of each template, checked as the compiler checks the programs, though for this machine.
+#[test]
+fn the_programs_of_a_scaffold_compile() {
+    let mut files = sources();
+    for (name, mechanism) in [
+        ("net.example", None),
+        ("task.example", None),
+        ("task.sample", Some(Mechanism::FmodRet)),
+    ] {
+        let read = |path: &str| files.get(path).cloned();
+        let kind = wanted(&arguments(name, mechanism, false), &read).unwrap();
+        for file in scaffold(&kind, &read).unwrap() {
+            files.insert(file.path, file.text);
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for (path, text) in &files {
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let output = Command::new(project::cargo())
+        .args(["check", "--locked", "--package", "chaos-ebpf", "--bins"])
+        .current_dir(folder.path())
+        // A program that has no unwinder of its own must abort.
+        .env("CARGO_PROFILE_DEV_PANIC", "abort")
+        .env("CARGO_TARGET_DIR", folder.path().join("target"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+}
+
 #[test]
 fn a_planned_kind_is_no_longer_planned() {
     let files = sources();
