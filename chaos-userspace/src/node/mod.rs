@@ -233,6 +233,7 @@ impl Default for Settings {
     }
 }
 
+mod account;
 mod flow;
 mod live;
 pub mod scratch;

@@ -11,10 +11,10 @@ use std::time::Duration;
 use crate::{
     api::proto,
     experiment::{
-        ByteRate, Comm, Common, Complete, CpuQuota, Direction, DiskLimit, DiskReadonly, Errno,
-        Experiment, Fault, FaultKind, FileDelay, FileError, FileOp, Mechanism, NetLoss, Ordinals,
-        PathFilter, PressureCpu, Pulse, Rate, Scope, Share, SyscallDelay, SyscallError, SyscallOp,
-        SyscallReturn, Target, Violation, Violations, When, number_default_ids,
+        ByteRate, Comm, Common, Complete, CpuQuota, Direction, DiskLimit, DiskReadonly,
+        Errno, Experiment, Fault, FaultKind, FileDelay, FileError, FileOp, Mechanism, NetLoss,
+        Ordinals, PathFilter, PressureCpu, Pulse, Rate, Scope, Share, SyscallDelay, SyscallError,
+        SyscallOp, SyscallReturn, Target, Violation, Violations, When, number_default_ids,
     },
 };
 
@@ -207,10 +207,15 @@ impl Reader {
                 let kind = FaultKind::FileDelay(self.file_delay(&inside, &wire));
                 (kind, self.common(field, &inside, &common))
             }
+            Some(Wire::DiskError(wire)) => {
+                let inside = format!("{field}.diskError");
+                let kind = FaultKind::DiskError(self.disk_error(&inside, wire));
+                (kind, self.common(field, &inside, &common))
+            }
             None => {
                 self.bad(
                     field,
-                    "has no kind; say one of diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, \
+                    "has no kind; say one of diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, \
                      memMmap, memPage, memSlab, netLoss, pressureCpu, syscallDelay, syscallError or syscallReturn",
                 );
                 let harmless = FileError {

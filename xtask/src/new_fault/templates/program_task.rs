@@ -28,9 +28,9 @@ fn event() -> i64 {
     };
     // @mark@: filters of the kind's own go into the last closure.
     let hit = decide_met(
-        &scratch,
+        *scratch,
         gate,
-        &Task,
+        Task,
         |_| true,
         |_, _| Filtered::In,
         |_| false,
