@@ -11,17 +11,22 @@ use chaos_common::compat;
 
 use crate::kernel::{
     OFF_REGS_BX, OFF_REGS_CX, OFF_REGS_IP, OFF_REGS_ORIG_AX, OFF_REGS_SI, OFF_REGS_SP,
-    OFF_TASK_STATUS, read,
+    OFF_TASK_FLAGS, OFF_TASK_STATUS, read,
 };
 
 /// `TS_COMPAT` (`arch/x86/include/asm/thread_info.h`, the same from 4.11 to 7.x): the thread is in a call
 /// of i386's, which 64-bit code can make as well (`int 0x80`).
 const TS_COMPAT: u32 = 2;
 
+/// `PF_IO_WORKER` (include/linux/sched.h, since 5.12): the thread is one of `io_uring`'s workers, or
+/// polls a ring. It is in no system call, and its registers are a copy of those of the thread that has
+/// started it, in whatever call that was just then (`arch/x86/kernel/process.c`, `copy_thread`).
+const PF_IO_WORKER: u32 = 0x10;
+
 /// A system call by its number.
 #[derive(Clone, Copy)]
 pub struct Call {
-    /// In the table of x86-64, or in that of i386.
+    /// In the table of x86-64, or in that of i386; [`Self::NONE`] of a thread that is in none.
     pub number: u64,
     /// Whether it is i386's.
     pub compat: bool,
@@ -30,7 +35,11 @@ pub struct Call {
 }
 
 impl Call {
-    /// That of the current task. `io_uring`'s workers show the call that started them.
+    /// The number of no call, in both tables.
+    pub const NONE: u64 = u64::MAX;
+
+    /// That of the current task. What `io_uring` does for a task without a worker is done in
+    /// `io_uring_enter`, or at the end of whatever other call the task has just made.
     #[inline(always)]
     pub fn current() -> Option<Self> {
         // SAFETY: no pointer of ours is passed, and reads are checked by a helper.
@@ -38,8 +47,12 @@ impl Call {
             let task = bpf_get_current_task_btf();
             let registers = bpf_task_pt_regs(task).cast_unsigned();
             let status: u32 = read(bpf_get_current_task(), &OFF_TASK_STATUS)?;
+            let flags: u32 = read(bpf_get_current_task(), &OFF_TASK_FLAGS)?;
+            let number: u64 = read(registers, &OFF_REGS_ORIG_AX)?;
+            // All ones for a worker. Without a branch: a verifier would follow both ways to the end.
+            let none = u64::from((flags / PF_IO_WORKER) & 1).wrapping_neg();
             Some(Self {
-                number: read(registers, &OFF_REGS_ORIG_AX)?,
+                number: number | none,
                 compat: status & TS_COMPAT != 0,
                 registers,
             })
@@ -49,7 +62,9 @@ impl Call {
     /// Its number in the table of x86-64, `None` if nothing there does the same.
     #[inline(always)]
     pub fn native(self) -> Option<u64> {
-        if self.compat {
+        if self.number == Self::NONE {
+            None
+        } else if self.compat {
             compat::native(self.number, || self.argument(&OFF_REGS_BX))
         } else {
             Some(self.number)
@@ -59,7 +74,7 @@ impl Call {
     /// The number that [`chaos_common::Event::detail`] is to have: x86-64's, or none.
     #[inline(always)]
     pub fn number_now() -> u64 {
-        Self::current().and_then(Self::native).unwrap_or(u64::MAX)
+        Self::current().and_then(Self::native).unwrap_or(Self::NONE)
     }
 
     /// Its number in the table of x86-64, if it asks for memory: mmap, brk or mremap.
@@ -84,7 +99,7 @@ impl Call {
     pub fn can_be_made_again(self) -> bool {
         // execve, io_submit, execveat, io_uring_setup, io_uring_enter, io_uring_register
         // (arch/x86/entry/syscalls/syscall_64.tbl)
-        !self.compat && !matches!(self.number, 59 | 209 | 322 | 425..=427)
+        !self.compat && !matches!(self.number, 59 | 209 | 322 | 425..=427 | Self::NONE)
     }
 
     /// Its second argument.

@@ -15,13 +15,12 @@ use chaos_common::{
 
 use crate::{
     kernel::{
-        OFF_FDTABLE_FD, OFF_FDTABLE_MAX, OFF_FILE_INODE, OFF_FILE_PATH, OFF_FILE_PRIVATE,
-        OFF_FILES_FDT, OFF_INODE_MODE, OFF_INODE_SB, OFF_MOUNT_MNT, OFF_MOUNT_NS, OFF_PATH_DENTRY,
-        OFF_PATH_MNT, OFF_REGS_DI, OFF_REGS_DX, OFF_REGS_R8, OFF_REGS_R9, OFF_REGS_R10,
-        OFF_REGS_SI, OFF_SB_MAGIC, OFF_SOCK_FAMILY, OFF_SOCK_IPV4, OFF_SOCK_IPV6, OFF_SOCK_PORT,
-        OFF_SOCKET_SK, OFF_TASK_FILES, read,
+        OFF_FDTABLE_FD, OFF_FDTABLE_MAX, OFF_FILE_INODE, OFF_FILE_PRIVATE, OFF_FILES_FDT,
+        OFF_INODE_MODE, OFF_INODE_SB, OFF_REGS_DI, OFF_REGS_DX, OFF_REGS_R8, OFF_REGS_R9,
+        OFF_REGS_R10, OFF_REGS_SI, OFF_SB_MAGIC, OFF_SOCK_FAMILY, OFF_SOCK_IPV4, OFF_SOCK_IPV6,
+        OFF_SOCK_PORT, OFF_SOCKET_SK, OFF_TASK_FILES, read,
     },
-    path,
+    name::Name,
     scratch::Scratch,
 };
 
@@ -42,55 +41,6 @@ const AF_INET6: u16 = 10;
 const INET_BYTES: u32 = 16;
 const INET6_BYTES: u32 = 24;
 
-/// `MNT_NS_INTERNAL` (fs/mount.h): mounts that the kernel keeps to itself. There are pipes, sockets
-/// and memory files, which nobody reaches by a name.
-const INTERNAL: u64 = (-22_i64).cast_unsigned();
-
-/// Where a name is: a mount, and a dentry on it, which need not exist yet.
-#[derive(Clone, Copy)]
-pub struct Name {
-    mnt: u64,
-    dentry: u64,
-}
-
-impl Name {
-    /// What a `struct path` says.
-    ///
-    /// # Safety
-    /// The kernel handed the address to the program.
-    #[inline(always)]
-    pub unsafe fn of_path(path: u64) -> Option<Self> {
-        // SAFETY: reads are checked by a helper.
-        unsafe {
-            Some(Self {
-                mnt: read(path, &OFF_PATH_MNT)?,
-                dentry: read(path, &OFF_PATH_DENTRY)?,
-            })
-        }
-    }
-
-    /// A name in the directory that a `struct path` says.
-    ///
-    /// # Safety
-    /// As above.
-    #[inline(always)]
-    pub unsafe fn in_directory(directory: u64, dentry: u64) -> Option<Self> {
-        // SAFETY: reads are checked by a helper.
-        let mnt = unsafe { read(directory, &OFF_PATH_MNT)? };
-        Some(Self { mnt, dentry })
-    }
-
-    /// That of an open file.
-    ///
-    /// # Safety
-    /// As above.
-    #[inline(always)]
-    pub unsafe fn of_file(file: u64) -> Option<Self> {
-        // SAFETY: reads are checked by a helper.
-        unsafe { Self::of_path(file + u64::from(OFF_FILE_PATH.load())) }
-    }
-}
-
 /// Resolves a name into the scratch. Whether it is known: also where there is no name, because
 /// nobody reaches the file by one.
 ///
@@ -101,18 +51,8 @@ pub unsafe fn resolve(scratch: Scratch, name: Option<Name>) -> bool {
     let Some(name) = name else {
         return false;
     };
-    let mount = name.mnt - u64::from(OFF_MOUNT_MNT.load());
-    // SAFETY: reads are checked by a helper.
-    unsafe {
-        if read(mount, &OFF_MOUNT_NS) == Some(INTERNAL) {
-            return true;
-        }
-        path::resolve(
-            scratch,
-            scratch.forget(name.mnt),
-            scratch.forget(name.dentry),
-        )
-    }
+    // SAFETY: the caller's name.
+    unsafe { name.is_internal() || name.resolve(scratch) }
 }
 
 /// It could not be told which file a descriptor is of.

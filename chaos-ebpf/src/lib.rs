@@ -35,6 +35,7 @@ pub mod kernel;
 pub mod levels;
 pub mod maps;
 pub mod memory;
+pub mod name;
 pub mod path;
 pub mod pause;
 pub mod plane;

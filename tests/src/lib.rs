@@ -14,15 +14,18 @@
 )]
 
 pub mod agent;
+pub mod bench;
 pub mod bpf;
 pub mod calls;
 pub mod cgroup;
+pub mod database;
 pub mod disk;
 pub mod files;
 pub mod kernel_log;
 pub mod memory;
 pub mod mounts;
 pub mod needs;
+pub mod ring;
 pub mod stress;
 
 use std::{

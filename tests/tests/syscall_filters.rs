@@ -135,6 +135,126 @@ mod tests {
         }
     }
 
+    /// By one of these, each of which knows the file of a descriptor: the first that is here.
+    fn first_of(mechanisms: &[&'static str]) -> Option<&'static str> {
+        mechanisms.iter().copied().find(|by| can_by(KIND, by))
+    }
+
+    #[test]
+    fn a_path_is_seen_from_the_root_of_its_task() {
+        require!("syscall.error");
+        let Some(mechanism) = first_of(&["fmod-ret-syscall", "kprobe-override", "lsm", "fmod-ret"])
+        else {
+            return skip("nothing here knows paths but seccomp-notify");
+        };
+        // Not in /tmp: the root with everything that is on it has to be seen twice.
+        let base = tempfile::tempdir_in("/var/tmp").unwrap();
+        for folder in ["in", "root"] {
+            std::fs::create_dir(base.path().join(folder)).unwrap();
+        }
+        let at = base.path().display();
+        // The last one lies deeper than programs climb.
+        let script = format!(
+            "mount --bind / {at}/root
+            chroot {at}/root bash -c 'echo x >{at}/in/a || echo inside' 2>/dev/null
+            (echo x >{at}/root{at}/in/b) 2>/dev/null || echo outside
+            umount {at}/root
+            cd {at}/in; for i in $(seq 100); do mkdir d; cd d; done
+            (echo x >c) || echo deep"
+        );
+        let fault =
+            format!("syscall.error:write=EDQUOT,comm=bash,path={at}/in/,mechanism={mechanism}");
+        let (said, account) = run_script(&[&fault], &script);
+        assert_eq!(said.out, "inside\n", "{mechanism} {said:?}");
+        assert_eq!(counter(&account, 0, "injected"), 1, "{mechanism} {account}");
+        assert_eq!(counter(&account, 0, "error"), 1, "{mechanism} {account}");
+    }
+
+    /// It looks from outside, and can't tell.
+    #[test]
+    fn seccomp_notify_lets_pass_who_has_a_root_of_its_own() {
+        require!("syscall.error");
+        let base = tempfile::tempdir_in("/var/tmp").unwrap();
+        let at = base.path().display();
+        let script = format!(
+            "mkdir {at}/root; mount --bind / {at}/root
+            chroot {at}/root bash -c 'echo x >{at}/a || echo inside' 2>/dev/null
+            umount {at}/root
+            (echo x >{at}/b) 2>/dev/null || echo here"
+        );
+        let fault =
+            format!("syscall.error:write=EDQUOT,comm=bash,path={at}/,mechanism=seccomp-notify");
+        let (said, account) = run_script(&[&fault], &script);
+        assert_eq!(said.out, "here\n", "{said:?}");
+        assert_eq!(counter(&account, 0, "injected"), 1, "{account}");
+        assert!(counter(&account, 0, "error") >= 1, "{account}");
+    }
+
+    #[test]
+    fn peers_of_ip_version_6() {
+        require!("syscall.error");
+        let [six, four] = ["[::1]:0", "127.0.0.1:0"].map(|at| TcpListener::bind(at).unwrap());
+        let [six, four] = [six, four].map(|listener| {
+            let port = listener.local_addr().unwrap().port();
+            // Nobody accepts: that somebody listens is enough.
+            (listener, port)
+        });
+        let script = format!(
+            "(exec 4<>/dev/tcp/::1/{}) 2>/dev/null || echo six
+            (exec 4<>/dev/tcp/127.0.0.1/{}) 2>/dev/null || echo four",
+            six.1, four.1
+        );
+        for mechanism in [
+            "fmod-ret-syscall",
+            "kprobe-override",
+            "lsm",
+            "fmod-ret",
+            "seccomp-notify",
+        ] {
+            if !can_by(KIND, mechanism) {
+                continue;
+            }
+            for (peer, hit) in [("::/96", "six\n"), ("fe80::/10", "")] {
+                let fault = format!(
+                    "syscall.error:connect=ETIMEDOUT,comm=bash,peer={peer},peerPort={},mechanism={mechanism}",
+                    six.1
+                );
+                let (said, account) = run_script(&[&fault], &script);
+                assert_eq!(said.out, hit, "{mechanism} {peer} {said:?}");
+                let injected = counter(&account, 0, "injected");
+                assert_eq!(injected, hit.lines().count() as u64, "{mechanism} {peer}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_forged_result_and_a_delay_have_the_same_filters() {
+        let base = tempfile::tempdir().unwrap();
+        let at = base.path().display();
+        let script = format!(
+            "put() {{ dd if=/dev/zero bs=$1 count=1 status=none; }}
+            put 100 >{at}/large; put 10 >{at}/small; put 100 | wc -c
+            stat -c %s {at}/large {at}/small"
+        );
+        let filters = "comm=dd,fd=regular,minSize=100";
+        // A write that is none leaves an empty file, one that waits leaves it as it is.
+        for (kind, value, large) in [("syscall.return", "100", 0), ("syscall.delay", "1ms", 100)] {
+            for mechanism in ["fmod-ret-syscall", "kprobe-override", "seccomp-notify"] {
+                if !can_by(kind, mechanism) {
+                    continue;
+                }
+                let fault = format!("{kind}:write={value},{filters},mechanism={mechanism}");
+                let (said, account) = run_script(&[&fault], &script);
+                let wanted = format!("100\n{large}\n10\n");
+                assert_eq!(said.out, wanted, "{kind} {mechanism} {said:?}");
+                for name in ["matched", "injected"] {
+                    let found = counter(&account, 0, name);
+                    assert_eq!(found, 1, "{kind} {mechanism} {name} {account}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_text_is_no_path() {
         require!("syscall.error");

@@ -5,6 +5,7 @@
     reason = "a command line program speaks to its user"
 )]
 
+mod bench;
 mod build_ebpf;
 mod cache;
 mod lab;
@@ -27,6 +28,7 @@ use clap::Parser as _;
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Command {
     Setup(setup::Arguments),
+    Bench(bench::Arguments),
     /// Builds the BPF objects that user space embeds
     BuildEbpf,
     Lab(lab::Arguments),
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::RunInGuest(arguments) => run::guest_main(arguments),
         Command::Test(arguments) => test::main(&arguments),
         // They have exit statuses of their own.
+        Command::Bench(arguments) => return bench::main(&arguments),
         Command::Lab(arguments) => return lab::main(&arguments),
         Command::Run(arguments) => return run::main(&arguments),
     };

@@ -24,11 +24,11 @@ use chaos_ebpf::{
     call::Call,
     evidence,
     kernel::{
-        OFF_DENTRY_INODE, OFF_DENTRY_SB, OFF_FILE_FLAGS, OFF_FILE_MODE, OFF_FILE_PATH,
-        OFF_INODE_MODE, OFF_MOUNT_MNT, OFF_MOUNT_NS, OFF_PATH_DENTRY, OFF_PATH_MNT, OFF_SB_FLAGS,
-        OFF_SB_IFLAGS, OFF_TASK_CRED, OFF_TASK_REAL_CRED, read,
+        OFF_DENTRY_INODE, OFF_DENTRY_SB, OFF_FILE_FLAGS, OFF_FILE_MODE, OFF_INODE_MODE,
+        OFF_SB_FLAGS, OFF_SB_IFLAGS, OFF_TASK_CRED, OFF_TASK_REAL_CRED, read,
     },
     maps::{CALL_SETS, GATES, RULES_PATH, RULES_ROOM},
+    name::Name,
     path,
     pause::{self, Outcome},
     plane::{Hit, decide_met, met_by_task},
@@ -50,11 +50,7 @@ const FMODE_CREATED: u32 = 1 << 20;
 const FMODE_NOACCOUNT: u32 = 1 << 29;
 /// `__FMODE_EXEC` in `f_flags`: execve opens the program, its interpreter or its script.
 const FMODE_EXEC: u32 = 1 << 5;
-/// `MNT_NS_INTERNAL` (fs/mount.h): the namespace of mounts that the kernel keeps to itself. There
-/// overlayfs has its layers, which it goes through for every operation on a directory, and there are
-/// pipes, sockets and memory files, which nobody reaches by a name.
-const INTERNAL: u64 = (-22_i64).cast_unsigned();
-/// `SB_NOUSER` (include/linux/fs.h): the file system of such a mount.
+/// `SB_NOUSER` (include/linux/fs.h): the file system of a mount that the kernel keeps to itself.
 const SB_NOUSER: u64 = 1 << 31;
 /// `SB_I_NOEXEC` (include/linux/fs.h, since 4.3): nothing is executed from there, whatever the
 /// mount says. proc, sysfs, cgroups and devpts have it, and nothing that lies on a disk.
@@ -86,62 +82,12 @@ const CONTENTS: u64 = FileEvent::OpenWrite.bit()
     | FileEvent::Fill.bit()
     | FileEvent::Punch.bit();
 
-/// Where a name is: a mount, and a dentry on it, which need not exist yet.
-#[derive(Clone, Copy)]
-struct Name {
-    mnt: u64,
-    dentry: u64,
-}
-
-impl Name {
-    /// What a `struct path` says.
-    #[inline(always)]
-    unsafe fn of_path(path: u64) -> Option<Self> {
-        // SAFETY: reads are checked by a helper.
-        unsafe {
-            Some(Self {
-                mnt: read(path, &OFF_PATH_MNT)?,
-                dentry: read(path, &OFF_PATH_DENTRY)?,
-            })
-        }
-    }
-
-    /// A name in the directory that a `struct path` says.
-    #[inline(always)]
-    unsafe fn in_directory(directory: u64, dentry: u64) -> Option<Self> {
-        // SAFETY: reads are checked by a helper.
-        let mnt = unsafe { read(directory, &OFF_PATH_MNT)? };
-        Some(Self { mnt, dentry })
-    }
-
-    /// Whether its path could be resolved.
-    #[inline(always)]
-    unsafe fn resolve(self, scratch: Scratch) -> bool {
-        // SAFETY: reads are checked by a helper.
-        unsafe {
-            path::resolve(
-                scratch,
-                scratch.forget(self.mnt),
-                scratch.forget(self.dentry),
-            )
-        }
-    }
-
-    /// Whether the kernel keeps the mount to itself.
-    #[inline(always)]
-    unsafe fn is_internal(self) -> bool {
-        let mount = self.mnt - u64::from(OFF_MOUNT_MNT.load());
-        // SAFETY: reads are checked by a helper.
-        unsafe { read(mount, &OFF_MOUNT_NS) == Some(INTERNAL) }
-    }
-}
-
 /// The rules that the task meets, and the call that it is in, whose number is kept for samples.
 #[inline(always)]
 fn met() -> Option<(Claim, &'static Gate, Call)> {
     let (scratch, gate) = met_by_task(HOOK.load())?;
     let call = Call::current()?;
-    scratch.set_call(call.native().unwrap_or(u64::MAX));
+    scratch.set_call(call.native().unwrap_or(Call::NONE));
     Some((scratch, gate, call))
 }
 
@@ -168,7 +114,7 @@ unsafe fn on_file(
         // Without branches: a verifier would follow the ways behind each of them.
         let by_exec = u64::from(file_flags & FMODE_EXEC) * (BY_EXEC / u64::from(FMODE_EXEC));
         let event = kinds(*scratch, mode) | by_exec;
-        let name = Name::of_path(file + u64::from(OFF_FILE_PATH.load()));
+        let name = Name::of_file(file);
         named(scratch, gate, event, name)
     }
 }
@@ -287,7 +233,7 @@ unsafe fn on_two(
     let Some(from) = from() else {
         return 0;
     };
-    scratch.set_dentry(from.dentry);
+    scratch.set_dentry(from.dentry());
     // SAFETY: the caller's names.
     unsafe {
         if from.is_internal() {
@@ -348,7 +294,7 @@ unsafe fn named(scratch: Claim, gate: &Gate, event: u64, name: Option<Name>) -> 
     let Some(name) = name else {
         return 0;
     };
-    scratch.set_dentry(name.dentry);
+    scratch.set_dentry(name.dentry());
     scratch.set_note(event);
     // SAFETY: reads are checked by a helper.
     unsafe {

@@ -23,10 +23,10 @@ use chaos_common::{Filtered, Gate, Hook, Pause, RuleConfig, arguments, flags};
 use chaos_ebpf::{
     bounds::{masked, negative_errno},
     call::Call,
-    evidence,
-    facts::{self, Name},
+    evidence, facts,
     kernel::{OFF_FILE_MODE, read},
     maps::{CALL_SETS, GATES, RULES_CALL, RULES_PATH},
+    name::Name,
     path,
     pause::{self, Outcome},
     plane::{decide_met, met_by_task},

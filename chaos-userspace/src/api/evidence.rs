@@ -1,6 +1,6 @@
 //! Evidence on the wire.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::{
     Malformed,
@@ -52,7 +52,8 @@ impl From<&Sample> for proto::Sample {
         use proto::sample::Subject as Wire;
         Self {
             ordinal: sample.ordinal,
-            at: Some(wire_duration(sample.at)),
+            at: Some(sample.at.into()),
+            since_boot: Some(wire_duration(sample.since_boot)),
             cgroup: sample.cgroup,
             subject: Some(match &sample.subject {
                 Subject::Task {
@@ -160,7 +161,11 @@ impl TryFrom<proto::Sample> for Sample {
             ordinal: wire.ordinal,
             at: wire
                 .at
-                .and_then(|at| Duration::try_from(at).ok())
+                .and_then(|at| SystemTime::try_from(at).ok())
+                .ok_or_else(|| Malformed::new("Sample", "its time is missing or out of range"))?,
+            since_boot: wire
+                .since_boot
+                .and_then(|since| Duration::try_from(since).ok())
                 .unwrap_or_default(),
             cgroup: wire.cgroup,
             subject: match wire.subject {

@@ -50,7 +50,7 @@ pub(super) struct InjectArgs {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     duration: Duration,
     /// Seed of the faults that have none of their own
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = words::seed)]
     seed: Option<u64>,
     /// Inject nothing, print the same as the file of an experiment
     #[arg(long, value_name = "FORM")]

@@ -70,7 +70,7 @@ pub(super) struct RunArgs {
     #[arg(short = 'f', long, value_name = "FILE")]
     experiment: Option<PathBuf>,
     /// Seed of the faults that have none of their own
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = words::seed)]
     seed: Option<u64>,
     /// Also hit the opens of execve: COMMAND's binary, interpreters, scripts
     #[arg(long)]

@@ -193,7 +193,7 @@ pub(super) fn to_json(status: &ExperimentStatus, events: bool) -> Value {
     })
 }
 
-fn unix_seconds(time: SystemTime) -> f64 {
+pub(super) fn unix_seconds(time: SystemTime) -> f64 {
     time.duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs_f64()

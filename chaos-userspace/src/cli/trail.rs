@@ -32,7 +32,7 @@ pub(super) fn since(trail: &Trail, sampled: u64) -> &[Sample] {
 
 /// One injection in one line.
 fn line(sample: &Sample) -> String {
-    let at = sample.at.as_secs_f64();
+    let at = sample.since_boot.as_secs_f64();
     let what = match &sample.subject {
         Subject::Task {
             pid,
@@ -88,7 +88,8 @@ pub(super) fn json(trail: &Trail) -> Value {
 pub(super) fn event(sample: &Sample) -> Value {
     let mut value = json!({
         "ordinal": sample.ordinal,
-        "at": sample.at.as_secs_f64(),
+        "at": super::show::unix_seconds(sample.at),
+        "sinceBoot": sample.since_boot.as_secs_f64(),
         "cgroup": sample.cgroup,
     });
     match &sample.subject {
@@ -131,7 +132,7 @@ fn frame(frame: &Frame) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
     use crate::node::Place;
@@ -139,7 +140,8 @@ mod tests {
     fn sample(ordinal: u64) -> Sample {
         Sample {
             ordinal,
-            at: Duration::from_millis(1500),
+            at: UNIX_EPOCH + Duration::from_millis(1_800_000_000_500),
+            since_boot: Duration::from_millis(1500),
             cgroup: 7,
             subject: Subject::Task {
                 pid: 2,

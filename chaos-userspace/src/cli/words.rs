@@ -37,6 +37,13 @@ impl FaultArgs {
     }
 }
 
+/// A seed.
+pub(super) fn seed(text: &str) -> Result<u64, String> {
+    text.parse()
+        .ok()
+        .ok_or_else(|| format!("it is not a whole number from 0 to {}", u64::MAX))
+}
+
 /// Reads fault words and injections of strace, and says everything that is wrong with all of them.
 pub(super) fn read(words: &[String], injections: &[String]) -> Result<Vec<Fault>, CliError> {
     let words = words

@@ -1,6 +1,6 @@
 //! Programs on system calls, and on what happens to files, attached one by one as rules need them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chaos_common::{CallSet, FileEvent};
 
@@ -101,6 +101,24 @@ impl Attached {
             .collect()
     }
 
+    /// The first function that these need and other programs are attached to as well.
+    pub(super) fn shared(&self, calls: &Calls, others: &Self) -> Option<String> {
+        // One function has both names where a call takes no arguments.
+        fn entry(function: &str) -> &str {
+            ["__x64_sys_", "__do_sys_"]
+                .into_iter()
+                .find_map(|prefix| function.strip_prefix(prefix))
+                .unwrap_or(function)
+        }
+        self.each(&calls.all)
+            .into_iter()
+            .flat_map(|seen| self.functions_of(seen).unwrap_or_default())
+            .find(|function| {
+                let theirs = &mut others.functions.keys();
+                theirs.any(|other| entry(other) == entry(function))
+            })
+    }
+
     /// A rule needs these. What is left out is taken out: some calls come by the hooks of others, but
     /// not always.
     pub(super) fn enter(&mut self, calls: &mut Calls) -> Result<(), EngineError> {
@@ -110,6 +128,20 @@ impl Attached {
         }
         self.count(&calls.all, |uses| *uses += 1);
         Ok(())
+    }
+
+    /// [`Link::missed`] of what these need.
+    pub(super) fn missed(&self, calls: &Calls) -> u64 {
+        let functions: HashSet<String> = self
+            .each(&calls.all)
+            .into_iter()
+            .flat_map(|seen| self.functions_of(seen).unwrap_or_default())
+            .collect();
+        functions
+            .iter()
+            .filter_map(|function| self.functions.get(function))
+            .map(|(link, _)| link.missed())
+            .sum()
     }
 
     /// It needs them no more. They stay until [`Self::drop_unused`]: a self-test and the rule that it

@@ -41,7 +41,7 @@ pub struct Hooks {
     /// Attached to the system calls, or for the events of files, that rules are about.
     calls: Option<Attached>,
     /// Attached once for the whole machine, whatever the rules are.
-    _machine: Option<Link>,
+    machine: Option<Link>,
 }
 
 /// What a rule holds of the hooks.
@@ -50,6 +50,8 @@ struct Placed {
     places: Vec<RulePlace>,
     hook: Hook,
     calls: Calls,
+    /// [`Hooks::missed_of`] its calls before it was there.
+    missed_before: u64,
 }
 
 /// A packet program with the cgroups that it hangs on, by id.
@@ -134,7 +136,7 @@ impl Hooks {
             rules: HashMap::new(),
             ingress,
             calls,
-            _machine: machine,
+            machine,
         })
     }
 
@@ -154,6 +156,12 @@ impl Hooks {
     pub fn missing(&self, calls: &Calls) -> Vec<Syscall> {
         let attached = self.calls.as_ref();
         attached.map_or_else(Vec::new, |attached| attached.missing(calls))
+    }
+
+    /// The first function that rules about these need and `others` are attached to as well.
+    pub fn shared(&self, calls: &Calls, others: &Self) -> Option<String> {
+        let (ours, theirs) = (self.calls.as_ref()?, others.calls.as_ref()?);
+        ours.shared(calls, theirs)
     }
 
     /// Detaches what was prepared and no rule has come to need.
@@ -188,6 +196,7 @@ impl Hooks {
         let held = Placed {
             places: places.iter().map(|(place, _)| *place).collect(),
             hook,
+            missed_before: self.missed_of(&calls),
             calls,
         };
         self.rules.insert(number, held);
@@ -262,6 +271,7 @@ impl Hooks {
             places,
             hook,
             calls,
+            ..
         }) = self.rules.remove(&number)
         else {
             return;
@@ -278,6 +288,21 @@ impl Hooks {
             }
         }
         plane.erase(number);
+    }
+
+    /// How often the kernel has run no program where it should have asked this rule, or another one
+    /// that needs the same programs: a bound, as nobody can tell whose events these were.
+    pub fn missed(&self, number: RuleNumber) -> u64 {
+        self.rules.get(&number).map_or(0, |rule| {
+            self.missed_of(&rule.calls)
+                .saturating_sub(rule.missed_before)
+        })
+    }
+
+    fn missed_of(&self, calls: &Calls) -> u64 {
+        let attached = self.calls.as_ref().map(|attached| attached.missed(calls));
+        let machine = self.machine.as_ref().map(Link::missed);
+        attached.or(machine).unwrap_or(0)
     }
 
     /// Whether no rule needs these hooks.

@@ -49,6 +49,20 @@ pub(super) struct Program(OwnedFd);
 #[must_use]
 pub(super) struct Link {
     _fd: OwnedFd,
+    /// What is attached, if it is attached nowhere else.
+    program: Option<Program>,
+}
+
+impl Link {
+    /// How often the kernel has not run the program, because a thread had been preempted in the middle
+    /// of it on that processor (`prog->active`, kernel/bpf/trampoline.c): what is left of a program for
+    /// security modules, which it runs always, and of one that hangs in several places, is 0.
+    pub(super) fn missed(&self) -> u64 {
+        let program = self.program.as_ref();
+        program.map_or(0, |program| {
+            number(program.0.as_fd(), "recursion_misses:").unwrap_or(0)
+        })
+    }
 }
 
 /// How a program is loaded and attached.
@@ -198,7 +212,7 @@ impl Code {
         tracing::debug!(
             name,
             instructions = code.instructions.len(),
-            verified = verified(fd.as_fd()),
+            verified = number(fd.as_fd(), "verified_insns:"),
             "loaded"
         );
         Ok(Program(fd))
@@ -216,7 +230,10 @@ impl Code {
             program: name,
             reason: format!("attach: {error}"),
         })?;
-        Ok(Link { _fd: link })
+        Ok(Link {
+            _fd: link,
+            program: Some(program),
+        })
     }
 }
 
@@ -225,7 +242,10 @@ impl Program {
     pub(super) fn attach_to_ingress(&self, cgroup: BorrowedFd<'_>) -> io::Result<Link> {
         let ingress = bpf_attach_type::BPF_CGROUP_INET_INGRESS;
         let link = sys::attach_to_cgroup(self.0.as_fd(), cgroup, ingress)?;
-        Ok(Link { _fd: link })
+        Ok(Link {
+            _fd: link,
+            program: None,
+        })
     }
 }
 
@@ -245,14 +265,14 @@ fn make(object: Object, name: &str, definition: &aya_obj::Map) -> Result<MapData
     Ok(data)
 }
 
-/// How many instructions the verifier has followed, which it bounds; Linux 5.16 tells.
-fn verified(program: BorrowedFd<'_>) -> Option<u64> {
+/// What the kernel tells of a program in a line that begins so: `verified_insns:`, how many
+/// instructions the verifier has followed, which it bounds (since Linux 5.16); `recursion_misses:`
+/// (5.12).
+fn number(program: BorrowedFd<'_>, line: &str) -> Option<u64> {
     let text =
         std::fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd())).ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("verified_insns:"))?;
-    line.trim().parse().ok()
+    let rest = text.lines().find_map(|text| text.strip_prefix(line))?;
+    rest.trim().parse().ok()
 }
 
 /// Hands the object's types to the kernel. All features are those of Linux 6.1, which nothing is

@@ -7,6 +7,7 @@ use chaos_common::limits::PLANS;
 use super::{
     Counters, FaultStatus, NodeControl, NodeError, Plan, PlanStatus, Settings, Trail,
     account::Account,
+    error::{bad, not_found},
     stack::Mappings,
     trail::Kept,
     ways::{Way, Ways, lost},
@@ -19,7 +20,7 @@ use crate::{
     knob::{KnobError, KnobStatus, Knobs},
     state::StateDir,
     support,
-    target::{Cgroup, CgroupTree, Resolved, TargetError, excluded},
+    target::{Cgroup, CgroupTree, Resolved, excluded},
 };
 
 /// This machine's node. Dropping it ends everything that it holds.
@@ -257,6 +258,10 @@ impl Node {
             .iter()
             .map(|fault| {
                 let KnobStatus { counters, ended } = self.evidence(live, fault.work)?;
+                let missed = match fault.work {
+                    Work::Rule { way, rule } => self.ways.missed(way, rule),
+                    Work::Over { .. } | Work::Knob(_) => 0,
+                };
                 Ok(FaultStatus {
                     fault: fault.id.clone(),
                     word: fault.word.clone(),
@@ -266,7 +271,7 @@ impl Node {
                     remaining: Duration::from_nanos(fault.deadline_ns.saturating_sub(now_ns)),
                     ended: fault.target.gone().or(ended),
                     counters,
-                    uncounted: fault.kept.uncounted,
+                    uncounted: fault.kept.uncounted + missed,
                     trail: self.trail(fault)?,
                 })
             })
@@ -477,42 +482,4 @@ fn timing(now_ns: u64, fault: &Fault, experiment: &Experiment) -> Option<Timing>
         duration: fault.common.duration.or(experiment.duration)?,
         seed: experiment.seed.unwrap_or(0),
     })
-}
-
-fn not_found(field: String, error: TargetError) -> NodeError {
-    match error {
-        TargetError::Bad(problem) => bad(field, &problem),
-        TargetError::Missing(reason) => NodeError::Unsupported(format!("{field}: {reason}")),
-    }
-}
-
-fn bad(field: String, problem: &str) -> NodeError {
-    NodeError::BadPlan {
-        field,
-        problem: problem.to_owned(),
-    }
-}
-
-impl From<EngineError> for NodeError {
-    fn from(error: EngineError) -> Self {
-        match error {
-            EngineError::Full(text) => Self::Unsupported(text),
-            other => Self::Kernel(other.to_string()),
-        }
-    }
-}
-
-impl From<KnobError> for NodeError {
-    fn from(error: KnobError) -> Self {
-        match error {
-            KnobError::Unsupported(reason) => Self::Unsupported(reason),
-            other => Self::Kernel(other.to_string()),
-        }
-    }
-}
-
-impl From<TargetError> for NodeError {
-    fn from(error: TargetError) -> Self {
-        Self::Unsupported(error.to_string())
-    }
 }

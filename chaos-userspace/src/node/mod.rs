@@ -3,7 +3,10 @@
 //! Everything here is synchronous and may block for as long as the kernel takes; async callers use
 //! a blocking thread. Dropping a [`Node`] ends everything that it holds.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use chaos_common::Decision;
 
@@ -41,7 +44,8 @@ pub struct FaultStatus {
     /// What the kernel counted.
     pub counters: Counters,
     /// What has passed on the fault's hook since it was armed and could be counted for no rule, of
-    /// this fault or another: rules beyond those that one event can meet, and events without a buffer.
+    /// this fault or another: rules beyond those that one event can meet, events without a buffer, and what
+    /// anybody did while the kernel ran no program for it, as another thread was in the middle of it.
     pub uncounted: u64,
     /// What is known of single injections.
     pub trail: Trail,
@@ -90,8 +94,10 @@ impl Trail {
 pub struct Sample {
     /// Which of the fault's matching events it was, from 1.
     pub ordinal: u64,
-    /// Since the node's boot.
-    pub at: Duration,
+    /// By the node's clock of the day, as it went when the event was read.
+    pub at: SystemTime,
+    /// The same in boot time, as the kernel's log has it.
+    pub since_boot: Duration,
     /// Id of the cgroup of the task or of the socket: the inode of its directory.
     pub cgroup: u64,
     /// Whose it was, and what.
@@ -165,28 +171,6 @@ pub struct PlanStatus {
     pub faults: Vec<FaultStatus>,
 }
 
-/// Why a node did not do what it was asked to.
-#[derive(Debug, thiserror::Error)]
-pub enum NodeError {
-    /// The plan itself can't be carried out anywhere: exit code 2.
-    #[error("{field}: {problem}")]
-    BadPlan {
-        /// Path of the field, such as `spec.faults[0].target`.
-        field: String,
-        /// What is wrong with it and what to do.
-        problem: String,
-    },
-    /// This node has no mechanism, privilege or target for it: exit code 3.
-    #[error("{0}")]
-    Unsupported(String),
-    /// No plan of that identity lives here.
-    #[error("no plan '{0}' on this node")]
-    UnknownPlan(String),
-    /// The kernel refused something that it should not have: exit code 1.
-    #[error("{0}")]
-    Kernel(String),
-}
-
 /// What an agent needs of its node; [`Node`] is the real one, tests of the layers above use their own.
 pub trait NodeControl: Send + fmt::Debug + 'static {
     /// Resolves, picks mechanisms and arms. On an error nothing is left behind.
@@ -234,6 +218,7 @@ impl Default for Settings {
 }
 
 mod account;
+mod error;
 mod flow;
 mod live;
 pub mod scratch;
@@ -241,6 +226,7 @@ mod stack;
 mod trail;
 mod ways;
 
+pub use error::NodeError;
 pub use flow::Flow;
 pub use live::Node;
 pub use stack::{Frame, Place};

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 use chaos_common::{Event, Hook};
 
 use super::{Flow, Sample, Subject, Trail, stack::Mappings};
-use crate::engine::Record;
+use crate::{boot, engine::Record};
 
 /// The hooks whose events are packets; all others are of tasks.
 const OF_PACKETS: [Hook; 1] = [Hook::NetIngress];
@@ -39,7 +39,7 @@ impl Kept {
         let newest = self.events.iter_mut().rev().take(Trail::STACKS);
         for sample in newest.filter(|sample| sample.ordinal == ordinal) {
             if let Subject::Task { pid, .. } = sample.subject {
-                sample.stack = mappings.frames(pid, sample.at, frames);
+                sample.stack = mappings.frames(pid, sample.since_boot, frames);
             }
         }
     }
@@ -76,9 +76,11 @@ fn sample(event: &Event) -> Sample {
             call: u32::try_from(event.detail).ok(),
         }
     };
+    let since_boot = Duration::from_nanos(event.time_ns);
     Sample {
         ordinal: event.ordinal,
-        at: Duration::from_nanos(event.time_ns),
+        at: boot::time_of_day(since_boot),
+        since_boot,
         cgroup: event.cgroup,
         subject,
         stack: Vec::new(),

@@ -77,7 +77,10 @@ fn about(pid: u32, file: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Child, Command};
+    use std::{
+        process::{Child, Command},
+        thread,
+    };
 
     use super::*;
 
@@ -99,6 +102,10 @@ mod tests {
                 .spawn()
                 .unwrap(),
         );
+        // Its parent goes on before the kernel says where its environment is (fs/binfmt_elf.c).
+        while fs::read(about(sleep.0.id(), "environ")).is_ok_and(|all| all.is_empty()) {
+            thread::yield_now();
+        }
         assert_eq!(folder_of(sleep.0.id()), Some(StateDir::at("/somewhere")));
     }
 }

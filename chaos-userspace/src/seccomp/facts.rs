@@ -73,13 +73,14 @@ pub(super) fn path(tid: u32, data: &seccomp_data) -> Option<Vec<u8>> {
     if !path.is_absolute() || path.as_os_str().as_bytes().starts_with(b"/memfd:") {
         return Some(Vec::new());
     }
-    // A link tells names as this process sees them.
-    let same = |name: &str| {
-        let of = |who: &str| fs::metadata(format!("/proc/{who}/{name}")).ok();
-        let (ours, theirs) = (of("self")?, of(&tid.to_string())?);
-        Some((ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino()))
+    // A link tells names as this process sees them, the caller's root among them: `/` if it is ours.
+    // Its inode would not tell: the same folder may be mounted twice.
+    let mounts = |who: &str| {
+        let namespace = fs::metadata(format!("/proc/{who}/ns/mnt")).ok()?;
+        Some((namespace.dev(), namespace.ino()))
     };
-    if !same("ns/mnt")? || !same("root")? {
+    let root = fs::read_link(format!("/proc/{tid}/root")).ok()?;
+    if mounts("self")? != mounts(&tid.to_string())? || root != Path::new("/") {
         return None;
     }
     Some(named(&path, &link).as_os_str().as_bytes().to_owned())

@@ -19,7 +19,10 @@ use super::{
     task::{Portrait, Task},
     threads::Threads,
 };
-use crate::node::{Counters, Sample, Subject, Trail};
+use crate::{
+    boot,
+    node::{Counters, Sample, Subject, Trail},
+};
 
 const SECOND_NS: u64 = 1_000_000_000;
 const MICROSECOND_NS: u64 = 1_000;
@@ -294,9 +297,11 @@ impl Slot {
             .flat_map(|word| word.load(Relaxed).to_ne_bytes())
             .take_while(|byte| *byte != 0)
             .collect();
+        let since_boot = Duration::from_nanos(self.time_ns.load(Relaxed));
         Sample {
             ordinal: self.ordinal.load(Relaxed),
-            at: Duration::from_nanos(self.time_ns.load(Relaxed)),
+            at: boot::time_of_day(since_boot),
+            since_boot,
             cgroup: self.cgroup.load(Relaxed),
             subject: Subject::Task {
                 pid: self.pid.load(Relaxed),

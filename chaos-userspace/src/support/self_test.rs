@@ -165,6 +165,10 @@ pub(super) fn run(
     }
     let disarmed = plane.disarm(PLAN).map_err(|error| error.to_string());
     hooks.remove(plane, RULE);
+    if lies {
+        // Nothing else would see its calls be hit as long as it is there: see `Ways::is_alone`.
+        hooks.drop_unused();
+    }
     // Nobody is to read of the self-test in somebody's evidence.
     drop(plane.events());
     result.and(disarmed)

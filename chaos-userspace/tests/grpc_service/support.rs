@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use chaos_userspace::{
@@ -55,7 +55,8 @@ impl FakeNode {
 fn trail(hits: u64) -> Trail {
     let sample = |ordinal| Sample {
         ordinal,
-        at: Duration::from_micros(ordinal),
+        at: SystemTime::UNIX_EPOCH + Duration::from_micros(ordinal),
+        since_boot: Duration::from_micros(ordinal),
         cgroup: 7,
         subject: if ordinal == 1 {
             Subject::Packet {

@@ -365,6 +365,8 @@ fn documents(tree: &mut Tree<'_>) {
         "\n## What strace understands",
         "| `@name@=10%` | @mark@: what that means |\n",
     );
+    // It is planned no more, wherever in a line it stands.
+    let _found = tree.take_out(words, "`@name@`, ") || tree.take_out(words, "`@name@`,\n");
     tree.create("examples/@stem@.yaml", EXAMPLE);
     tree.before(
         "README.md",

@@ -4,7 +4,7 @@
 mod apt;
 mod needs;
 
-use std::{process::Command, process::ExitCode, time::Instant};
+use std::{fs, process::Command, process::ExitCode, time::Instant};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -101,6 +101,7 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
 
 fn install_bpf_linker() -> Result<()> {
     let root = toolchain::bpf_linker_root()?;
+    let built = project::target_dir().join("bpf-linker");
     let start = Instant::now();
     eprintln!(
         "setup: building bpf-linker {} (a minute or two)",
@@ -124,10 +125,12 @@ fn install_bpf_linker() -> Result<()> {
         ])
         .arg(&root)
         // An interrupted build goes on where it was.
-        .env("CARGO_TARGET_DIR", project::target_dir().join("bpf-linker"))
+        .env("CARGO_TARGET_DIR", &built)
         .env("LLVM_PREFIX", needs::LLVM_PREFIX)
         .env_remove("RUSTFLAGS");
     process::run(&mut command).context("install bpf-linker")?;
+    // 300 MB that nothing reads again.
+    fs::remove_dir_all(&built).with_context(|| format!("remove {}", built.display()))?;
     eprintln!(
         "setup: bpf-linker is there after {:.0} s",
         start.elapsed().as_secs_f64()

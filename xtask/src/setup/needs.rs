@@ -30,7 +30,7 @@ pub(crate) const WEB_SERVER: Victim = Victim {
 };
 
 /// What tests hit.
-pub(crate) const VICTIMS: [Victim; 6] = [
+pub(crate) const VICTIMS: [Victim; 9] = [
     WEB_SERVER,
     Victim {
         program: "/usr/bin/redis-server",
@@ -52,6 +52,21 @@ pub(crate) const VICTIMS: [Victim; 6] = [
         program: "/usr/bin/python3",
         why: "a runtime that tests hit",
         package: "python3",
+    },
+    Victim {
+        program: "/usr/bin/node",
+        why: "a runtime that tests hit",
+        package: "nodejs",
+    },
+    Victim {
+        program: "gcc",
+        why: "compiles programs that tests hit",
+        package: "gcc",
+    },
+    Victim {
+        program: "go",
+        why: "compiles programs that tests hit",
+        package: "golang-go",
     },
     Victim {
         program: "/usr/bin/stress-ng",
@@ -77,6 +92,8 @@ pub(crate) enum Need {
     KernelTools,
     /// What makes a fresh machine.
     Debootstrap,
+    /// What the bench compares with.
+    Strace,
     /// A kernel in the cache.
     Kernel(&'static Kernel),
     /// A program that is hit by tests.
@@ -92,6 +109,7 @@ impl Need {
             Self::Qemu,
             Self::Unpackers,
             Self::StaticLibc,
+            Self::Strace,
         ];
         // The others only for those who name them.
         let fetched = KERNELS.iter().filter(|kernel| !kernel.is_built_here());
@@ -127,6 +145,7 @@ impl Need {
             Self::StaticLibc => "static libc".to_owned(),
             Self::KernelTools => "kernel build tools".to_owned(),
             Self::Debootstrap => "debootstrap".to_owned(),
+            Self::Strace => "strace".to_owned(),
             Self::Kernel(kernel) => format!("kernel {}", kernel.name),
             Self::Victim(victim) => {
                 let name = victim.program.rsplit('/').next();
@@ -145,6 +164,7 @@ impl Need {
             Self::StaticLibc => "the init of the lab's guests is linked with it",
             Self::KernelTools => "build a kernel from its sources",
             Self::Debootstrap => "makes the fresh machine of `test --long`",
+            Self::Strace => "the bench compares with its injected errors",
             Self::Kernel(_) => "a kernel of the lab",
             Self::Victim(victim) => victim.why,
         }
@@ -162,6 +182,7 @@ impl Need {
             Self::StaticLibc => has_static_libc(),
             Self::KernelTools => has_kernel_tools(),
             Self::Debootstrap => project::find_program("debootstrap").is_some(),
+            Self::Strace => project::find_program("strace").is_some(),
             Self::Kernel(kernel) => lab::is_present(kernel).unwrap_or(false),
             Self::Victim(victim) => project::find_program(victim.program).is_some(),
         }
@@ -193,6 +214,7 @@ impl Need {
                 "xz-utils",
             ],
             Self::Debootstrap => &["debootstrap"],
+            Self::Strace => &["strace"],
             Self::Kernel(_) => &[],
             Self::Victim(victim) => std::slice::from_ref(&victim.package),
         }

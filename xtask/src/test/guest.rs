@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::{
     lanes::Say,
     libtest::{Counts, Tee},
+    victims,
 };
 use crate::{
     lab::{self, End, Lab, STALE_CODE, Spec},
@@ -63,7 +64,9 @@ pub(super) fn build(kernels: &[Spec]) -> Result<Vec<PathBuf>> {
         .flat_map(|spec| Need::lab(spec.kernel))
         .collect();
     needs.extend(VICTIMS.iter().map(Need::Victim));
+    needs.push(Need::Strace);
     setup::ensure(&needs)?;
+    victims::build()?;
     process::run(
         Command::new(project::cargo())
             .args([
@@ -175,6 +178,8 @@ fn boot(
     lab.timeout = timeout(long);
     // As cargo has it for tests.
     lab.cwd = Some(project::root().join("tests"));
+    lab.env
+        .push((victims::FOLDER_VARIABLE.into(), victims::folder().into()));
     if long {
         lab.env.push(("KCHAOS_LONG".into(), "1".into()));
     }

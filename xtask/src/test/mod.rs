@@ -10,6 +10,7 @@ mod lanes;
 mod libtest;
 mod part;
 mod selftest;
+mod victims;
 
 use std::{process::ExitCode, time::Instant};
 

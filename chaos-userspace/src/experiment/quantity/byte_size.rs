@@ -69,6 +69,7 @@ mod tests {
                 "big",
                 "'big' is not a number of bytes; say how many, such as 10MiB or 512KiB",
             ),
+            ("0", "'0' is out of range; say from 1B to 1024TiB"),
             ("0B", "'0B' is out of range; say from 1B to 1024TiB"),
             (
                 "1mb",

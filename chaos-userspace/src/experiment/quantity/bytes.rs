@@ -60,7 +60,15 @@ pub(super) fn parse(text: &str, words: Words) -> Result<u64, BadValue> {
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
+    let out_of_range = || {
+        let range = format!("say from 1B to {}{}", format(MAX), words.of_range);
+        bad("is out of range", &range)
+    };
     if unit.is_empty() && !number.is_empty() {
+        // A unit would not help it.
+        if number.bytes().all(|digit| digit == b'0') {
+            return Err(out_of_range());
+        }
         let text = shown(text);
         return Err(bad(
             "has no unit",
@@ -81,10 +89,6 @@ pub(super) fn parse(text: &str, words: Words) -> Result<u64, BadValue> {
             &format!("has no unit of bytes in {}", quoted(unit)),
             &format!("units are {names}{}", words.of_units),
         ));
-    };
-    let out_of_range = || {
-        let range = format!("say from 1B to {}{}", format(MAX), words.of_range);
-        bad("is out of range", &range)
     };
     let fraction = fraction.trim_end_matches('0');
     let parts =

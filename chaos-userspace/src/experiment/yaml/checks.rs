@@ -9,7 +9,7 @@ use super::{
     walk::Walk,
 };
 use crate::experiment::{
-    Check, Counter, Moment,
+    Bound, Check, Counter, Moment,
     violation::{BadValue, Violation},
 };
 
@@ -48,7 +48,7 @@ impl Walk {
                 None
             }
         };
-        let pass = self.wanted(&format!("{path}.pass"), found.get("pass"), "\"> 0\"");
+        let pass = self.pass(&format!("{path}.pass"), found.get("pass"));
         let at = found.get("at").map_or_else(
             || Some(vec![Moment::After]),
             |node| self.moments(&format!("{path}.at"), node),
@@ -64,6 +64,16 @@ impl Walk {
             pass: pass?,
             at: at?,
         })
+    }
+
+    /// What a number alone lacks is not its quotes.
+    fn pass(&mut self, path: &str, node: Option<&Node<'_>>) -> Option<Bound> {
+        if let Some(node @ Node::Number(number)) = node {
+            let remedy = format!("such as \"== {number}\"");
+            self.wrong_type(path, node, "a comparison", &remedy);
+            return None;
+        }
+        self.wanted(path, node, "\"> 0\"")
     }
 
     fn evidence(&mut self, path: &str, node: &Node<'_>) -> Option<(String, Counter)> {
@@ -216,6 +226,10 @@ spec:
             (
                 "{id: a, evidence: {fault: open, field: injected}, pass: 'many'}",
                 "spec.checks[0].pass: 'many' is no comparison with a number",
+            ),
+            (
+                "{id: a, evidence: {fault: open, field: injected}, pass: 3}",
+                "spec.checks[0].pass: is the number 3 instead of a comparison; such as \"== 3\"",
             ),
             (
                 "{id: a, evidence: {fault: open, field: injected}, pass: '> 0', at: [before]}",
