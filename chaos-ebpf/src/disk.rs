@@ -6,9 +6,9 @@ use crate::{
     kernel::{
         OFF_BIO_BLKG, OFF_BIO_DEVICE, OFF_BIO_OPF, OFF_BIO_SIZE, OFF_BLKCG_CGROUP, OFF_BLKG_BLKCG,
         OFF_CGROUP_ANCESTORS, OFF_CGROUP_LEVEL, OFF_CGROUP_NODE, OFF_DEVICE_DISK,
-        OFF_DEVICE_NUMBER, OFF_DISK_WHOLE, OFF_NODE_ID, REQ_FIRST_FLAG, REQ_OP_DISCARD, REQ_OP_READ,
-        REQ_OP_SECURE_ERASE, REQ_OP_WRITE, REQ_OP_WRITE_ZEROES, REQ_OP_ZONE_APPEND, REQ_PREFLUSH,
-        read,
+        OFF_DEVICE_NUMBER, OFF_DISK_WHOLE, OFF_NODE_ID, REQ_FIRST_FLAG, REQ_OP_DISCARD,
+        REQ_OP_READ, REQ_OP_SECURE_ERASE, REQ_OP_WRITE, REQ_OP_WRITE_ZEROES, REQ_OP_ZONE_APPEND,
+        REQ_PREFLUSH, read,
     },
     maps::RULES_DEVICE,
     subject::{By, Subject, Task},
@@ -82,7 +82,12 @@ impl Subject for Account {
 #[inline(always)]
 pub unsafe fn operations(bio: u64) -> Option<u64> {
     // SAFETY: reads are checked by a helper.
-    let (flags, bytes) = unsafe { (read::<u32>(bio, &OFF_BIO_OPF)?, read::<u32>(bio, &OFF_BIO_SIZE)?) };
+    let (flags, bytes) = unsafe {
+        (
+            read::<u32>(bio, &OFF_BIO_OPF)?,
+            read::<u32>(bio, &OFF_BIO_SIZE)?,
+        )
+    };
     let operation = flags & (REQ_FIRST_FLAG.load() - 1);
     let mut asked = if operation == REQ_OP_READ.load() {
         DiskOp::Read.bit()
@@ -116,10 +121,9 @@ pub unsafe fn is_on(number: u32, rule: &RuleConfig, bio: u64) -> Filtered {
     // SAFETY: reads are checked by a helper; values are replaced whole, and the map is not
     // preallocated.
     unsafe {
-        let (Some(wanted), Some(device)) = (
-            RULES_DEVICE.get(number),
-            read::<u64>(bio, &OFF_BIO_DEVICE),
-        ) else {
+        let (Some(wanted), Some(device)) =
+            (RULES_DEVICE.get(number), read::<u64>(bio, &OFF_BIO_DEVICE))
+        else {
             return Filtered::Unknown;
         };
         let Some(own) = read::<u32>(device, &OFF_DEVICE_NUMBER) else {

@@ -311,7 +311,8 @@ impl Hooks {
     }
 }
 
-const fn hook(object: Object, mechanism: Mechanism) -> Hook {
+/// Where the programs of an object ask by a mechanism.
+pub(crate) const fn hook(object: Object, mechanism: Mechanism) -> Hook {
     match (object, mechanism) {
         (Object::FileError, Mechanism::FmodRet) => Hook::FileOpenFmodRet,
         (Object::FileError, _) => Hook::FileOpenLsm,

@@ -13,11 +13,11 @@ use proptest::{
 
 use super::{
     Bound, ByteRate, ByteSize, CallFilter, Check, Comm, Common, Comparison, Counter, CpuQuota,
-    Direction, DiskError, DiskFull, DiskLimit, DiskOp, DiskQuota, DiskReadonly, Errno, Exclude, Experiment,
-    Fault, FaultKind, FdKind, FileDelay, FileError, FileOp, Gfp, MAX_DURATION, MapOp, MemMmap,
-    MemPage, MemSlab, Moment, NetLoss, Network, OpenFlag, Ordinals, PathFilter, PressureCpu, Pulse,
-    Rate, Scope, Share, Syscall, SyscallClass, SyscallDelay, SyscallError, SyscallOp,
-    SyscallReturn, Target, When, number_default_ids,
+    Direction, DiskError, DiskFull, DiskLimit, DiskOp, DiskQuota, DiskReadonly, Errno, Exclude,
+    Experiment, Fault, FaultKind, FdKind, FileDelay, FileError, FileOp, Gfp, MAX_DURATION, MapOp,
+    MemMmap, MemPage, MemSlab, Moment, NetLoss, Network, OpenFlag, Ordinals, PathFilter,
+    PressureCpu, Pulse, Rate, Scope, Share, Syscall, SyscallClass, SyscallDelay, SyscallError,
+    SyscallOp, SyscallReturn, Target, When, number_default_ids,
 };
 
 const MAX_NANOS: u64 = 30 * 24 * 60 * 60 * 1_000_000_000;
@@ -422,7 +422,8 @@ pub(crate) fn fault() -> BoxedStrategy<Fault> {
             })
         })
         .prop_flat_map(|kind| common(option::of(share()).boxed(), kind));
-    let numbers = (0..4096_u32, 0..1_u32 << 20).prop_map(|(major, minor)| format!("{major}:{minor}"));
+    let numbers =
+        (0..4096_u32, 0..1_u32 << 20).prop_map(|(major, minor)| format!("{major}:{minor}"));
     let disk_error = (
         subsequence(DiskOp::ALL.to_vec(), 0..=4),
         option::of(prop_oneof![device(), numbers.boxed()]),
@@ -519,7 +520,10 @@ pub(crate) fn experiment() -> BoxedStrategy<Experiment> {
                     fault.id = id.unwrap_or(fault.id);
                     let takes_pid = !matches!(
                         fault.kind,
-                        FaultKind::DiskLimit(_) | FaultKind::NetLoss(_) | FaultKind::PressureCpu(_)
+                        FaultKind::DiskError(_)
+                            | FaultKind::DiskLimit(_)
+                            | FaultKind::NetLoss(_)
+                            | FaultKind::PressureCpu(_)
                     );
                     let takes_several = !matches!(
                         fault.kind,

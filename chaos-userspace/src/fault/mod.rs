@@ -399,10 +399,11 @@ fn nanoseconds(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use chaos_common::limits::HOOKS;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::experiment::strategies;
+    use crate::{engine::hook, experiment::strategies};
 
     proptest! {
         #[test]
@@ -410,6 +411,16 @@ mod tests {
             fault in strategies::fault(),
         ) {
             prop_assert_eq!(fault.kind.mechanisms(), ladder(&fault.kind));
+        }
+
+        /// A program would look for its gate beyond the map, and never hit anything.
+        #[test]
+        fn each_hook_has_a_place_in_the_maps(fault in strategies::fault()) {
+            if let Some(object) = object(&fault.kind) {
+                for mechanism in ladder(&fault.kind) {
+                    prop_assert!((hook(object, *mechanism) as u32) < HOOKS);
+                }
+            }
         }
     }
 }

@@ -143,7 +143,10 @@ fn with_needs(object: Object, reason: String) -> String {
     let (needs, others) = match object {
         Object::DiskError => ("a kernel with CONFIG_BLK_CGROUP", "file.error"),
         Object::MemSlab => ("Linux 6.10 or later with CONFIG_FAILSLAB", "mem.mmap"),
-        Object::MemPage => ("Linux 6.10 or later with CONFIG_FAIL_PAGE_ALLOC", "mem.mmap"),
+        Object::MemPage => (
+            "Linux 6.10 or later with CONFIG_FAIL_PAGE_ALLOC",
+            "mem.mmap",
+        ),
         _ => return reason,
     };
     format!(

@@ -85,7 +85,12 @@ pub(super) fn run(
     };
     let places = [(at, Some(cgroup.as_fd()))];
     let mut result = hooks
-        .add(plane, RULE, &places, rule(hooks, object, disk.as_ref().map(|(_, number)| *number)))
+        .add(
+            plane,
+            RULE,
+            &places,
+            rule(hooks, object, disk.as_ref().map(|(_, number)| *number)),
+        )
         .map_err(|error| {
             let reason = super::explain(mechanism, &error);
             match object {
@@ -134,7 +139,9 @@ pub(super) fn run(
             Object::DiskError => match disk {
                 Some((disk, _)) => {
                     let flush = move || flush(&disk);
-                    fails(plane, mechanism, &scratch, errno(object), flush, || access(WANTED))
+                    fails(plane, mechanism, &scratch, errno(object), flush, || {
+                        access(WANTED)
+                    })
                 }
                 None => {
                     // Then there is nothing to be hit, either; attaching has worked.

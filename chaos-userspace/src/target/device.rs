@@ -24,9 +24,7 @@ pub(crate) fn of_path(path: &str) -> Result<(u64, u64), String> {
         .map_err(|error| format!("{path}: {error}: name a block device, or a file on one"))?;
     let kind = meta.file_type();
     if kind.is_char_device() {
-        return Err(format!(
-            "{path} is a character device: name a block device"
-        ));
+        return Err(format!("{path} is a character device: name a block device"));
     }
     let number = if kind.is_block_device() {
         meta.rdev()
@@ -73,11 +71,18 @@ pub(crate) fn to_flush() -> Option<(File, u32)> {
         // What turns to be looked at is left alone.
         .filter(|disk| says(disk, "removable") == "0")
         .collect();
-    disks.sort_by_key(|disk| (says(disk, "queue/write_cache") != "write through", disk.clone()));
+    disks.sort_by_key(|disk| {
+        (
+            says(disk, "queue/write_cache") != "write through",
+            disk.clone(),
+        )
+    });
     disks.iter().find_map(|disk| {
         let number = find(&says(disk, "dev")).ok()?;
         let event = says(disk, "uevent");
-        let name = event.lines().find_map(|line| line.strip_prefix("DEVNAME="))?;
+        let name = event
+            .lines()
+            .find_map(|line| line.strip_prefix("DEVNAME="))?;
         Some((File::open(Path::new("/dev").join(name)).ok()?, number))
     })
 }
