@@ -3,8 +3,9 @@
 use std::{env, error::Error, fs, path::Path};
 
 /// One object per fault kind, by the name of its file in chaos-ebpf/src/bin.
-const OBJECTS: [&str; 6] = [
+const OBJECTS: [&str; 7] = [
     "file_error",
+    "disk_error",
     "mem_mmap",
     "mem_page",
     "mem_slab",

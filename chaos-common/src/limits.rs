@@ -40,6 +40,9 @@ pub const REPLAY_ORDINALS: u32 = 65_536;
 /// Rules that can filter system calls by more than their number ([`crate::CallFilter`]).
 pub const CALL_RULES: u32 = 4096;
 
+/// Rules that can be about one block device.
+pub const DEVICE_RULES: u32 = 1024;
+
 /// Rules that can let something be written before they inject ([`crate::Room`]).
 pub const ROOMS: u32 = 1024;
 
@@ -62,7 +65,7 @@ pub const STACK_FRAMES: usize = 32;
 pub const COMM_BYTES: usize = 16;
 
 /// Hooks, and one more than the highest number of a [`crate::Hook`].
-pub const HOOKS: u32 = 16;
+pub const HOOKS: u32 = 18;
 
 /// The longest that a program keeps a processor busy to make a system call wait, in nanoseconds:
 /// all delays of one call together.

@@ -34,6 +34,10 @@ pub enum Hook {
     MemSlabKprobe = 14,
     /// Pages are allocated: a kprobe.
     MemPageKprobe = 15,
+    /// A disk is asked for something: `fmod_ret`.
+    DiskError = 16,
+    /// A disk is asked for something: a kprobe.
+    DiskErrorKprobe = 17,
 }
 
 impl Hook {
@@ -72,6 +76,8 @@ pub mod flags {
     pub const ROOM: u32 = 1 << 13;
     /// Its sampled events have the thread's stack. Tasks only.
     pub const STACK: u32 = 1 << 16;
+    /// The rule is about one block device.
+    pub const DEVICE: u32 = 1 << 17;
 }
 
 /// One fault for one target. Replaced whole, never written by a program.
@@ -117,8 +123,8 @@ pub struct RuleConfig {
     pub counters: u32,
     /// Index of the block that the ordinals of injections are recorded in, or [`NO_PLACE`].
     pub record: u16,
-    /// Index of the set of system calls, or of events of files, that it is about, or
-    /// of classes of allocations, or [`NO_PLACE`].
+    /// Index of the set of system calls, of events of files, of classes of allocations, or of a disk's
+    /// operations that it is about, or [`NO_PLACE`].
     pub calls: u16,
 }
 

@@ -3,14 +3,14 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::bpf_get_current_task;
-use chaos_common::{AllocationFilter, Filtered, GfpClass, RuleConfig};
+use chaos_common::{AllocationFilter, Filtered, GfpClass};
 
 use crate::{
     kernel::{
         GFP_DIRECT_RECLAIM, GFP_FS, GFP_HIGHMEM, GFP_IO, GFP_NOFAIL, OFF_TASK_FLAGS,
         OFF_TASK_STACK, read,
     },
-    maps::{CALL_SETS, RULES_ALLOCATION},
+    maps::RULES_ALLOCATION,
     scratch::Scratch,
 };
 
@@ -30,7 +30,7 @@ const STACK_BYTES: u64 = 16 << 10;
 /// must not fail, what a thread of the kernel or an exiting task asks for, and what an interrupt does
 /// while the task waits for it to end.
 ///
-/// Kept in `scratch` as well, as [`is_about`] wants it.
+/// Kept in `scratch` as well, as [`crate::classes::is_about`] wants it.
 ///
 /// # Safety
 /// The context is the program's own.
@@ -69,14 +69,6 @@ pub unsafe fn class_of(scratch: Scratch, context: *mut c_void, gfp: u64) -> Opti
     };
     scratch.set_note(class.bit());
     Some(class)
-}
-
-/// Whether a rule is about allocations of the class in `scratch`.
-#[inline(always)]
-pub fn is_about(rule: &RuleConfig, scratch: Scratch) -> bool {
-    CALL_SETS
-        .get(rule.calls.into())
-        .is_some_and(|classes| classes.has_one_of(scratch.note()))
 }
 
 /// Whether a rule wants an allocation of this size, and whatever else is asked then.

@@ -84,6 +84,48 @@ offsets! {
     GFP_FS,
     /// `__GFP_HIGHMEM`
     GFP_HIGHMEM,
+    /// `struct bio`: `bi_bdev`
+    OFF_BIO_DEVICE,
+    /// `struct bio`: `bi_opf`
+    OFF_BIO_OPF,
+    /// `struct bio`: `bi_iter.bi_size`
+    OFF_BIO_SIZE,
+    /// `struct bio`: `bi_blkg`
+    OFF_BIO_BLKG,
+    /// `struct block_device`: `bd_dev`
+    OFF_DEVICE_NUMBER,
+    /// `struct block_device`: `bd_disk`
+    OFF_DEVICE_DISK,
+    /// `struct gendisk`: `part0`, the device that is all of it
+    OFF_DISK_WHOLE,
+    /// `struct blkcg_gq`: `blkcg`
+    OFF_BLKG_BLKCG,
+    /// `struct blkcg`: `css.cgroup`
+    OFF_BLKCG_CGROUP,
+    /// `struct cgroup`: `level`
+    OFF_CGROUP_LEVEL,
+    /// `struct cgroup`: `ancestors`, from the root to itself
+    OFF_CGROUP_ANCESTORS,
+    /// `struct cgroup`: `kn`
+    OFF_CGROUP_NODE,
+    /// `struct kernfs_node`: `id`
+    OFF_NODE_ID,
+    /// Not where something lies, but the lowest flag of `bi_opf`: what is below is the operation
+    REQ_FIRST_FLAG,
+    /// Another flag: `REQ_PREFLUSH`
+    REQ_PREFLUSH,
+    /// An operation: `REQ_OP_READ`
+    REQ_OP_READ,
+    /// `REQ_OP_WRITE`
+    REQ_OP_WRITE,
+    /// `REQ_OP_WRITE_ZEROES`
+    REQ_OP_WRITE_ZEROES,
+    /// `REQ_OP_ZONE_APPEND`
+    REQ_OP_ZONE_APPEND,
+    /// `REQ_OP_DISCARD`
+    REQ_OP_DISCARD,
+    /// `REQ_OP_SECURE_ERASE`
+    REQ_OP_SECURE_ERASE,
     /// `struct fs_struct`: `root`
     OFF_FS_ROOT,
     /// `struct pt_regs`: `orig_ax`, the number of the system call

@@ -27,6 +27,8 @@ pub mod amount;
 pub mod atomics;
 pub mod bounds;
 pub mod call;
+pub mod classes;
+pub mod disk;
 pub mod evidence;
 pub mod facts;
 pub mod kernel;

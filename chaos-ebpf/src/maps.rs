@@ -70,6 +70,11 @@ pub static RULES_NARROW: HashMap<u32, Narrowing> =
 pub static RULES_ALLOCATION: HashMap<u32, AllocationFilter> =
     HashMap::with_max_entries(ALLOCATION_RULES, BPF_F_NO_PREALLOC);
 
+/// Rule number to the block device that it is about ([`chaos_common::disk::device_number`]).
+#[map]
+pub static RULES_DEVICE: HashMap<u32, u32> =
+    HashMap::with_max_entries(limits::DEVICE_RULES, BPF_F_NO_PREALLOC);
+
 /// Rule number to what may still be written.
 #[map]
 pub static RULES_ROOM: HashMap<u32, Room> =

@@ -22,6 +22,7 @@ mod tests {
             calls: None,
             narrowing: None,
             allocation: None,
+            device: None,
             room: None,
             call: None,
             exclude: Vec::new(),

@@ -47,27 +47,31 @@ impl KernelLog {
         }
     }
 
-    /// What the kernel complained of since the last call; the lines that follow a complaint belong to
-    /// it.
-    pub fn complaints(&mut self) -> Vec<String> {
-        let mut found = Vec::new();
+    /// What the kernel said since the last call.
+    pub fn lines(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
         // One record a read(2), and none is longer.
         let mut record = [0; 8192];
         loop {
             match self.records.read(&mut record) {
                 Ok(length) => {
                     let record = String::from_utf8_lossy(&record[..length]);
-                    let line = message(&record);
-                    if !found.is_empty() || is_complaint(line) {
-                        found.push(line.to_owned());
-                    }
+                    lines.push(message(&record).to_owned());
                 }
                 // The kernel had more to say than it keeps; what is left is read all the same.
                 Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {}
-                Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => break,
+                Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => return lines,
                 Err(error) => panic!("/dev/kmsg: {error}"),
             }
         }
+    }
+
+    /// What the kernel complained of since the last call; the lines that follow a complaint belong to
+    /// it.
+    pub fn complaints(&mut self) -> Vec<String> {
+        let mut found = self.lines();
+        let first = found.iter().position(|line| is_complaint(line));
+        found.drain(..first.unwrap_or(found.len()));
         let new = taints() & !self.taints;
         if new != 0 && found.is_empty() {
             found.push(format!("the kernel is tainted: {new:#x}"));

@@ -16,8 +16,9 @@ const MEMORY: &str = "mem.*";
 
 /// A kernel or profile, or all of them, the kind that cannot be done there, and the only mechanism that cannot do
 /// it, if the others can.
-const MISSING: [(&str, &str, Option<&str>); 35] = [
+const MISSING: [(&str, &str, Option<&str>); 40] = [
     // Targets are cgroups of version 2.
+    ("cgroup1", "disk.error", None),
     ("cgroup1", "disk.full", None),
     ("cgroup1", "disk.limit", None),
     ("cgroup1", "disk.quota", None),
@@ -45,8 +46,13 @@ const MISSING: [(&str, &str, Option<&str>); 35] = [
     ("debian-6.1", "mem.slab", None),
     ("debian-6.12", "mem.slab", None),
     ("debian-7", "mem.slab", None),
+    // Nor with what fails requests to disks: CONFIG_FUNCTION_ERROR_INJECTION.
+    ("debian-6.1", "disk.error", None),
+    ("debian-6.12", "disk.error", None),
+    ("debian-7", "disk.error", None),
     ("nolsm", ANY, Some("lsm")),
     // Programs must not read kernel memory.
+    ("lockdown", "disk.error", None),
     ("lockdown", "disk.full", None),
     ("lockdown", "disk.quota", None),
     ("lockdown", "disk.readonly", None),

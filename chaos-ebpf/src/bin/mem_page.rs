@@ -18,8 +18,9 @@ use core::ffi::c_void;
 use aya_ebpf::{Global, helpers::generated::bpf_override_return, programs::ProbeContext};
 use chaos_common::Filtered;
 use chaos_ebpf::{
-    allocation::{class_of, is_about, wants},
+    allocation::{class_of, wants},
     call::Call,
+    classes::is_about,
     evidence,
     plane::{decide_met, met_by_task},
     program,

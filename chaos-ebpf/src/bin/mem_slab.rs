@@ -22,9 +22,10 @@ use aya_ebpf::{
 };
 use chaos_common::{AllocationFilter, Filtered};
 use chaos_ebpf::{
-    allocation::{class_of, is_about, wants},
+    allocation::{class_of, wants},
     bounds::negative_errno,
     call::Call,
+    classes::is_about,
     evidence,
     kernel::{OFF_CACHE_NAME, OFF_CACHE_OBJECT_SIZE, read},
     plane::{decide_met, met_by_task},

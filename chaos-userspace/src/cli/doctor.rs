@@ -28,7 +28,7 @@ pub(super) struct DoctorArgs {
 }
 
 /// One kind by an example that shows it, and a command that it hits.
-const EXAMPLES: [(&str, &str); 14] = [
+const EXAMPLES: [(&str, &str); 15] = [
     (
         "file.error:open=EIO,path=/etc/hostname",
         "cat /etc/hostname",
@@ -68,6 +68,10 @@ const EXAMPLES: [(&str, &str); 14] = [
     (
         "file.delay:open=2ms,path=/etc/hostname",
         "cat /etc/hostname",
+    ),
+    (
+        "disk.error:write=EIO,device=/var/tmp",
+        "dd if=/dev/zero of=/var/tmp/kchaos bs=4K count=1 oflag=direct",
     ),
 ];
 

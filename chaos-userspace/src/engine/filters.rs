@@ -4,7 +4,7 @@ use aya::maps::{HashMap, Map, MapData, MapError};
 use chaos_common::{
     AllocationFilter, CallFilter, ExcludeKey, NO_DEPTH, Narrowing, PathFilter, ReplayKey, Room,
     ThreadKey, flags,
-    limits::{ALLOCATION_RULES, CALL_RULES, EXCLUDE_DEPTHS, ROOMS},
+    limits::{ALLOCATION_RULES, CALL_RULES, DEVICE_RULES, EXCLUDE_DEPTHS, ROOMS},
 };
 
 use super::{
@@ -17,6 +17,7 @@ pub(super) struct Filters {
     path: HashMap<MapData, u32, PathFilter>,
     narrow: HashMap<MapData, u32, Narrowing>,
     allocation: HashMap<MapData, u32, AllocationFilter>,
+    device: HashMap<MapData, u32, u32>,
     room: HashMap<MapData, u32, Room>,
     call: HashMap<MapData, u32, CallFilter>,
     exclude: HashMap<MapData, ExcludeKey, u32>,
@@ -30,6 +31,7 @@ impl Filters {
             path: maps.take("RULES_PATH", Map::HashMap)?,
             narrow: maps.take("RULES_NARROW", Map::HashMap)?,
             allocation: maps.take("RULES_ALLOCATION", Map::HashMap)?,
+            device: maps.take("RULES_DEVICE", Map::HashMap)?,
             room: maps.take("RULES_ROOM", Map::HashMap)?,
             call: maps.take("RULES_CALL", Map::HashMap)?,
             exclude: maps.take("RULES_EXCLUDE", Map::HashMap)?,
@@ -56,6 +58,11 @@ impl Filters {
                 .map_err(|error| {
                     no_room("RULES_ALLOCATION", "of mem.*", ALLOCATION_RULES, &error)
                 })?;
+        }
+        if let Some(device) = rule.device {
+            self.device
+                .insert(number, device, 0)
+                .map_err(|error| no_room("RULES_DEVICE", "with a device", DEVICE_RULES, &error))?;
         }
         if let Some(bytes) = rule.room {
             let room = Room { bytes, asked: 0 };
@@ -92,6 +99,9 @@ impl Filters {
         if rule.allocation.is_some() {
             gone("RULES_ALLOCATION", self.allocation.remove(&number));
         }
+        if rule.device.is_some() {
+            gone("RULES_DEVICE", self.device.remove(&number));
+        }
         if rule.room.is_some() {
             gone("RULES_ROOM", self.room.remove(&number));
         }
@@ -127,7 +137,7 @@ pub(super) fn gone(map: &str, removed: Result<(), MapError>) {
     }
 }
 
-/// What a rule about allocations has found no place for.
+/// What a rule has found no place for.
 fn no_room(map: &'static str, which: &str, most: u32, error: &MapError) -> EngineError {
     match error {
         MapError::SyscallError(call) if call.io_error.raw_os_error() == Some(libc::E2BIG) => {

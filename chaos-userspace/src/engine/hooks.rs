@@ -22,6 +22,8 @@ const NET_LOSS_IN: &str = "net_loss_in";
 /// `mm/fail_page_alloc.c`).
 const FAIL_SLAB: &str = "should_failslab";
 const FAIL_PAGE: &str = "should_fail_alloc_page";
+/// The same before a request goes to its disk (`block/blk-core.c`).
+const FAIL_BIO: &str = "should_fail_bio";
 /// What is asked before memory is set aside for a process.
 const ENOUGH_MEMORY: &str = "security_vm_enough_memory_mm";
 
@@ -113,6 +115,12 @@ impl Hooks {
             }
             (Object::MemPage, Mechanism::KprobeOverride) => {
                 machine = Some(code.attach("mem_page_probe", Place::Kprobe(FAIL_PAGE))?);
+            }
+            (Object::DiskError, Mechanism::FmodRet) => {
+                machine = Some(code.attach("disk_error", Place::FmodRet(FAIL_BIO))?);
+            }
+            (Object::DiskError, Mechanism::KprobeOverride) => {
+                machine = Some(code.attach("disk_error_probe", Place::Kprobe(FAIL_BIO))?);
             }
             _ => {
                 return Err(EngineError::Refused {
@@ -303,7 +311,8 @@ impl Hooks {
     }
 }
 
-const fn hook(object: Object, mechanism: Mechanism) -> Hook {
+/// Where the programs of an object ask by a mechanism.
+pub(crate) const fn hook(object: Object, mechanism: Mechanism) -> Hook {
     match (object, mechanism) {
         (Object::FileError, Mechanism::FmodRet) => Hook::FileOpenFmodRet,
         (Object::FileError, _) => Hook::FileOpenLsm,
@@ -317,6 +326,8 @@ const fn hook(object: Object, mechanism: Mechanism) -> Hook {
         (Object::MemPage, Mechanism::KprobeOverride) => Hook::MemPageKprobe,
         (Object::MemPage, _) => Hook::MemPage,
         (Object::MemMmap, _) => Hook::MemMmap,
+        (Object::DiskError, Mechanism::KprobeOverride) => Hook::DiskErrorKprobe,
+        (Object::DiskError, _) => Hook::DiskError,
     }
 }
 

@@ -72,6 +72,41 @@ const OPTIONAL_FIELDS: &[Field] = &[
     ("OFF_CACHE_NAME", "kmem_cache", &["name"]),
 ];
 
+/// The same of requests to disks, and of the cgroups that they are on the account of.
+const REQUEST_FIELDS: &[Field] = &[
+    ("OFF_BIO_DEVICE", "bio", &["bi_bdev"]),
+    ("OFF_BIO_OPF", "bio", &["bi_opf"]),
+    ("OFF_BIO_SIZE", "bio", &["bi_iter", "bi_size"]),
+    // Without CONFIG_BLK_CGROUP a request is on nobody's account.
+    ("OFF_BIO_BLKG", "bio", &["bi_blkg"]),
+    ("OFF_BLKG_BLKCG", "blkcg_gq", &["blkcg"]),
+    ("OFF_BLKCG_CGROUP", "blkcg", &["css", "cgroup"]),
+    ("OFF_DEVICE_NUMBER", "block_device", &["bd_dev"]),
+    ("OFF_DEVICE_DISK", "block_device", &["bd_disk"]),
+    ("OFF_DISK_WHOLE", "gendisk", &["part0"]),
+    ("OFF_CGROUP_LEVEL", "cgroup", &["level"]),
+    // Linux 6.1 has made it pointers.
+    ("OFF_CGROUP_ANCESTORS", "cgroup", &["ancestors"]),
+    ("OFF_CGROUP_NODE", "cgroup", &["kn"]),
+    ("OFF_NODE_ID", "kernfs_node", &["id"]),
+];
+
+/// Globals that are enumerators of `enum req_op`, by the same names.
+const REQUEST_OPERATIONS: [&str; 6] = [
+    "REQ_OP_READ",
+    "REQ_OP_WRITE",
+    "REQ_OP_WRITE_ZEROES",
+    "REQ_OP_ZONE_APPEND",
+    "REQ_OP_DISCARD",
+    "REQ_OP_SECURE_ERASE",
+];
+
+/// A global, and the enumerator of `enum req_flag_bits` that says which bit it is.
+const REQUEST_BITS: [(&str, &str); 2] = [
+    ("REQ_FIRST_FLAG", "__REQ_FAILFAST_DEV"),
+    ("REQ_PREFLUSH", "__REQ_PREFLUSH"),
+];
+
 /// A global, and the enumerator that says which bit of `gfp_t` it is: they have moved between
 /// versions, and depend on the configuration. Before Linux 6.10 they were macros, which BTF does not
 /// know.
@@ -140,12 +175,24 @@ impl Kernel {
         offsets.extend(
             OPTIONAL_FIELDS
                 .iter()
+                .chain(REQUEST_FIELDS)
                 .filter_map(|(global, structure, path)| {
                     Some((*global, btf.offset(structure, path)?))
                 }),
         );
         let bits = btf.enumerators("___GFP_");
         offsets.extend(GFP_BITS.iter().filter_map(|(global, enumerator)| {
+            let bit = *bits.get(enumerator)?;
+            Some((*global, 1_u32.checked_shl(bit)?))
+        }));
+        let operations = btf.enumerators("REQ_OP_");
+        offsets.extend(
+            REQUEST_OPERATIONS
+                .iter()
+                .filter_map(|name| Some((*name, *operations.get(name)?))),
+        );
+        let bits = btf.enumerators("__REQ_");
+        offsets.extend(REQUEST_BITS.iter().filter_map(|(global, enumerator)| {
             let bit = *bits.get(enumerator)?;
             Some((*global, 1_u32.checked_shl(bit)?))
         }));
@@ -169,6 +216,15 @@ impl Kernel {
         let is_known = |name: &str| self.offsets.iter().any(|(known, _)| *known == name);
         let needs_fields = object.optional_fields();
         if let Some(missing) = needs_fields.iter().find(|name| !is_known(name)) {
+            return Err(EngineError::MissingField(missing));
+        }
+        let of_requests = REQUEST_FIELDS.iter().map(|(global, ..)| *global);
+        let mut of_requests = of_requests
+            .chain(REQUEST_OPERATIONS)
+            .chain(REQUEST_BITS.iter().map(|(global, _)| *global));
+        if object.reads_requests()
+            && let Some(missing) = of_requests.find(|name| !is_known(name))
+        {
             return Err(EngineError::MissingField(missing));
         }
         if object.reads_gfp() && !GFP_BITS.iter().all(|(global, _)| is_known(global)) {

@@ -11,9 +11,9 @@ use chaos_common::{
     AllocationFilter, CallFilter, CallSet, Counters, ExcludeKey, Gate, Narrowing, PathFilter,
     Pause, ReplayKey, Room, RuleConfig, RuleList, RuleState, TargetKey, ThreadKey,
     limits::{
-        ALLOCATION_RULES, CALL_RULES, CALL_SETS, COUNTER_POOL_BYTES, EVENT_RING_BYTES, HOOKS,
-        PAUSE_RING_BYTES, PAUSES, PLANS, RECORD_ORDINALS, RECORDS, REMEMBERED, REPLAY_ORDINALS,
-        ROOMS, THREADS,
+        ALLOCATION_RULES, CALL_RULES, CALL_SETS, COUNTER_POOL_BYTES, DEVICE_RULES,
+        EVENT_RING_BYTES, HOOKS, PAUSE_RING_BYTES, PAUSES, PLANS, RECORD_ORDINALS, RECORDS,
+        REMEMBERED, REPLAY_ORDINALS, ROOMS, THREADS,
     },
 };
 
@@ -76,7 +76,7 @@ const fn ring(name: &'static str, bytes: u32) -> Definition {
     }
 }
 
-fn definitions(rules: u32, counters: u32) -> [Definition; 22] {
+fn definitions(rules: u32, counters: u32) -> [Definition; 23] {
     [
         array::<u64>("PLANS_HELD", PLANS),
         array::<Gate>("GATES", HOOKS),
@@ -89,6 +89,7 @@ fn definitions(rules: u32, counters: u32) -> [Definition; 22] {
         array::<CallSet>("CALL_SETS", CALL_SETS),
         hash::<u32, Narrowing>("RULES_NARROW", rules),
         hash::<u32, AllocationFilter>("RULES_ALLOCATION", ALLOCATION_RULES),
+        hash::<u32, u32>("RULES_DEVICE", DEVICE_RULES),
         hash::<u32, Room>("RULES_ROOM", ROOMS),
         hash::<u32, CallFilter>("RULES_CALL", CALL_RULES),
         hash::<ExcludeKey, u32>("RULES_EXCLUDE", rules),

@@ -25,6 +25,8 @@ use std::io;
 
 pub use events::Sampled;
 pub use hooks::Hooks;
+#[cfg(test)]
+pub(crate) use hooks::hook;
 pub use maps::NAME_PREFIX;
 pub use object::Object;
 pub use plane::{Calls, Excluded, Plane, Record, RuleNumber, RulePlace, RuleSpec};

@@ -17,6 +17,8 @@ pub enum Object {
     MemPage,
     /// `mem.mmap`
     MemMmap,
+    /// `disk.error`
+    DiskError,
 }
 
 static FILE_ERROR: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/file_error.o"));
@@ -30,6 +32,8 @@ static MEM_PAGE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/
 
 static MEM_MMAP: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/mem_mmap.o"));
 
+static DISK_ERROR: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/disk_error.o"));
+
 impl Object {
     /// The name of its source in chaos-ebpf/src/bin.
     pub const fn name(self) -> &'static str {
@@ -40,6 +44,7 @@ impl Object {
             Self::MemSlab => "mem_slab",
             Self::MemPage => "mem_page",
             Self::MemMmap => "mem_mmap",
+            Self::DiskError => "disk_error",
         }
     }
 
@@ -47,7 +52,12 @@ impl Object {
     pub(super) const fn reads_kernel(self) -> bool {
         matches!(
             self,
-            Self::FileError | Self::SyscallError | Self::MemMmap | Self::MemPage | Self::MemSlab
+            Self::DiskError
+                | Self::FileError
+                | Self::SyscallError
+                | Self::MemMmap
+                | Self::MemPage
+                | Self::MemSlab
         )
     }
 
@@ -65,6 +75,11 @@ impl Object {
         matches!(self, Self::MemPage | Self::MemSlab)
     }
 
+    /// Whether its programs look at requests to disks.
+    pub(super) const fn reads_requests(self) -> bool {
+        matches!(self, Self::DiskError)
+    }
+
     /// The ELF file.
     ///
     /// # Errors
@@ -77,6 +92,7 @@ impl Object {
             Self::MemSlab => MEM_SLAB,
             Self::MemPage => MEM_PAGE,
             Self::MemMmap => MEM_MMAP,
+            Self::DiskError => DISK_ERROR,
         };
         if bytes.is_empty() {
             Err(EngineError::ObjectNotBuilt(self.name()))

@@ -34,13 +34,15 @@ pub struct RuleSpec {
     pub config: RuleConfig,
     /// Which paths it wants.
     pub path: Option<PathFilter>,
-    /// Which system calls, events of files, or classes of allocations it is about, on hooks that many
-    /// of them come by.
+    /// Which system calls, events of files, classes of allocations, or operations of a disk it is
+    /// about, on hooks that many of them come by.
     pub calls: Option<Calls>,
     /// Which tasks it wants.
     pub narrowing: Option<Narrowing>,
     /// Which allocations it wants.
     pub allocation: Option<AllocationFilter>,
+    /// The only block device that it wants ([`chaos_common::disk::device_number`]).
+    pub device: Option<u32>,
     /// How many bytes it lets the target write before it injects.
     pub room: Option<u64>,
     /// What it wants of a system call beyond its number.
@@ -253,6 +255,7 @@ impl Plane {
         for (flag, wanted) in [
             (flags::PATH, rule.path.is_some()),
             (flags::NARROW, rule.narrowing.is_some()),
+            (flags::DEVICE, rule.device.is_some()),
             (flags::ROOM, rule.room.is_some()),
             (flags::CALL, rule.call.is_some()),
             (flags::REPLAY, rule.replay.is_some()),

@@ -1,9 +1,9 @@
 //! The keys of a fault: which kind has which, and where each stands in a file.
 
 use super::{
-    CallFilter, Common, CpuQuota, Direction, DiskFull, DiskLimit, DiskQuota, DiskReadonly, Errno,
-    Fault, FaultKind, FileDelay, FileError, Mechanism, MemMmap, MemPage, MemSlab, NetLoss,
-    PathFilter, PressureCpu, Share, SyscallDelay, SyscallError, SyscallReturn,
+    CallFilter, Common, CpuQuota, Direction, DiskError, DiskFull, DiskLimit, DiskQuota,
+    DiskReadonly, Errno, Fault, FaultKind, FileDelay, FileError, Mechanism, MemMmap, MemPage,
+    MemSlab, NetLoss, PathFilter, PressureCpu, Share, SyscallDelay, SyscallError, SyscallReturn,
     violation::BadValue,
     wording::{all_of, nearest, quoted},
 };
@@ -95,7 +95,26 @@ pub(super) struct Kind {
     pub(super) blank: fn() -> FaultKind,
 }
 
-pub(super) static KINDS: [Kind; 14] = [
+pub(super) static KINDS: [Kind; 15] = [
+    Kind {
+        name: "disk.error",
+        block: "diskError",
+        what: Some("ops"),
+        effect: "errno",
+        own: &[
+            key("ops", Type::List, "[write]"),
+            key("device", Type::Text, "/dev/sdb"),
+        ],
+        required: &[key("errno", Type::Text, "EIO")],
+        example: "disk.error:write=EIO",
+        mechanisms: &[Mechanism::FmodRet, Mechanism::KprobeOverride],
+        blank: || {
+            FaultKind::DiskError(DiskError {
+                ops: Vec::new(),
+                device: None,
+            })
+        },
+    },
     Kind {
         name: "disk.full",
         block: "diskFull",
@@ -384,12 +403,11 @@ pub(super) static KINDS: [Kind; 14] = [
 ];
 
 /// Kinds of the design that are not built yet.
-const PLANNED_KINDS: [&str; 19] = [
+const PLANNED_KINDS: [&str; 18] = [
     "clock.freeze",
     "clock.offset",
     "clock.speed",
     "clock.step",
-    "disk.error",
     "dns.answer",
     "dns.delay",
     "dns.error",
@@ -411,26 +429,27 @@ impl Kind {
     pub(super) fn of(kind: &FaultKind) -> &'static Self {
         // The indices are checked by a test.
         match kind {
-            FaultKind::FileError(_) => &KINDS[5],
-            FaultKind::DiskLimit(_) => &KINDS[1],
-            FaultKind::NetLoss(_) => &KINDS[9],
-            FaultKind::PressureCpu(_) => &KINDS[10],
-            FaultKind::SyscallDelay(_) => &KINDS[11],
-            FaultKind::SyscallError(_) => &KINDS[12],
-            FaultKind::SyscallReturn(_) => &KINDS[13],
-            FaultKind::MemSlab(_) => &KINDS[8],
-            FaultKind::MemPage(_) => &KINDS[7],
-            FaultKind::MemMmap(_) => &KINDS[6],
-            FaultKind::DiskFull(_) => &KINDS[0],
-            FaultKind::DiskReadonly(_) => &KINDS[3],
-            FaultKind::DiskQuota(_) => &KINDS[2],
-            FaultKind::FileDelay(_) => &KINDS[4],
+            FaultKind::FileError(_) => &KINDS[6],
+            FaultKind::DiskLimit(_) => &KINDS[2],
+            FaultKind::NetLoss(_) => &KINDS[10],
+            FaultKind::PressureCpu(_) => &KINDS[11],
+            FaultKind::SyscallDelay(_) => &KINDS[12],
+            FaultKind::SyscallError(_) => &KINDS[13],
+            FaultKind::SyscallReturn(_) => &KINDS[14],
+            FaultKind::MemSlab(_) => &KINDS[9],
+            FaultKind::MemPage(_) => &KINDS[8],
+            FaultKind::MemMmap(_) => &KINDS[7],
+            FaultKind::DiskFull(_) => &KINDS[1],
+            FaultKind::DiskReadonly(_) => &KINDS[4],
+            FaultKind::DiskQuota(_) => &KINDS[3],
+            FaultKind::FileDelay(_) => &KINDS[5],
+            FaultKind::DiskError(_) => &KINDS[0],
         }
     }
 
     /// What stands in for a kind that can't be told: one that breaks no rule by itself.
     pub(super) fn stand_in() -> &'static Self {
-        &KINDS[5]
+        &KINDS[6]
     }
 
     /// By its name in a fault word.
@@ -613,12 +632,12 @@ mod tests {
     fn kinds_that_are_not_there() {
         assert_eq!(
             no_such_kind("clock.step", false).to_string(),
-            "'clock.step' is not in this version; there are disk.full, disk.limit, disk.quota, disk.readonly, file.delay, file.error, mem.mmap, mem.page, mem.slab, net.loss, \
+            "'clock.step' is not in this version; there are disk.error, disk.full, disk.limit, disk.quota, disk.readonly, file.delay, file.error, mem.mmap, mem.page, mem.slab, net.loss, \
              pressure.cpu, syscall.delay, syscall.error and syscall.return"
         );
         assert_eq!(
             no_such_kind("clockOffset", true).to_string(),
-            "'clockOffset' is not in this version; there are diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, memMmap, memPage, memSlab, netLoss, \
+            "'clockOffset' is not in this version; there are diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, memMmap, memPage, memSlab, netLoss, \
              pressureCpu, syscallDelay, syscallError and syscallReturn"
         );
         assert_eq!(
@@ -627,7 +646,7 @@ mod tests {
         );
         assert_eq!(
             no_such_kind("earthquake", false).to_string(),
-            "'earthquake' is not a kind of fault; there are disk.full, disk.limit, disk.quota, disk.readonly, file.delay, file.error, mem.mmap, mem.page, mem.slab, net.loss, \
+            "'earthquake' is not a kind of fault; there are disk.error, disk.full, disk.limit, disk.quota, disk.readonly, file.delay, file.error, mem.mmap, mem.page, mem.slab, net.loss, \
              pressure.cpu, syscall.delay, syscall.error and syscall.return"
         );
     }

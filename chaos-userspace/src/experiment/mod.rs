@@ -8,6 +8,7 @@ use std::{fmt, time::Duration};
 mod call_filter;
 mod check;
 mod disk;
+pub(crate) mod disk_error;
 mod errno;
 mod file_op;
 mod keys;
@@ -35,6 +36,7 @@ pub mod yaml;
 
 pub use call_filter::{CallFilter, FdKind, Network, OpenFlag};
 pub use check::{Bound, Check, Comparison, Counter, Moment};
+pub use disk_error::DiskOp;
 pub use errno::Errno;
 pub use file_op::FileOp;
 pub use memory::{Gfp, MapOp};
@@ -129,6 +131,8 @@ pub enum FaultKind {
     DiskQuota(DiskQuota),
     /// `file.delay`: file operations take longer.
     FileDelay(FileDelay),
+    /// `disk.error`: what a disk is asked for on the target's account fails.
+    DiskError(DiskError),
 }
 
 /// `file.error`
@@ -305,6 +309,16 @@ pub struct FileDelay {
     pub include_exec: bool,
 }
 
+/// `disk.error`: the errno is EIO.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskError {
+    /// Which operations, no duplicates; none is all of them.
+    pub ops: Vec<DiskOp>,
+    /// Only on this one: a block device, or anything on one, by its absolute path as this machine sees
+    /// it, or its numbers as in `8:16`. A disk stands for its partitions as well.
+    pub device: Option<String>,
+}
+
 /// Direction of packets, seen from the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -455,6 +469,7 @@ impl FaultKind {
             Self::DiskReadonly(_) => "disk.readonly",
             Self::DiskQuota(_) => "disk.quota",
             Self::FileDelay(_) => "file.delay",
+            Self::DiskError(_) => "disk.error",
         }
     }
 }

@@ -23,6 +23,7 @@ impl Fault {
             return Ok(());
         }
         let is_own = match &mut self.kind {
+            FaultKind::DiskError(fault) => fault.set(key, text)?,
             FaultKind::MemMmap(fault) => fault.set(key, text)?,
             FaultKind::MemPage(fault) => fault.set(key, text)?,
             FaultKind::MemSlab(fault) => fault.set(key, text)?,

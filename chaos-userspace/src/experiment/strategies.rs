@@ -13,11 +13,11 @@ use proptest::{
 
 use super::{
     Bound, ByteRate, ByteSize, CallFilter, Check, Comm, Common, Comparison, Counter, CpuQuota,
-    Direction, DiskFull, DiskLimit, DiskQuota, DiskReadonly, Errno, Exclude, Experiment, Fault,
-    FaultKind, FdKind, FileDelay, FileError, FileOp, Gfp, MAX_DURATION, MapOp, MemMmap, MemPage,
-    MemSlab, Moment, NetLoss, Network, OpenFlag, Ordinals, PathFilter, PressureCpu, Pulse, Rate,
-    Scope, Share, Syscall, SyscallClass, SyscallDelay, SyscallError, SyscallOp, SyscallReturn,
-    Target, When, number_default_ids,
+    Direction, DiskError, DiskFull, DiskLimit, DiskOp, DiskQuota, DiskReadonly, Errno, Exclude,
+    Experiment, Fault, FaultKind, FdKind, FileDelay, FileError, FileOp, Gfp, MAX_DURATION, MapOp,
+    MemMmap, MemPage, MemSlab, Moment, NetLoss, Network, OpenFlag, Ordinals, PathFilter,
+    PressureCpu, Pulse, Rate, Scope, Share, Syscall, SyscallClass, SyscallDelay, SyscallError,
+    SyscallOp, SyscallReturn, Target, When, number_default_ids,
 };
 
 const MAX_NANOS: u64 = 30 * 24 * 60 * 60 * 1_000_000_000;
@@ -198,7 +198,7 @@ fn common(
     kind: FaultKind,
 ) -> impl Strategy<Value = Fault> {
     let mechanisms = kind.mechanisms();
-    let has_tasks = !matches!(kind, FaultKind::NetLoss(_));
+    let has_tasks = !matches!(kind, FaultKind::DiskError(_) | FaultKind::NetLoss(_));
     let of_task = if has_tasks {
         of_task()
     } else {
@@ -422,6 +422,14 @@ pub(crate) fn fault() -> BoxedStrategy<Fault> {
             })
         })
         .prop_flat_map(|kind| common(option::of(share()).boxed(), kind));
+    let numbers =
+        (0..4096_u32, 0..1_u32 << 20).prop_map(|(major, minor)| format!("{major}:{minor}"));
+    let disk_error = (
+        subsequence(DiskOp::ALL.to_vec(), 0..=4),
+        option::of(prop_oneof![device(), numbers.boxed()]),
+    )
+        .prop_map(|(ops, device)| FaultKind::DiskError(DiskError { ops, device }))
+        .prop_flat_map(|kind| common(option::of(share()).boxed(), kind));
     let net = share()
         .prop_map(|share| {
             FaultKind::NetLoss(NetLoss {
@@ -447,6 +455,7 @@ pub(crate) fn fault() -> BoxedStrategy<Fault> {
         });
     prop_oneof![
         file.boxed(),
+        disk_error.boxed(),
         file_delay.boxed(),
         disk_state.boxed(),
         mem_mmap.boxed(),
@@ -511,7 +520,10 @@ pub(crate) fn experiment() -> BoxedStrategy<Experiment> {
                     fault.id = id.unwrap_or(fault.id);
                     let takes_pid = !matches!(
                         fault.kind,
-                        FaultKind::DiskLimit(_) | FaultKind::NetLoss(_) | FaultKind::PressureCpu(_)
+                        FaultKind::DiskError(_)
+                            | FaultKind::DiskLimit(_)
+                            | FaultKind::NetLoss(_)
+                            | FaultKind::PressureCpu(_)
                     );
                     let takes_several = !matches!(
                         fault.kind,

@@ -253,16 +253,19 @@ impl FaultKind {
     const fn of_no_task(&self) -> Option<&'static str> {
         match self {
             Self::NetLoss(_) => Some("packets"),
+            Self::DiskError(_) => Some("requests to disks"),
             _ => None,
         }
     }
 
     fn check_target(&self, target: &Target) -> Result<(), BadValue> {
-        match (self, target) {
-            (Self::NetLoss(_), Target::Pid(_)) => Err(BadValue::new(
-                "net.loss can't hit a pid: packets have none",
+        if let (Some(events), Target::Pid(_)) = (self.of_no_task(), target) {
+            return Err(BadValue::new(
+                format!("{} can't hit a pid: {events} have none", self.name()),
                 "name a cgroup or a unit",
-            )),
+            ));
+        }
+        match (self, target) {
             (_, Target::Pid(_)) if self.is_knob() => Err(BadValue::new(
                 format!("{} can't hit a pid: the limit is a cgroup's", self.name()),
                 "name a cgroup or a unit",
@@ -316,6 +319,11 @@ impl Fault {
                 check("probability", probability);
             }
             FaultKind::DiskLimit(fault) => {
+                for (key, result) in fault.rules() {
+                    check(key, result);
+                }
+            }
+            FaultKind::DiskError(fault) => {
                 for (key, result) in fault.rules() {
                     check(key, result);
                 }

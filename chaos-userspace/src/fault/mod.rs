@@ -1,6 +1,7 @@
 //! From a validated fault to what the kernel is told: no I/O, one file per kind.
 
 pub(crate) mod call_filter;
+mod disk_error;
 mod disk_full;
 mod disk_limit;
 mod disk_quota;
@@ -30,7 +31,7 @@ use crate::{
         ByteSize, Comm, Common, DiskFull, DiskQuota, Fault, FaultKind, FileDelay, FileError,
         Mechanism, Scope, Share, SyscallDelay, SyscallError, SyscallOp, SyscallReturn,
     },
-    knob::{Limit, Wanted},
+    knob::{self, Limit, Wanted},
 };
 
 /// What allocations fail with.
@@ -72,6 +73,7 @@ pub const fn ladder(kind: &FaultKind) -> &'static [Mechanism] {
         FaultKind::DiskFull(_) => disk_full::LADDER,
         FaultKind::DiskReadonly(_) => disk_readonly::LADDER,
         FaultKind::DiskQuota(_) => disk_quota::LADDER,
+        FaultKind::DiskError(_) => disk_error::LADDER,
     }
 }
 
@@ -92,6 +94,7 @@ pub const fn object(kind: &FaultKind) -> Option<Object> {
         FaultKind::MemSlab(_) => Some(Object::MemSlab),
         FaultKind::MemPage(_) => Some(Object::MemPage),
         FaultKind::MemMmap(_) => Some(Object::MemMmap),
+        FaultKind::DiskError(_) => Some(Object::DiskError),
     }
 }
 
@@ -114,10 +117,19 @@ pub(crate) fn knob(kind: &FaultKind) -> Option<Wanted> {
         | FaultKind::DiskQuota(_)
         | FaultKind::FileDelay(_)
         | FaultKind::FileError(_)
+        | FaultKind::DiskError(_)
         | FaultKind::NetLoss(_)
         | FaultKind::SyscallDelay(_)
         | FaultKind::SyscallError(_)
         | FaultKind::SyscallReturn(_) => None,
+    }
+}
+
+/// The controller that the target's cgroup must have, if the kind needs one.
+pub(crate) fn controller(kind: &FaultKind) -> Option<&'static str> {
+    match kind {
+        FaultKind::DiskError(_) => Some("io"),
+        _ => Some(knob::controller(knob(kind)?.limit.file())),
     }
 }
 
@@ -140,6 +152,7 @@ pub(crate) fn covers(kind: &FaultKind, mechanism: Mechanism) -> Result<(), Strin
         | FaultKind::DiskQuota(_)
         | FaultKind::FileDelay(_)
         | FaultKind::FileError(_)
+        | FaultKind::DiskError(_)
         | FaultKind::NetLoss(_)
         | FaultKind::PressureCpu(_) => Ok(()),
     }
@@ -171,15 +184,17 @@ fn ops(kind: &FaultKind) -> Option<&[SyscallOp]> {
         | FaultKind::DiskQuota(_)
         | FaultKind::FileDelay(_)
         | FaultKind::FileError(_)
+        | FaultKind::DiskError(_)
         | FaultKind::NetLoss(_)
         | FaultKind::PressureCpu(_) => None,
     }
 }
 
-/// The system calls, events of files, or classes of allocations that a kind is about, if it is about
-/// some.
+/// The system calls, events of files, classes of allocations, or operations of a disk that a kind is
+/// about, if it is about some.
 pub(crate) fn calls(kind: &FaultKind) -> Option<Calls> {
     match kind {
+        FaultKind::DiskError(kind) => return Some(disk_error::calls(kind)),
         FaultKind::MemMmap(kind) => return Some(mem_mmap::calls(kind)),
         FaultKind::MemPage(kind) => return Some(mem_slab::classes(&kind.gfp)),
         FaultKind::MemSlab(kind) => return Some(mem_slab::classes(&kind.gfp)),
@@ -232,6 +247,7 @@ pub fn not_covered(kind: &FaultKind) -> Vec<String> {
         FaultKind::DiskFull(_) => disk_full::NOT_COVERED,
         FaultKind::DiskReadonly(_) => disk_readonly::NOT_COVERED,
         FaultKind::DiskQuota(_) => disk_quota::NOT_COVERED,
+        FaultKind::DiskError(_) => disk_error::NOT_COVERED,
     };
     rows.iter().map(|row| (*row).to_owned()).collect()
 }
@@ -279,6 +295,7 @@ pub fn compile(
         FaultKind::DiskFull(kind) => disk_full::effect(kind),
         FaultKind::DiskReadonly(kind) => disk_readonly::effect(kind),
         FaultKind::DiskQuota(kind) => disk_quota::effect(kind),
+        FaultKind::DiskError(_) => disk_error::effect(&fault.common),
     };
     let Common {
         when,
@@ -334,6 +351,8 @@ pub fn compile(
             .and_then(|(_, filter)| call_filter::compile(filter)),
         narrowing: narrowing(&fault.common),
         allocation: allocation(&fault.kind),
+        // Which one it is, only the machine can tell.
+        device: None,
         room: room(&fault.kind),
         exclude: Vec::new(),
         replay: fault
@@ -380,10 +399,11 @@ fn nanoseconds(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use chaos_common::limits::HOOKS;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::experiment::strategies;
+    use crate::{engine::hook, experiment::strategies};
 
     proptest! {
         #[test]
@@ -391,6 +411,16 @@ mod tests {
             fault in strategies::fault(),
         ) {
             prop_assert_eq!(fault.kind.mechanisms(), ladder(&fault.kind));
+        }
+
+        /// A program would look for its gate beyond the map, and never hit anything.
+        #[test]
+        fn each_hook_has_a_place_in_the_maps(fault in strategies::fault()) {
+            if let Some(object) = object(&fault.kind) {
+                for mechanism in ladder(&fault.kind) {
+                    prop_assert!((hook(object, *mechanism) as u32) < HOOKS);
+                }
+            }
         }
     }
 }

@@ -1,39 +1,17 @@
 //! Which disk a path is on.
 
-use std::{
-    fs,
-    os::unix::fs::{FileTypeExt as _, MetadataExt as _},
-    path::Path,
-};
+use std::{fs, path::Path};
 
-use nix::sys::stat::{major, minor};
+use crate::target::device::{BLOCK_DEVICES, of_path};
 
 /// The whole disk that a path is, or is on, as `io.max` names it.
 ///
 /// # Errors
 /// Why there is none, with what would help.
 pub(super) fn find(path: &str) -> Result<String, String> {
-    let meta = fs::metadata(path)
-        .map_err(|error| format!("{path}: {error}: name a block device, or a file on one"))?;
-    let kind = meta.file_type();
-    if kind.is_char_device() {
-        return Err(format!(
-            "{path} is a character device, which has no such limit: name a block device"
-        ));
-    }
-    let number = if kind.is_block_device() {
-        meta.rdev()
-    } else {
-        meta.dev()
-    };
-    if major(number) == 0 {
-        return Err(format!(
-            "{path} is on no block device that the kernel names (tmpfs, overlay, btrfs, a network \
-             file system): name the disk itself, such as /dev/sda (`findmnt -T {path}` may know it)"
-        ));
-    }
-    let number = format!("{}:{}", major(number), minor(number));
-    whole(Path::new("/sys/dev/block"), &number)
+    let (major, minor) = of_path(path)?;
+    let number = format!("{major}:{minor}");
+    whole(Path::new(BLOCK_DEVICES), &number)
         .ok_or_else(|| format!("{path} is {number}, and the kernel knows no such disk"))
 }
 
@@ -83,17 +61,5 @@ mod tests {
             assert_eq!(whole(folder.path(), number).as_deref(), Some("8:0"));
         }
         assert_eq!(whole(folder.path(), "8:2"), None);
-    }
-
-    #[test]
-    fn what_is_on_no_disk_says_what_to_name() {
-        for (path, said) in [
-            ("/proc", "name the disk itself"),
-            ("/dev/null", "character device"),
-            ("/nowhere/at/all", "name a block device"),
-        ] {
-            let refused = find(path).unwrap_err();
-            assert!(refused.contains(said), "{refused}");
-        }
     }
 }

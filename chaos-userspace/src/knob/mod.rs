@@ -113,29 +113,10 @@ pub(crate) fn check(tree: &CgroupTree, cgroup: &Cgroup, file: &str) -> Result<()
 }
 
 fn no_controller(tree: &CgroupTree, cgroup: &Cgroup, file: &str) -> String {
-    let name = controller(file);
-    let has = |folder: &str| {
-        let names = fs::read_to_string(tree.folder(folder).join("cgroup.controllers"));
-        names.is_ok_and(|names| names.split_whitespace().any(|found| found == name))
-    };
-    if !has("/") {
-        return format!(
-            "the {name} controller is not in the cgroup v2 tree of this machine: it is in use by \
-             cgroup v1, or the kernel has none"
-        );
+    match tree.lacks(cgroup.path(), controller(file)) {
+        Some(reason) => format!("cgroup {} has no {file}: {reason}", cgroup.path()),
+        None => no_file(file),
     }
-    if has(cgroup.path()) {
-        return no_file(file);
-    }
-    let (parent, _) = cgroup.path().rsplit_once('/').unwrap_or(("", ""));
-    let switch = tree.folder(parent).join("cgroup.subtree_control");
-    format!(
-        "cgroup {} has no {file}, because its parent does not hand the {name} controller on: \
-         `echo +{name} >{}` does that, for all cgroups below it, where no process is in the parent \
-         itself (kchaos never changes that)",
-        cgroup.path(),
-        switch.display()
-    )
 }
 
 /// Why a cgroup with the controller has not its file.

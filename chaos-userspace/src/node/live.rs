@@ -6,6 +6,7 @@ use chaos_common::limits::PLANS;
 
 use super::{
     Counters, FaultStatus, NodeControl, NodeError, Plan, PlanStatus, Settings, Trail,
+    account::Account,
     error::{bad, not_found},
     stack::Mappings,
     trail::Kept,
@@ -135,7 +136,9 @@ impl Node {
                 }
                 None => Work::Knob(None),
             };
-            rules.push((index, fault));
+            let account = Account::find(&self.tree, fault, &resolved, &excluded)?;
+            not_covered.extend(account.gap);
+            rules.push((index, fault, account.device));
             live.faults.push(LiveFault {
                 id: fault.id.clone(),
                 word: word::format(fault),
@@ -149,7 +152,7 @@ impl Node {
         }
         // Everything slow lies behind: durations count from here.
         let now_ns = boot::time_ns();
-        for ((index, fault), held) in rules.into_iter().zip(&mut live.faults) {
+        for ((index, fault, device), held) in rules.into_iter().zip(&mut live.faults) {
             let timing = timing(now_ns, fault, experiment)
                 .ok_or_else(|| bad(format!("spec.faults[{index}].duration"), "missing"))?;
             held.deadline_ns = fault::lifetime(fault, &timing).1;
@@ -159,6 +162,7 @@ impl Node {
                     let (plane, hooks) = self.ways.get(way)?;
                     let mut spec = fault::compile(fault, hooks.hook(), index, live.slot, &timing)
                         .ok_or_else(|| lost(way))?;
+                    spec.device = device;
                     spec.exclude = held
                         .excluded
                         .iter()

@@ -217,6 +217,7 @@ impl Default for Settings {
     }
 }
 
+mod account;
 mod error;
 mod flow;
 mod live;

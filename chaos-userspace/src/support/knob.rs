@@ -59,11 +59,10 @@ pub(super) fn probe(limit: &Limit) -> Result<(), Missing> {
     }
 }
 
-/// Why `kchaos run` can't set it from where this process is, though others can: its command's cgroup
+/// Why `kchaos run` can't do what needs a controller, though others can: its command's cgroup
 /// is made below kchaos' own, which has to hand the controller on.
-pub(super) fn not_for_commands(limit: &Limit) -> Option<String> {
+pub(super) fn not_for_commands(controller: &str) -> Option<String> {
     let tree = CgroupTree::find().ok()?;
-    let controller = knob::controller(limit.file());
     let switch = tree
         .folder(&tree.of("self")?)
         .join("cgroup.subtree_control");

@@ -92,7 +92,7 @@ pub fn try_out(kind: &FaultKind, mechanism: Mechanism) -> Result<(), Missing> {
 
 /// Why `kchaos run` can't do a kind from where this process is, although the mechanism works here.
 pub(crate) fn not_for_commands(kind: &FaultKind) -> Option<String> {
-    knob::not_for_commands(&fault::knob(kind)?.limit)
+    knob::not_for_commands(fault::controller(kind)?)
 }
 
 fn lacking(capabilities: &[Capability]) -> String {
@@ -140,14 +140,18 @@ pub(crate) fn explain(mechanism: Mechanism, error: &EngineError) -> String {
 
 /// The same with what an object needs of a kernel, where few are built like that.
 fn with_needs(object: Object, reason: String) -> String {
-    let option = match object {
-        Object::MemSlab => "CONFIG_FAILSLAB",
-        Object::MemPage => "CONFIG_FAIL_PAGE_ALLOC",
+    let (needs, others) = match object {
+        Object::DiskError => ("a kernel with CONFIG_BLK_CGROUP", "file.error"),
+        Object::MemSlab => ("Linux 6.10 or later with CONFIG_FAILSLAB", "mem.mmap"),
+        Object::MemPage => (
+            "Linux 6.10 or later with CONFIG_FAIL_PAGE_ALLOC",
+            "mem.mmap",
+        ),
         _ => return reason,
     };
     format!(
-        "{reason}; it needs Linux 6.10 or later with {option} and CONFIG_FUNCTION_ERROR_INJECTION; \
-         mem.mmap and syscall.error do without"
+        "{reason}; it needs {needs} and CONFIG_FUNCTION_ERROR_INJECTION; {others} and syscall.error \
+         do without"
     )
 }
 

@@ -2,22 +2,26 @@
 
 use std::{
     ffi::CStr,
+    fs::File,
     io,
     net::{Ipv4Addr, UdpSocket},
-    os::{fd::AsFd as _, unix::process::CommandExt as _},
+    os::{
+        fd::{AsFd as _, AsRawFd as _},
+        unix::process::CommandExt as _,
+    },
     process::Command,
     time::{Duration, Instant},
 };
 
 use chaos_common::{
-    AllocationFilter, FileEvent, GfpClass, PathFilter, RuleConfig, flags, limits::PLANS,
+    AllocationFilter, DiskOp, FileEvent, GfpClass, PathFilter, RuleConfig, flags, limits::PLANS,
 };
 
 use crate::{
     engine::{Calls, Hooks, Object, Plane, RulePlace, RuleSpec},
     experiment::{MapOp, Mechanism},
     node::scratch::ScratchCgroup,
-    target::CgroupTree,
+    target::{CgroupTree, device},
 };
 
 /// The last plan and the last rule: nobody else gets these numbers.
@@ -66,7 +70,12 @@ pub(super) fn run(
     mechanism: Mechanism,
     tree: &CgroupTree,
 ) -> Result<(), String> {
-    let scratch = ScratchCgroup::make(tree, "probe").map_err(|error| error.to_string())?;
+    let disk = if object == Object::DiskError {
+        device::to_flush()
+    } else {
+        None
+    };
+    let scratch = scratch(tree, object)?;
     let cgroup = tree
         .open(scratch.path())
         .map_err(|error| error.to_string())?;
@@ -76,7 +85,12 @@ pub(super) fn run(
     };
     let places = [(at, Some(cgroup.as_fd()))];
     let mut result = hooks
-        .add(plane, RULE, &places, rule(hooks, object))
+        .add(
+            plane,
+            RULE,
+            &places,
+            rule(hooks, object, disk.as_ref().map(|(_, number)| *number)),
+        )
         .map_err(|error| {
             let reason = super::explain(mechanism, &error);
             match object {
@@ -122,6 +136,19 @@ pub(super) fn run(
                     less,
                 )
             }
+            Object::DiskError => match disk {
+                Some((disk, _)) => {
+                    let flush = move || flush(&disk);
+                    fails(plane, mechanism, &scratch, errno(object), flush, || {
+                        access(WANTED)
+                    })
+                }
+                None => {
+                    // Then there is nothing to be hit, either; attaching has worked.
+                    tracing::debug!("disk.error is not self-tested: this machine has no disk");
+                    Ok(())
+                }
+            },
         });
     let lies = matches!(
         mechanism,
@@ -129,7 +156,7 @@ pub(super) fn run(
     );
     let mut again = |flag, effect, test: fn(Mechanism, &ScratchCgroup) -> Result<(), String>| {
         hooks.remove(plane, RULE);
-        let mut rule = rule(hooks, object);
+        let mut rule = rule(hooks, object, None);
         rule.config.flags |= flag;
         rule.config.effect = effect;
         hooks
@@ -154,12 +181,29 @@ pub(super) fn run(
     result.and(disarmed)
 }
 
-fn rule(hooks: &Hooks, object: Object) -> RuleSpec {
+/// A cgroup for the child, which has what the object's mechanisms need of one.
+fn scratch(tree: &CgroupTree, object: Object) -> Result<ScratchCgroup, String> {
+    if object != Object::DiskError {
+        return ScratchCgroup::make(tree, "probe").map_err(|error| error.to_string());
+    }
+    // Where this process is there are processes, so that it can hand no controller on.
+    let scratch =
+        ScratchCgroup::make_below(tree, "/", "probe").map_err(|error| error.to_string())?;
+    match tree.lacks(scratch.path(), "io") {
+        None => Ok(scratch),
+        Some(reason) => Err(format!(
+            "a new cgroup below the root has no account of its own with disks: {reason}"
+        )),
+    }
+}
+
+fn rule(hooks: &Hooks, object: Object, device: Option<u32>) -> RuleSpec {
     let path = match object {
         Object::FileError => PathFilter::new(WANTED.to_bytes(), PathFilter::FILE),
         Object::MemSlab
         | Object::MemPage
         | Object::MemMmap
+        | Object::DiskError
         | Object::NetLoss
         | Object::SyscallError => None,
     };
@@ -174,6 +218,7 @@ fn rule(hooks: &Hooks, object: Object) -> RuleSpec {
         Object::SyscallError => calls_of(OPENAT),
         Object::MemMmap => calls_of(MapOp::Mmap.number()),
         Object::MemPage | Object::MemSlab => calls_of(GfpClass::Kernel as u32),
+        Object::DiskError => calls_of(DiskOp::Flush as u32),
         Object::NetLoss => None,
     };
     let allocation = match object {
@@ -193,6 +238,7 @@ fn rule(hooks: &Hooks, object: Object) -> RuleSpec {
         calls,
         narrowing: None,
         allocation,
+        device,
         room: None,
         call: None,
         exclude: Vec::new(),
@@ -203,7 +249,8 @@ fn rule(hooks: &Hooks, object: Object) -> RuleSpec {
 /// What is to fail fails with it.
 const fn errno(object: Object) -> i32 {
     match object {
-        // Whoever allocates makes this one of whatever a program says.
+        // Whoever asks makes these of whatever a program says.
+        Object::DiskError => libc::EIO,
         Object::MemMmap | Object::MemPage | Object::MemSlab => libc::ENOMEM,
         _ => ERRNO,
     }
@@ -219,7 +266,7 @@ fn fails(
     mechanism: Mechanism,
     scratch: &ScratchCgroup,
     errno: i32,
-    wanted: fn() -> Result<(), i32>,
+    wanted: impl Fn() -> Result<(), i32> + Send + Sync + 'static,
     other: fn() -> Result<(), i32>,
 ) -> Result<(), String> {
     arm(plane)?;
@@ -377,6 +424,15 @@ fn write_parts() -> Result<(), i32> {
         libc::close(fd);
         if written < 0 { Err(error) } else { Ok(()) }
     }
+}
+
+/// Asks a disk to write out what is in its cache.
+fn flush(disk: &File) -> Result<(), i32> {
+    // SAFETY: takes a descriptor, which is open.
+    if unsafe { libc::fsync(disk.as_raw_fd()) } != 0 {
+        return Err(last_errno());
+    }
+    Ok(())
 }
 
 fn last_errno() -> i32 {

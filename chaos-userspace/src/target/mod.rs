@@ -1,6 +1,8 @@
 //! From what an experiment names to what the kernel knows: cgroups and processes of this node.
 
 mod cgroup;
+mod controller;
+pub(crate) mod device;
 mod process;
 mod protect;
 

@@ -207,10 +207,15 @@ impl Reader {
                 let kind = FaultKind::FileDelay(self.file_delay(&inside, &wire));
                 (kind, self.common(field, &inside, &common))
             }
+            Some(Wire::DiskError(wire)) => {
+                let inside = format!("{field}.diskError");
+                let kind = FaultKind::DiskError(self.disk_error(&inside, wire));
+                (kind, self.common(field, &inside, &common))
+            }
             None => {
                 self.bad(
                     field,
-                    "has no kind; say one of diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, \
+                    "has no kind; say one of diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, \
                      memMmap, memPage, memSlab, netLoss, pressureCpu, syscallDelay, syscallError or syscallReturn",
                 );
                 let harmless = FileError {

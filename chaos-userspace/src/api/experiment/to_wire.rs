@@ -5,10 +5,10 @@ use std::time::Duration;
 use crate::{
     api::proto,
     experiment::{
-        ByteRate, ByteSize, CallFilter, Common, Direction, DiskFull, DiskLimit, DiskQuota,
-        DiskReadonly, Experiment, Fault, FaultKind, FileDelay, FileError, FileOp, Gfp, MapOp,
-        Mechanism, MemMmap, MemPage, MemSlab, NetLoss, PathFilter, PressureCpu, Scope, Share,
-        SyscallDelay, SyscallError, SyscallReturn, Target,
+        ByteRate, ByteSize, CallFilter, Common, Direction, DiskError, DiskFull, DiskLimit, DiskOp,
+        DiskQuota, DiskReadonly, Experiment, Fault, FaultKind, FileDelay, FileError, FileOp, Gfp,
+        MapOp, Mechanism, MemMmap, MemPage, MemSlab, NetLoss, PathFilter, PressureCpu, Scope,
+        Share, SyscallDelay, SyscallError, SyscallReturn, Target,
     },
 };
 
@@ -86,6 +86,7 @@ impl From<&Fault> for proto::Fault {
                 FaultKind::DiskReadonly(kind) => Wire::DiskReadonly(kind.into()),
                 FaultKind::DiskQuota(kind) => Wire::DiskQuota(kind.into()),
                 FaultKind::FileDelay(kind) => Wire::FileDelay(kind.into()),
+                FaultKind::DiskError(kind) => Wire::DiskError(kind.into()),
             }),
         }
     }
@@ -296,6 +297,30 @@ impl From<&DiskQuota> for proto::DiskQuota {
         Self {
             path: kind.path.as_str().to_owned(),
             bytes: kind.bytes.map(ByteSize::bytes),
+        }
+    }
+}
+
+impl From<&DiskError> for proto::DiskError {
+    fn from(kind: &DiskError) -> Self {
+        Self {
+            ops: kind
+                .ops
+                .iter()
+                .map(|op| proto::DiskOp::from(*op).into())
+                .collect(),
+            device: kind.device.clone(),
+        }
+    }
+}
+
+impl From<DiskOp> for proto::DiskOp {
+    fn from(op: DiskOp) -> Self {
+        match op {
+            DiskOp::Read => Self::Read,
+            DiskOp::Write => Self::Write,
+            DiskOp::Flush => Self::Flush,
+            DiskOp::Discard => Self::Discard,
         }
     }
 }

@@ -49,6 +49,13 @@ pub fn format(fault: &Fault) -> String {
         FaultKind::DiskFull(DiskFull { path, .. })
         | FaultKind::DiskReadonly(DiskReadonly { path })
         | FaultKind::DiskQuota(DiskQuota { path, .. }) => out.push('=', &path),
+        FaultKind::DiskError(kind) => {
+            if !kind.ops.is_empty() {
+                let ops: Vec<&str> = kind.ops.iter().map(|op| op.name()).collect();
+                out.push(':', &ops.join("+"));
+            }
+            out.push('=', &"EIO");
+        }
     }
     if let Some(probability) = common.probability {
         out.push('@', &probability);
@@ -86,6 +93,7 @@ pub fn format(fault: &Fault) -> String {
         FaultKind::MemMmap(mmap) => out.key("minSize", mmap.min_size),
         FaultKind::DiskFull(DiskFull { bytes, .. })
         | FaultKind::DiskQuota(DiskQuota { bytes, .. }) => out.key("bytes", *bytes),
+        FaultKind::DiskError(disk) => out.key("device", disk.device.as_ref()),
         FaultKind::DiskReadonly(_)
         | FaultKind::PressureCpu(_)
         | FaultKind::SyscallDelay(_)

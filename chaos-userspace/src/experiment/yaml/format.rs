@@ -128,6 +128,11 @@ pub fn format_fault(fault: &Fault) -> String {
             out.line(4, "path", &scalar(path.as_str()));
             out.option(4, "bytes", *bytes);
         }
+        FaultKind::DiskError(disk) => {
+            out.names(4, "ops", &disk.ops);
+            out.line(4, "errno", "EIO");
+            out.option(4, "device", disk.device.as_ref().map(|path| scalar(path)));
+        }
     }
     if let Some((_, filter)) = fault.kind.of_calls() {
         out.list(4, "fd", &filter.fd);
