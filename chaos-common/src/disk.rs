@@ -27,7 +27,7 @@ impl DiskOp {
     }
 }
 
-/// A device as the kernel numbers it in memory (`MKDEV`, include/linux/kdev_t.h): the lower 20 bits
+/// A device as the kernel numbers it in memory (`MKDEV`, `include/linux/kdev_t.h`): the lower 20 bits
 /// are the minor number.
 #[must_use]
 pub const fn device_number(major: u32, minor: u32) -> u32 {

@@ -136,19 +136,18 @@ pub(super) fn run(
                     less,
                 )
             }
-            Object::DiskError => match disk {
-                Some((disk, _)) => {
+            Object::DiskError => {
+                if let Some((disk, _)) = disk {
                     let flush = move || flush(&disk);
                     fails(plane, mechanism, &scratch, errno(object), flush, || {
                         access(WANTED)
                     })
-                }
-                None => {
+                } else {
                     // Then there is nothing to be hit, either; attaching has worked.
                     tracing::debug!("disk.error is not self-tested: this machine has no disk");
                     Ok(())
                 }
-            },
+            }
         });
     let lies = matches!(
         mechanism,
