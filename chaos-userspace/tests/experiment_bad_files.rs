@@ -30,7 +30,7 @@ mod tests {
         assert_eq!(
             faults_refused("  - {fileError: {ops: [open], errno: EIO}, colour: red}\n"),
             "spec.faults[0].colour: unknown field; \
-             fields here: id, target, after, duration, pulse, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, memMmap, memPage, memSlab, netLoss, pressureCpu, syscallDelay, syscallError, syscallReturn"
+             fields here: id, target, after, duration, pulse, diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, memMmap, memPage, memSlab, netLoss, pressureCpu, syscallDelay, syscallError, syscallReturn"
         );
     }
 
@@ -177,7 +177,7 @@ spec.faults[1].netLoss.probability: net.loss has none: its effect is the share; 
 say the share alone
 spec.faults[2].netDelay: 'netDelay' is not in this version; there are diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, memMmap, memPage, memSlab, netLoss, pressureCpu, syscallDelay, syscallError and syscallReturn
 spec.faults[3]: is the number 7 instead of a mapping; \
-its fields: id, target, after, duration, pulse, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, memMmap, memPage, memSlab, netLoss, pressureCpu, syscallDelay, syscallError, syscallReturn
+its fields: id, target, after, duration, pulse, diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, memMmap, memPage, memSlab, netLoss, pressureCpu, syscallDelay, syscallError, syscallReturn
 spec.faults[4]: is of 2 kinds: fileError and netLoss; make it one fault for each
 spec.faults[4].fileError.errno: is missing; say errno: EIO
 spec.faults[4].fileError.ops: is the text 'open' instead of a list; such as ops: [open]

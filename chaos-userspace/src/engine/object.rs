@@ -52,8 +52,8 @@ impl Object {
     pub(super) const fn reads_kernel(self) -> bool {
         matches!(
             self,
-            Self::DiskError
-                | Self::FileError
+            Self::FileError
+                | Self::DiskError
                 | Self::SyscallError
                 | Self::MemMmap
                 | Self::MemPage

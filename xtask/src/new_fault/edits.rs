@@ -340,7 +340,7 @@ fn command_line(tree: &mut Tree<'_>) {
 fn documents(tree: &mut Tree<'_>) {
     tree.create("docs/faults/@stem@.md", PAGE);
     let files = "docs/experiments.md";
-    tree.after(files, "\n| `diskFull`, ", "`@block@`, ");
+    tree.after(files, "\n| `diskError`, ", "`@block@`, ");
     tree.before(
         files,
         "### Fields that each kind has in its block\n",
