@@ -242,10 +242,19 @@ impl Postgres {
     }
 
     /// Waits until it answers.
-    pub fn wait(&self) {
+    fn wait(&self) {
         eventually("postgres answers", PATIENCE, || {
             self.psql("select 1").status == 0
         });
+    }
+
+    /// Waits until it has noticed that it must recover, before which it may answer for a moment, and
+    /// answers again.
+    pub fn recovers(&self) {
+        eventually("postgres recovers", PATIENCE, || {
+            self.log().contains("reinitializing")
+        });
+        self.wait();
     }
 
     /// What a client says that is in no target.

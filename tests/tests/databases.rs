@@ -268,7 +268,7 @@ spec:
             said.contains("could not fdatasync file") && said.ends_with("Input/output error"),
             "{said}"
         );
-        postgres.wait();
+        postgres.recovers();
         // The second row was in the log, whether or not it was on the disk: it may be there or not, as
         // after a real failure. The first one has to be.
         let rows = well("insert into t values (3); select min(a), max(a) from t");
