@@ -55,8 +55,8 @@ pub(super) struct Link {
 
 impl Link {
     /// How often the kernel has not run the program, because a thread had been preempted in the middle
-    /// of it on that processor (`prog->active`, kernel/bpf/trampoline.c): what is left of a program for
-    /// security modules, which it runs always, and of one that hangs in several places, is 0.
+    /// of it on that processor (`prog->active`, kernel/bpf/trampoline.c). Of programs for security
+    /// modules that is 0, as it runs them always; of one that hangs on cgroups it is not told.
     pub(super) fn missed(&self) -> u64 {
         let program = self.program.as_ref();
         program.map_or(0, |program| {
