@@ -21,6 +21,7 @@ pub mod event;
 pub mod file_event;
 pub mod filter;
 pub mod limits;
+pub mod packet;
 pub mod pause;
 #[cfg(feature = "user")]
 mod plain;
@@ -34,6 +35,7 @@ pub use disk::DiskOp;
 pub use event::{Event, Stack};
 pub use file_event::FileEvent;
 pub use filter::{CallSet, CommFilter, ExcludeKey, Narrowing, PathFilter, ReplayKey, ThreadKey};
+pub use packet::{PacketFacts, PacketFilter, PeerKey, wants};
 pub use pause::{Pause, PauseRequest};
 pub use rule::{
     Counters, Gate, Hook, NO_DEPTH, NO_PLACE, NO_SLOT, Room, RuleConfig, RuleList, RuleState,

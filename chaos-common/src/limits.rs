@@ -40,6 +40,12 @@ pub const REPLAY_ORDINALS: u32 = 65_536;
 /// Rules that can filter system calls by more than their number ([`crate::CallFilter`]).
 pub const CALL_RULES: u32 = 4096;
 
+/// Rules that can be about some packets only ([`crate::PacketFilter`]).
+pub const PACKET_RULES: u32 = 16_384;
+
+/// Networks of all rules together ([`crate::PeerKey`]).
+pub const PEER_NETWORKS: u32 = 262_144;
+
 /// Rules that can be about one block device.
 pub const DEVICE_RULES: u32 = 1024;
 
@@ -65,7 +71,7 @@ pub const STACK_FRAMES: usize = 32;
 pub const COMM_BYTES: usize = 16;
 
 /// Hooks, and one more than the highest number of a [`crate::Hook`].
-pub const HOOKS: u32 = 18;
+pub const HOOKS: u32 = 32;
 
 /// The longest that a program keeps a processor busy to make a system call wait, in nanoseconds:
 /// all delays of one call together.

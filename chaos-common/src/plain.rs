@@ -1,8 +1,9 @@
 //! Marks the shared types as plain bytes for aya's typed maps.
 
 use crate::{
-    AllocationFilter, CallFilter, CallSet, Counters, ExcludeKey, Gate, Narrowing, PathFilter,
-    Pause, ReplayKey, Room, RuleConfig, RuleList, RuleState, TargetKey, ThreadKey,
+    AllocationFilter, CallFilter, CallSet, Counters, ExcludeKey, Gate, Narrowing, PacketFilter,
+    PathFilter, Pause, PeerKey, ReplayKey, Room, RuleConfig, RuleList, RuleState, TargetKey,
+    ThreadKey,
 };
 
 macro_rules! plain_bytes {
@@ -19,8 +20,10 @@ plain_bytes!(
     ExcludeKey,
     Gate,
     Narrowing,
+    PacketFilter,
     PathFilter,
     Pause,
+    PeerKey,
     ReplayKey,
     Room,
     RuleConfig,

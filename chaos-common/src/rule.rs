@@ -38,6 +38,10 @@ pub enum Hook {
     DiskError = 16,
     /// A disk is asked for something: a kprobe.
     DiskErrorKprobe = 17,
+    /// A packet leaves by a network device of its sender's namespace.
+    NetEgress = 23,
+    /// A packet leaves a socket: `cgroup_skb`.
+    NetEgressSkb = 24,
 }
 
 impl Hook {
@@ -45,7 +49,7 @@ impl Hook {
     /// hang on the target's cgroup.
     #[must_use]
     pub const fn hangs_on_cgroup(self) -> bool {
-        matches!(self, Self::NetIngress)
+        matches!(self, Self::NetEgressSkb | Self::NetIngress)
     }
 }
 
@@ -78,6 +82,10 @@ pub mod flags {
     pub const STACK: u32 = 1 << 16;
     /// The rule is about one block device.
     pub const DEVICE: u32 = 1 << 17;
+    /// The rule has a [`crate::PacketFilter`].
+    pub const PACKET: u32 = 1 << 20;
+    /// Whoever sends a packet that is lost is told so.
+    pub const VISIBLE: u32 = 1 << 21;
 }
 
 /// One fault for one target. Replaced whole, never written by a program.
@@ -231,7 +239,7 @@ pub struct TargetKey {
     pub id: u64,
     /// [`Hook`]
     pub hook: u32,
-    /// [`TargetKey::CGROUP`] or [`TargetKey::PROCESS`]
+    /// [`TargetKey::CGROUP`], [`TargetKey::PROCESS`] or [`TargetKey::NETNS`]
     pub scope: u32,
 }
 
@@ -240,6 +248,8 @@ impl TargetKey {
     pub const CGROUP: u32 = 0;
     /// `id` is a process.
     pub const PROCESS: u32 = 1;
+    /// `id` is a network namespace, by its inode: whatever leaves it without a socket.
+    pub const NETNS: u32 = 2;
     /// /proc/PID/stat counts a process's start in ticks of this length (`USER_HZ` is 100).
     pub const TICK_NS: u64 = 10_000_000;
 
@@ -273,7 +283,7 @@ pub struct Gate {
     pub levels: [u32; TARGET_LEVELS],
     /// How many depths are in use.
     pub levels_len: u32,
-    /// How many processes are targets.
+    /// How many processes are targets; of packets, network namespaces.
     pub processes: u32,
     /// How many rules want the path.
     pub paths: u32,

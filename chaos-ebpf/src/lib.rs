@@ -36,6 +36,7 @@ pub mod levels;
 pub mod maps;
 pub mod memory;
 pub mod name;
+pub mod packet;
 pub mod path;
 pub mod pause;
 pub mod plane;

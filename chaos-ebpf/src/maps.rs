@@ -8,11 +8,12 @@
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf},
 };
 use chaos_common::{
-    AllocationFilter, CallFilter, CallSet, Counters, ExcludeKey, Gate, Narrowing, PathFilter,
-    Pause, ReplayKey, Room, RuleConfig, RuleList, RuleState, TargetKey, ThreadKey,
+    AllocationFilter, CallFilter, CallSet, Counters, ExcludeKey, Gate, Narrowing, PacketFilter,
+    PathFilter, Pause, PeerKey, ReplayKey, Room, RuleConfig, RuleList, RuleState, TargetKey,
+    ThreadKey,
     limits::{
         self, ALLOCATION_RULES, EVENT_RING_BYTES, HOOKS, PAUSE_RING_BYTES, PLANS, RECORD_ORDINALS,
         RECORDS, REPLAY_ORDINALS, RULES, THREADS,
@@ -74,6 +75,15 @@ pub static RULES_ALLOCATION: HashMap<u32, AllocationFilter> =
 #[map]
 pub static RULES_DEVICE: HashMap<u32, u32> =
     HashMap::with_max_entries(limits::DEVICE_RULES, BPF_F_NO_PREALLOC);
+
+/// Rule number to the packets that it is about.
+#[map]
+pub static RULES_PACKET: HashMap<u32, PacketFilter> =
+    HashMap::with_max_entries(limits::PACKET_RULES, BPF_F_NO_PREALLOC);
+
+/// Networks of rules to what they are to them: [`PeerKey::IN`] or [`PeerKey::OUT`].
+#[map]
+pub static PEERS: LpmTrie<PeerKey, u32> = LpmTrie::with_max_entries(limits::PEER_NETWORKS, 0);
 
 /// Rule number to what may still be written.
 #[map]

@@ -14,7 +14,7 @@ use crate::{
     maps::{GATES, PLANS_HELD, RULES_CONFIG, RULES_EXCLUDE, RULES_NARROW, RULES_STATE, TARGETS},
     memory::Memory,
     scratch::{Claim, Scratch},
-    subject::{Subject, Task, Who, current_process, now},
+    subject::{Packet, Subject, Task, Who, current_process, now},
 };
 
 /// An injection that is to be made.
@@ -72,6 +72,26 @@ pub fn met_by<S: Subject>(subject: &S, hook: u32) -> Option<(Claim, &'static Gat
         evidence::uncounted(hook, beyond);
     }
     Some((scratch, gate))
+}
+
+/// The same for a packet that leaves a network namespace: one without a socket, which the kernel or
+/// somebody else has made, meets the rules of those targets that have the namespace for themselves.
+#[inline(always)]
+pub fn met_by_packet(packet: &Packet<'_>, hook: u32, netns: u32) -> Option<(Claim, &'static Gate)> {
+    let gate = GATES.get(hook)?;
+    if gate.processes == 0 || packet.cgroup() != 0 {
+        return met_by(packet, hook);
+    }
+    let key = TargetKey {
+        id: u64::from(netns),
+        hook,
+        scope: TargetKey::NETNS,
+    };
+    // SAFETY: values are replaced whole, and the map is not preallocated.
+    let list = unsafe { TARGETS.get(key) }?;
+    let claimed = claim(hook)?;
+    add(*claimed, list);
+    Some((claimed, gate))
 }
 
 /// Adds the rules of the targets that the subject's cgroup lies in.

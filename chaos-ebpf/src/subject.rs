@@ -3,14 +3,14 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    bindings::BPF_F_USER_STACK,
+    bindings::{BPF_F_USER_STACK, bpf_hdr_start_off::BPF_HDR_START_NET},
     helpers::{
         bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
         bpf_ktime_get_boot_ns,
         generated::{
             bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id,
             bpf_get_current_task_btf, bpf_get_task_stack, bpf_skb_ancestor_cgroup_id,
-            bpf_skb_cgroup_id, bpf_skb_load_bytes,
+            bpf_skb_cgroup_id, bpf_skb_load_bytes_relative,
         },
     },
     programs::sk_buff::SkBuff,
@@ -147,8 +147,9 @@ impl Subject for Packet<'_> {
         // SAFETY: the program's own context; the caller has made room.
         unsafe {
             let skb = self.0.skb.cast();
-            if bpf_skb_load_bytes(skb, 0, place, Event::HEAD_BYTES) != 0 {
-                bpf_skb_load_bytes(skb, 0, place, Event::SHORT_HEAD_BYTES);
+            let start = BPF_HDR_START_NET;
+            if bpf_skb_load_bytes_relative(skb, 0, place, Event::HEAD_BYTES, start) != 0 {
+                bpf_skb_load_bytes_relative(skb, 0, place, Event::SHORT_HEAD_BYTES, start);
             }
         }
     }

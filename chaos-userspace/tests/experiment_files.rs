@@ -6,7 +6,7 @@ mod tests {
 
     use chaos_userspace::experiment::{
         Common, Complete, Direction, Errno, Experiment, Fault, FaultKind, FileError, FileOp,
-        Mechanism, NetLoss, PathFilter, Pulse, Target, When, word, yaml,
+        Mechanism, NetLoss, PathFilter, Pulse, Target, Traffic, When, word, yaml,
     };
 
     const FILE: &str = r#"apiVersion: kchaos.dev/v1alpha1
@@ -77,7 +77,10 @@ spec:
                     target: Some(Target::Cgroup("/a/b c".to_owned())),
                     kind: FaultKind::NetLoss(NetLoss {
                         share: "12.5%".parse().unwrap(),
-                        direction: Direction::Ingress,
+                        traffic: Traffic {
+                            direction: Direction::Ingress,
+                            ..Traffic::default()
+                        },
                     }),
                     common: Common {
                         duration: Some(Duration::from_secs(90)),

@@ -17,6 +17,8 @@ mod tests {
     fn rule() -> RuleSpec {
         RuleSpec {
             hook: Hook::FileOpenLsm,
+            also: None,
+            packet: None,
             config: RuleConfig::ALWAYS,
             path: None,
             calls: None,

@@ -21,10 +21,12 @@ pub mod cgroup;
 pub mod database;
 pub mod disk;
 pub mod files;
+pub mod inject;
 pub mod kernel_log;
 pub mod memory;
 pub mod mounts;
 pub mod needs;
+pub mod network;
 pub mod ring;
 pub mod stress;
 

@@ -16,7 +16,7 @@ const MEMORY: &str = "mem.*";
 
 /// A kernel or profile, or all of them, the kind that cannot be done there, and the only mechanism that cannot do
 /// it, if the others can.
-const MISSING: [(&str, &str, Option<&str>); 40] = [
+const MISSING: [(&str, &str, Option<&str>); 45] = [
     // Targets are cgroups of version 2.
     ("cgroup1", "disk.error", None),
     ("cgroup1", "disk.full", None),
@@ -25,13 +25,19 @@ const MISSING: [(&str, &str, Option<&str>); 40] = [
     ("cgroup1", "disk.readonly", None),
     ("cgroup1", "file.delay", None),
     ("cgroup1", "file.error", None),
+    ("cgroup1", "net.down", None),
     ("cgroup1", "net.loss", None),
+    ("cgroup1", "net.partition", None),
     ("cgroup1", "pressure.cpu", None),
     ("cgroup1", MEMORY, None),
     ("cgroup1", CALLS, Some("fmod-ret-syscall")),
     ("cgroup1", CALLS, Some("kprobe-override")),
     ("cgroup1", CALLS, Some("lsm")),
     ("cgroup1", CALLS, Some("fmod-ret")),
+    // Links of tcx are there since Linux 6.6.
+    ("debian-6.1", "net.down", Some("tcx")),
+    ("debian-6.1", "net.loss", Some("tcx")),
+    ("debian-6.1", "net.partition", Some("tcx")),
     // Linux 7 takes such programs without the kernel's list for error injection.
     ("debian-6.1", CALLS, Some("fmod-ret-syscall")),
     ("debian-6.12", CALLS, Some("fmod-ret-syscall")),

@@ -10,7 +10,15 @@ mod tests {
     };
 
     use kchaos_tests::{
-        agent::Agent, bpf::Loaded, cgroup::Cgroup, counter, eventually, kchaos, require,
+        agent::Agent,
+        bpf::Loaded,
+        cgroup::Cgroup,
+        counter, eventually,
+        inject::Injecting,
+        kchaos,
+        needs::can_by,
+        network::{Link, RECEIVER, SENDER, Script},
+        require,
     };
     use serde_json::Value;
 
@@ -261,10 +269,193 @@ spec:
         assert!(said.contains("needs CAP_PERFMON"), "{said}");
     }
 
+    /// Two cgroups in one namespace, each with a sender, and a receiver at the far end.
+    struct Pair {
+        link: Link,
+        target: Cgroup,
+        senders: [Script; 2],
+        receiver: Script,
+        _neighbour: Cgroup,
+    }
+
+    impl Pair {
+        fn new() -> Self {
+            let link = Link::new();
+            let (target, neighbour) = (Cgroup::new("sends"), Cgroup::new("beside"));
+            let senders = [&target, &neighbour]
+                .map(|cgroup| Script::start(link.near(cgroup, "python3"), SENDER));
+            let receiver = Script::start(link.far("python3"), RECEIVER);
+            let mut pair = Self {
+                link,
+                target,
+                senders,
+                receiver,
+                _neighbour: neighbour,
+            };
+            for sender in &mut pair.senders {
+                assert_eq!(sender.line(), "ready");
+            }
+            assert_eq!(pair.receiver.line(), "ready");
+            pair
+        }
+
+        /// How many sends failed, and how many datagrams arrived.
+        fn send(&mut self, who: usize, address: &str, count: u64) -> (u64, u64) {
+            let failed = self.senders[who].ask(&format!("{address} {count}"));
+            let arrived = self.receiver.ask("");
+            (failed.parse().unwrap(), arrived.parse().unwrap())
+        }
+    }
+
     #[test]
-    fn egress_is_refused_with_the_reason() {
-        let said = kchaos(&["explain", "net.loss=10%"]);
-        assert_eq!(said.status, 2, "{said:?}");
-        assert!(said.err.contains("direction=ingress"), "{said:?}");
+    fn what_is_sent_gets_lost_and_no_sender_hears_of_it() {
+        require!("net.loss");
+        let mut pair = Pair::new();
+        let listing = pair.link.listing();
+        let before = Loaded::now();
+        for mechanism in ["tcx", "cgroup-skb"] {
+            if !can_by("net.loss", mechanism) {
+                continue;
+            }
+            let fault = format!("net.loss=30%,direction=egress,mechanism={mechanism}");
+            let inject = Injecting::start(&pair.target, &fault);
+            let (failed, arrived) = pair.send(0, Link::FAR[0], PACKETS);
+            let (failed6, arrived6) = pair.send(0, Link::FAR6, PACKETS);
+            let beside = pair.send(1, Link::FAR[0], PACKETS);
+            let last = inject.end();
+            assert_eq!((failed, failed6), (0, 0), "{mechanism}: {last}");
+            assert_eq!(beside, (0, PACKETS), "{mechanism}: the neighbour");
+            assert_eq!(counter(&last, 0, "matched"), 2 * PACKETS, "{last}");
+            let lost = counter(&last, 0, "injected");
+            assert_eq!(
+                arrived + arrived6 + lost,
+                2 * PACKETS,
+                "{mechanism}: {last}"
+            );
+            // Five standard deviations of a binomial of 4000 and 0.3.
+            assert!((1055..=1345).contains(&lost), "{mechanism}: {last}");
+            let event = &last["faults"][0]["trail"]["events"][0];
+            assert_eq!(event["protocol"], 17, "{event}");
+            assert_eq!(
+                pair.send(0, Link::FAR[0], 100),
+                (0, 100),
+                "{mechanism}: afterwards"
+            );
+        }
+        assert_eq!(before.left_since(), Loaded::default());
+        assert_eq!(pair.link.listing(), listing);
+    }
+
+    #[test]
+    fn a_visible_loss_is_an_error_of_the_sender() {
+        require!("net.loss");
+        let mut pair = Pair::new();
+        let inject = Injecting::start(&pair.target, "net.loss=100%,direction=egress,visible=true");
+        assert_eq!(pair.send(0, Link::FAR[0], 100), (100, 0));
+        assert_eq!(pair.send(1, Link::FAR[0], 100), (0, 100));
+        let last = inject.end();
+        assert_eq!(last["faults"][0]["mechanism"], "cgroup-skb", "{last}");
+        assert_eq!(counter(&last, 0, "injected"), 100, "{last}");
+    }
+
+    /// Sends a million bytes, and says how many segments were sent again.
+    const STREAM: &str = "
+import socket, struct, sys
+print('ready')
+for line in sys.stdin:
+    s = socket.create_connection((line.strip(), 5001), timeout=60)
+    s.sendall(bytes(1000000))
+    s.shutdown(socket.SHUT_WR)
+    assert s.recv(1) == b''
+    # struct tcp_info: tcpi_total_retrans is 100 bytes from its start.
+    print(struct.unpack_from('I', s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 100)[0])
+";
+    const SINK: &str = "
+import socket
+s = socket.create_server(('0.0.0.0', 5001))
+print('ready')
+while True:
+    c, _ = s.accept()
+    n = 0
+    while (d := c.recv(65536)):
+        n += len(d)
+    c.close()
+    print(n)
+";
+
+    #[test]
+    fn tcp_sends_again_what_is_lost() {
+        require!("net.loss");
+        if !can_by("net.loss", "tcx") {
+            return;
+        }
+        let (link, target) = (Link::new(), Cgroup::new("stream"));
+        let mut sink = Script::start(link.far("python3"), SINK);
+        let mut stream = Script::start(link.near(&target, "python3"), STREAM);
+        assert_eq!(
+            (sink.line(), stream.line()),
+            ("ready".into(), "ready".into())
+        );
+        assert_eq!(stream.ask(Link::FAR[0]), "0", "nothing is lost yet");
+        assert_eq!(sink.line(), "1000000");
+        let inject = Injecting::start(&target, "net.loss=5%,direction=egress");
+        let again: u64 = stream.ask(Link::FAR[0]).parse().unwrap();
+        assert_eq!(sink.line(), "1000000");
+        let last = inject.end();
+        let lost = counter(&last, 0, "injected");
+        // An acknowledgement that is lost is not sent again; a segment that is lost is, with what was
+        // on its way behind it at times.
+        assert!(lost > 0 && again > 0, "{again} sent again: {last}");
+    }
+
+    #[test]
+    fn of_a_namespace_of_its_own_the_kernels_answers_are_lost_as_well() {
+        require!("net.down");
+        if !can_by("net.down", "tcx") {
+            return;
+        }
+        let (link, target) = (Link::new(), Cgroup::new("alone"));
+        let mut idle = Script::start(link.near(&target, "python3"), "print('ready'); input()");
+        idle.line();
+        let ping = || {
+            let mut ping = link.far("ping");
+            let said = ping.args(["-c", "3", "-i", "0.2", "-W", "1", Link::NEAR]);
+            said.output().unwrap().status.success()
+        };
+        assert!(ping(), "before");
+        let inject = Injecting::start(&target, "net.down");
+        assert!(!ping(), "during");
+        let last = inject.end();
+        assert!(counter(&last, 0, "injected") >= 3, "{last}");
+        assert!(ping(), "after");
+    }
+
+    #[test]
+    fn an_agent_that_is_killed_leaves_the_network_whole() {
+        require!("net.loss");
+        let mut pair = Pair::new();
+        let listing = pair.link.listing();
+        let before = Loaded::now();
+        let mut agent = Agent::start(&[]);
+        agent.apply(&format!(
+            "apiVersion: kchaos.dev/v1alpha1
+kind: FaultExperiment
+metadata: {{name: gone}}
+spec:
+  duration: 10m
+  target: {{cgroup: {}}}
+  faults:
+  - netDown: {{}}
+",
+            pair.target.path()
+        ));
+        assert_eq!(pair.send(0, Link::FAR[0], 50), (0, 0));
+        agent.signal(libc::SIGKILL);
+        agent.child.wait().unwrap();
+        assert_eq!(pair.send(0, Link::FAR[0], 50), (0, 50));
+        eventually("nothing is left", Duration::from_secs(10), || {
+            before.left_since() == Loaded::default()
+        });
+        assert_eq!(pair.link.listing(), listing);
     }
 }

@@ -4,6 +4,7 @@ mod call_filter;
 mod checks;
 mod from_wire;
 mod to_wire;
+mod traffic;
 
 pub(super) use from_wire::mechanism_of;
 pub(super) use to_wire::wire_duration;
@@ -91,6 +92,7 @@ mod tests {
             kind: Some(proto::fault::Kind::NetLoss(proto::NetLoss {
                 share: Some(Share::ALL.into()),
                 direction: proto::Direction::Ingress.into(),
+                traffic: None,
             })),
             ..proto::Fault::default()
         };

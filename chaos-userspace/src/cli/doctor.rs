@@ -28,7 +28,7 @@ pub(super) struct DoctorArgs {
 }
 
 /// One kind by an example that shows it, and a command that it hits.
-const EXAMPLES: [(&str, &str); 15] = [
+const EXAMPLES: [(&str, &str); 17] = [
     (
         "file.error:open=EIO,path=/etc/hostname",
         "cat /etc/hostname",
@@ -38,6 +38,11 @@ const EXAMPLES: [(&str, &str); 15] = [
         "net.loss=100%,direction=ingress",
         "timeout 3 bash -c ': </dev/tcp/127.0.0.1/9'",
     ),
+    (
+        "net.partition,peer=127.0.0.0/8",
+        "timeout 3 bash -c ': </dev/tcp/127.0.0.1/9'",
+    ),
+    ("net.down", "timeout 3 bash -c ': </dev/tcp/127.0.0.1/9'"),
     ("pressure.cpu=25%", "timeout 3 sh -c 'while :; do :; done'"),
     (
         "syscall.delay:statx+newfstatat=5ms",

@@ -1,14 +1,17 @@
 //! What rules want of an event beyond its target: the maps that only some rules have entries in.
 
-use aya::maps::{HashMap, Map, MapData, MapError};
+use aya::maps::{HashMap, LpmTrie, Map, MapData, MapError, lpm_trie::Key};
 use chaos_common::{
-    AllocationFilter, CallFilter, ExcludeKey, NO_DEPTH, Narrowing, PathFilter, ReplayKey, Room,
-    ThreadKey, flags,
-    limits::{ALLOCATION_RULES, CALL_RULES, DEVICE_RULES, EXCLUDE_DEPTHS, ROOMS},
+    AllocationFilter, CallFilter, ExcludeKey, NO_DEPTH, Narrowing, PacketFilter, PathFilter,
+    PeerKey, ReplayKey, Room, ThreadKey, flags,
+    limits::{
+        ALLOCATION_RULES, CALL_RULES, DEVICE_RULES, EXCLUDE_DEPTHS, PACKET_RULES, PEER_NETWORKS,
+        ROOMS,
+    },
 };
 
 use super::{
-    EngineError, Excluded, RuleNumber, RuleSpec,
+    EngineError, Excluded, PeerNetwork, RuleNumber, RuleSpec,
     maps::{Maps, failed},
 };
 
@@ -18,6 +21,8 @@ pub(super) struct Filters {
     narrow: HashMap<MapData, u32, Narrowing>,
     allocation: HashMap<MapData, u32, AllocationFilter>,
     device: HashMap<MapData, u32, u32>,
+    packet: HashMap<MapData, u32, PacketFilter>,
+    peers: LpmTrie<MapData, PeerKey, u32>,
     room: HashMap<MapData, u32, Room>,
     call: HashMap<MapData, u32, CallFilter>,
     exclude: HashMap<MapData, ExcludeKey, u32>,
@@ -32,6 +37,8 @@ impl Filters {
             narrow: maps.take("RULES_NARROW", Map::HashMap)?,
             allocation: maps.take("RULES_ALLOCATION", Map::HashMap)?,
             device: maps.take("RULES_DEVICE", Map::HashMap)?,
+            packet: maps.take("RULES_PACKET", Map::HashMap)?,
+            peers: maps.take("PEERS", Map::LpmTrie)?,
             room: maps.take("RULES_ROOM", Map::HashMap)?,
             call: maps.take("RULES_CALL", Map::HashMap)?,
             exclude: maps.take("RULES_EXCLUDE", Map::HashMap)?,
@@ -63,6 +70,28 @@ impl Filters {
             self.device
                 .insert(number, device, 0)
                 .map_err(|error| no_room("RULES_DEVICE", "with a device", DEVICE_RULES, &error))?;
+        }
+        if let Some(packet) = &rule.packet {
+            self.packet
+                .insert(number, packet.filter, 0)
+                .map_err(|error| {
+                    no_room("RULES_PACKET", "about some packets", PACKET_RULES, &error)
+                })?;
+            for network in &packet.networks {
+                self.peers
+                    .insert(&peer_key(number, network), network.listed, 0)
+                    .map_err(|error| match &error {
+                        // The trie's own word for it (`trie_update_elem`, kernel/bpf/lpm_trie.c).
+                        MapError::SyscallError(call)
+                            if call.io_error.raw_os_error() == Some(libc::ENOSPC) =>
+                        {
+                            EngineError::Full(format!(
+                                "the rules of a node can name {PEER_NETWORKS} networks at a time"
+                            ))
+                        }
+                        other => failed("PEERS", other),
+                    })?;
+            }
         }
         if let Some(bytes) = rule.room {
             let room = Room { bytes, asked: 0 };
@@ -101,6 +130,12 @@ impl Filters {
         }
         if rule.device.is_some() {
             gone("RULES_DEVICE", self.device.remove(&number));
+        }
+        if let Some(packet) = &rule.packet {
+            gone("RULES_PACKET", self.packet.remove(&number));
+            for network in &packet.networks {
+                gone("PEERS", self.peers.remove(&peer_key(number, network)));
+            }
         }
         if rule.room.is_some() {
             gone("RULES_ROOM", self.room.remove(&number));
@@ -172,6 +207,13 @@ pub(super) fn exclude_depths(exclude: &[Excluded]) -> Result<[u8; EXCLUDE_DEPTHS
         used += 1;
     }
     Ok(depths)
+}
+
+fn peer_key(rule: RuleNumber, network: &PeerNetwork) -> Key<PeerKey> {
+    Key::new(
+        PeerKey::FIXED_BITS + u32::from(network.prefix),
+        PeerKey::of(rule, &network.address),
+    )
 }
 
 const fn exclude_key(rule: RuleNumber, excluded: &Excluded) -> ExcludeKey {

@@ -63,7 +63,7 @@ impl GateUse {
                 self.gate.levels[slot] = level;
                 self.rules[slot] += 1;
             }
-            RulePlace::Process(_) => self.gate.processes += 1,
+            RulePlace::Process(_) | RulePlace::Netns(_) => self.gate.processes += 1,
         }
         self.gate.paths += u32::from(rule.path.is_some());
         self.gate.narrowings += u32::from(rule.narrowing.is_some());
@@ -83,7 +83,7 @@ impl GateUse {
                     }
                 }
             }
-            RulePlace::Process(_) => self.gate.processes -= 1,
+            RulePlace::Process(_) | RulePlace::Netns(_) => self.gate.processes -= 1,
         }
         self.gate.paths -= u32::from(rule.path.is_some());
         self.gate.narrowings -= u32::from(rule.narrowing.is_some());
@@ -119,6 +119,8 @@ mod tests {
     fn rule() -> RuleSpec {
         RuleSpec {
             hook: Hook::FileOpenLsm,
+            also: None,
+            packet: None,
             config: RuleConfig::ALWAYS,
             path: None,
             calls: None,

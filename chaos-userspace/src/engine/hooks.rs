@@ -2,21 +2,40 @@
 
 use std::{collections::HashMap, fmt, os::fd::BorrowedFd};
 
-use aya::maps::Map;
-#[expect(deprecated, reason = "see INGRESS_RULES in chaos-ebpf")]
-use aya::maps::{CgroupStorage, MapData, cgroup_storage::CgroupStorageKey};
-use aya::programs::CgroupSkbAttachType;
-use chaos_common::{Hook, RuleList};
+use aya_obj::generated::{bpf_attach_type, bpf_prog_type};
+use chaos_common::Hook;
 
 use super::{
     Calls, EngineError, Object, Plane, RuleNumber, RulePlace, RuleSpec,
     calls::Attached,
-    loader::{Code, Link, Place, Program},
-    maps::failed,
+    egress::Egress,
+    hung::{Hanging, Hung},
+    loader::{Code, Link, Place},
 };
-use crate::experiment::{Mechanism, Syscall};
+use crate::{
+    experiment::{Mechanism, Syscall},
+    target::Netns,
+};
 
-const NET_LOSS_IN: &str = "net_loss_in";
+/// `net.loss`: packets on their way to a socket, and from one.
+const NET_LOSS: [Hanging; 2] = [
+    Hanging {
+        name: "net_loss_in",
+        program: bpf_prog_type::BPF_PROG_TYPE_CGROUP_SKB,
+        attach: bpf_attach_type::BPF_CGROUP_INET_INGRESS,
+        event: None,
+        hook: Some(Hook::NetIngress),
+    },
+    Hanging {
+        name: "net_loss_out",
+        program: bpf_prog_type::BPF_PROG_TYPE_CGROUP_SKB,
+        attach: bpf_attach_type::BPF_CGROUP_INET_EGRESS,
+        event: None,
+        hook: Some(Hook::NetEgressSkb),
+    },
+];
+/// The same on their way out of a device.
+const NET_LOSS_DEVICE: &str = "net_loss_device";
 
 /// What the kernel's own fault injection asks before it allocates (`mm/failslab.c` and
 /// `mm/fail_page_alloc.c`).
@@ -27,9 +46,6 @@ const FAIL_BIO: &str = "should_fail_bio";
 /// What is asked before memory is set aside for a process.
 const ENOUGH_MEMORY: &str = "security_vm_enough_memory_mm";
 
-#[expect(deprecated, reason = "see INGRESS_RULES in chaos-ebpf")]
-type IngressRules = CgroupStorage<MapData, RuleList>;
-
 /// One fault kind by one mechanism, live in the kernel until it is dropped.
 #[must_use]
 pub struct Hooks {
@@ -37,7 +53,9 @@ pub struct Hooks {
     mechanism: Mechanism,
     rules: HashMap<RuleNumber, Placed>,
     /// Hangs on the targets' cgroups.
-    ingress: Option<Ingress>,
+    hung: Option<Hung>,
+    /// On the devices of the targets' network namespaces.
+    egress: Option<Egress>,
     /// Attached to the system calls, or for the events of files, that rules are about.
     calls: Option<Attached>,
     /// Attached once for the whole machine, whatever the rules are.
@@ -48,17 +66,12 @@ pub struct Hooks {
 #[derive(Debug)]
 struct Placed {
     places: Vec<RulePlace>,
-    hook: Hook,
+    /// Network namespaces that its target has for itself.
+    namespaces: Vec<u32>,
+    hooks: Vec<Hook>,
     calls: Calls,
     /// [`Hooks::missed_of`] its calls before it was there.
     missed_before: u64,
-}
-
-/// A packet program with the cgroups that it hangs on, by id.
-struct Ingress {
-    program: Program,
-    lists: IngressRules,
-    cgroups: HashMap<u64, Link>,
 }
 
 impl fmt::Debug for Hooks {
@@ -79,17 +92,18 @@ impl Hooks {
     /// Everything that is missing here for this mechanism.
     pub fn load(plane: &Plane, object: Object, mechanism: Mechanism) -> Result<Self, EngineError> {
         let hook = hook(object, mechanism);
-        let mut code = Code::prepare(object, mechanism, hook, &plane.maps)?;
-        let mut ingress = None;
+        let mut code = Code::prepare(object, mechanism, &[("HOOK", hook as u32)], &plane.maps)?;
+        let mut hung = None;
+        let mut egress = None;
         let mut calls = None;
         let mut machine = None;
         match (object, mechanism) {
             (Object::NetLoss, Mechanism::CgroupSkb) => {
-                ingress = Some(Ingress {
-                    program: code.load(NET_LOSS_IN, Place::CgroupIngress)?,
-                    lists: storage(&mut code)?,
-                    cgroups: HashMap::new(),
-                });
+                hung = Some(Hung::load(&mut code, mechanism, &NET_LOSS)?);
+            }
+            (Object::NetLoss, Mechanism::Tcx) => {
+                hung = Some(Hung::load(&mut code, mechanism, &NET_LOSS[..1])?);
+                egress = Some(Egress::load(plane, object, mechanism, NET_LOSS_DEVICE)?);
             }
             (
                 Object::SyscallError,
@@ -134,7 +148,8 @@ impl Hooks {
             object,
             mechanism,
             rules: HashMap::new(),
-            ingress,
+            hung,
+            egress,
             calls,
             machine,
         })
@@ -188,21 +203,24 @@ impl Hooks {
         places: &[(RulePlace, Option<BorrowedFd<'_>>)],
         mut rule: RuleSpec,
     ) -> Result<(), EngineError> {
-        let hook = rule.hook;
+        let hooks: Vec<Hook> = rule.hooks().collect();
         if let (Some(attached), Some(calls)) = (&mut self.calls, &mut rule.calls) {
             attached.enter(calls)?;
         }
         let calls = rule.calls.unwrap_or_default();
         let held = Placed {
             places: places.iter().map(|(place, _)| *place).collect(),
-            hook,
+            namespaces: Vec::new(),
+            hooks: hooks.clone(),
             missed_before: self.missed_of(&calls),
             calls,
         };
         self.rules.insert(number, held);
-        let added = plane
-            .write(number, rule)
-            .and_then(|()| self.place(plane, number, places, hook));
+        let added = plane.write(number, rule).and_then(|()| {
+            hooks
+                .iter()
+                .try_for_each(|hook| self.place(plane, number, places, *hook))
+        });
         if added.is_err() {
             self.remove(plane, number);
         }
@@ -217,8 +235,10 @@ impl Hooks {
         hook: Hook,
     ) -> Result<(), EngineError> {
         for (place, cgroup) in places {
-            if let (RulePlace::Cgroup { id, .. }, Some(cgroup)) = (place, cgroup) {
-                self.hang(*id, *cgroup)?;
+            if let (Some(hung), RulePlace::Cgroup { id, .. }, Some(cgroup)) =
+                (&mut self.hung, place, cgroup)
+            {
+                hung.hang(*id, *cgroup, plane.calls(number), hook)?;
             }
             plane.place(number, *place, hook)?;
             self.hand_over(plane, *place, hook)?;
@@ -226,42 +246,53 @@ impl Hooks {
         Ok(())
     }
 
-    /// Attaches the packet program to a cgroup, once.
-    fn hang(&mut self, id: u64, cgroup: BorrowedFd<'_>) -> Result<(), EngineError> {
-        let Some(ingress) = &mut self.ingress else {
+    /// Whether rules need to know which network namespaces their targets are in, and told so again when
+    /// that has changed: see [`Self::cover`].
+    pub fn needs_namespaces(&self) -> bool {
+        self.egress.is_some()
+    }
+
+    /// Attaches to the devices of the network namespaces that the target of a rule is in.
+    ///
+    /// # Errors
+    /// What the kernel refused; what was attached stays.
+    pub fn cover(
+        &mut self,
+        plane: &mut Plane,
+        number: RuleNumber,
+        namespaces: &[Netns],
+    ) -> Result<(), EngineError> {
+        let (Some(egress), Some(rule)) = (&mut self.egress, self.rules.get_mut(&number)) else {
             return Ok(());
         };
-        if ingress.cgroups.contains_key(&id) {
+        if !rule.hooks.contains(&Hook::NetEgress) {
             return Ok(());
         }
-        let link =
-            ingress
-                .program
-                .attach_to_ingress(cgroup)
-                .map_err(|error| EngineError::Refused {
-                    mechanism: self.mechanism,
-                    program: NET_LOSS_IN,
-                    reason: format!("attach to the cgroup: {error}"),
-                })?;
-        ingress.cgroups.insert(id, link);
+        let own: Vec<u32> = namespaces
+            .iter()
+            .filter(|netns| netns.is_own())
+            .map(Netns::id)
+            .collect();
+        for id in rule.namespaces.iter().filter(|id| !own.contains(id)) {
+            plane.displace(number, RulePlace::Netns(*id), Hook::NetEgress)?;
+        }
+        rule.namespaces.retain(|id| own.contains(id));
+        egress.cover(plane, number, namespaces)?;
+        for id in own {
+            if !rule.namespaces.contains(&id) {
+                plane.place(number, RulePlace::Netns(id), Hook::NetEgress)?;
+                rule.namespaces.push(id);
+            }
+        }
         Ok(())
     }
 
-    /// Writes the rules of a cgroup into its attachment, for hooks that hang on cgroups.
+    /// Tells the attachments of a cgroup its rules, for hooks that hang on cgroups.
     fn hand_over(&mut self, plane: &Plane, at: RulePlace, hook: Hook) -> Result<(), EngineError> {
-        let (Some(ingress), RulePlace::Cgroup { id, .. }) = (&mut self.ingress, at) else {
-            return Ok(());
-        };
-        let list = plane.list(at, hook);
-        if list.len == 0 {
-            ingress.cgroups.remove(&id);
-            return Ok(());
+        match (&mut self.hung, at) {
+            (Some(hung), RulePlace::Cgroup { id, .. }) => hung.hand_over(plane, id, at, hook),
+            _ => Ok(()),
         }
-        let key = CgroupStorageKey::new(id, CgroupSkbAttachType::Ingress as u32);
-        ingress
-            .lists
-            .insert(key, list, 0)
-            .map_err(|error| failed("INGRESS_RULES", &error))
     }
 
     /// Removes a rule and everything that only it needed. Never fails: what the kernel does not
@@ -269,7 +300,8 @@ impl Hooks {
     pub fn remove(&mut self, plane: &mut Plane, number: RuleNumber) {
         let Some(Placed {
             places,
-            hook,
+            namespaces,
+            hooks,
             calls,
             ..
         }) = self.rules.remove(&number)
@@ -279,15 +311,21 @@ impl Hooks {
         if let Some(attached) = &mut self.calls {
             attached.leave(&calls);
         }
-        for place in places {
-            let result = plane
-                .displace(number, place, hook)
-                .and_then(|()| self.hand_over(plane, place, hook));
-            if let Err(error) = result {
-                tracing::warn!(number, %error, "rule could not be taken out of its place");
+        let namespaces = namespaces.into_iter().map(RulePlace::Netns);
+        for place in places.into_iter().chain(namespaces) {
+            for hook in &hooks {
+                let result = plane
+                    .displace(number, place, *hook)
+                    .and_then(|()| self.hand_over(plane, place, *hook));
+                if let Err(error) = result {
+                    tracing::warn!(number, %error, "rule could not be taken out of its place");
+                }
             }
         }
         plane.erase(number);
+        if let Some(egress) = &mut self.egress {
+            egress.leave(number);
+        }
     }
 
     /// How often the kernel has run no program where it should have asked this rule, or another one
@@ -316,6 +354,7 @@ pub(crate) const fn hook(object: Object, mechanism: Mechanism) -> Hook {
     match (object, mechanism) {
         (Object::FileError, Mechanism::FmodRet) => Hook::FileOpenFmodRet,
         (Object::FileError, _) => Hook::FileOpenLsm,
+        (Object::NetLoss, Mechanism::Tcx) => Hook::NetEgress,
         (Object::NetLoss, _) => Hook::NetIngress,
         (Object::SyscallError, Mechanism::KprobeOverride) => Hook::SyscallKprobe,
         (Object::SyscallError, Mechanism::Lsm) => Hook::SyscallSecurityLsm,
@@ -329,10 +368,4 @@ pub(crate) const fn hook(object: Object, mechanism: Mechanism) -> Hook {
         (Object::DiskError, Mechanism::KprobeOverride) => Hook::DiskErrorKprobe,
         (Object::DiskError, _) => Hook::DiskError,
     }
-}
-
-fn storage(code: &mut Code) -> Result<IngressRules, EngineError> {
-    let name = "INGRESS_RULES";
-    IngressRules::try_from(Map::CgroupStorage(code.take_map(name)?))
-        .map_err(|error| failed(name, &error))
 }

@@ -22,8 +22,6 @@ use super::{
     maps::{Maps, NAME_PREFIX, failed},
     sys,
 };
-use chaos_common::Hook;
-
 use crate::experiment::Mechanism;
 
 /// Room for what the verifier says about a program that it refuses.
@@ -74,16 +72,19 @@ pub(super) enum Place<'a> {
     FmodRet(&'a str),
     /// To the beginning of a kernel function, in whose place it may return.
     Kprobe(&'a str),
-    /// To the packets that reach the sockets of a cgroup.
-    CgroupIngress,
+    /// To cgroups, by [`Program::hang`]: what type of program, and how it is attached.
+    Cgroup(bpf_prog_type, bpf_attach_type),
+    /// To network devices, by [`Program::attach_to_device`].
+    Device,
 }
 
 impl Code {
-    /// Parses and relocates an object, and makes the maps that it does not share.
+    /// Parses and relocates an object, and makes the maps that it does not share. `constants` are numbers
+    /// that its programs have to know.
     pub(super) fn prepare(
         object: Object,
         mechanism: Mechanism,
-        hook: Hook,
+        constants: &[(&str, u32)],
         maps: &Maps,
     ) -> Result<Self, EngineError> {
         let refused = |reason: String| EngineError::Refused {
@@ -101,15 +102,19 @@ impl Code {
                 .iter()
                 .map(|(_, value)| value.to_ne_bytes())
                 .collect();
-            let hook = (hook as u32).to_ne_bytes();
             // No object has all of these.
             let globals = offsets
                 .iter()
                 .zip(&bytes)
                 .map(|((name, _), bytes)| (*name, (&bytes[..], false)))
-                .chain([("HOOK", (&hook[..], false))])
                 .collect();
             elf.patch_map_data(globals)
+                .map_err(|error| refused(chain(&error)))?;
+        }
+        for (name, value) in constants {
+            // Nor these.
+            let globals = [(*name, (&value.to_ne_bytes()[..], false))];
+            elf.patch_map_data(globals.into())
                 .map_err(|error| refused(chain(&error)))?;
         }
         let types = types(&mut elf).map_err(refused)?;
@@ -196,9 +201,10 @@ impl Code {
                 bpf_attach_type::BPF_TRACE_KPROBE_MULTI,
                 0,
             ),
-            Place::CgroupIngress => (
-                bpf_prog_type::BPF_PROG_TYPE_CGROUP_SKB,
-                bpf_attach_type::BPF_CGROUP_INET_INGRESS,
+            Place::Cgroup(program, attach) => (program, attach, 0),
+            Place::Device => (
+                bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS,
+                bpf_attach_type::BPF_TCX_EGRESS,
                 0,
             ),
         };
@@ -238,10 +244,22 @@ impl Code {
 }
 
 impl Program {
-    /// Attaches it to the packets that reach the sockets of a cgroup.
-    pub(super) fn attach_to_ingress(&self, cgroup: BorrowedFd<'_>) -> io::Result<Link> {
-        let ingress = bpf_attach_type::BPF_CGROUP_INET_INGRESS;
-        let link = sys::attach_to_cgroup(self.0.as_fd(), cgroup, ingress)?;
+    /// Attaches it to a network device of the namespace that this thread is in, in front of all others.
+    pub(super) fn attach_to_device(
+        &self,
+        device: u32,
+        attach: bpf_attach_type,
+    ) -> io::Result<Link> {
+        let link = sys::attach_to_device(self.0.as_fd(), device, attach)?;
+        Ok(Link {
+            _fd: link,
+            program: None,
+        })
+    }
+
+    /// Attaches it to a cgroup, with its subtree.
+    pub(super) fn hang(&self, cgroup: BorrowedFd<'_>, attach: bpf_attach_type) -> io::Result<Link> {
+        let link = sys::attach_to_cgroup(self.0.as_fd(), cgroup, attach)?;
         Ok(Link {
             _fd: link,
             program: None,

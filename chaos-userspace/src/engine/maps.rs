@@ -5,15 +5,16 @@ use std::{
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
 };
 
-use aya::maps::{Map, MapData, MapError};
+use aya::maps::{Map, MapData, MapError, lpm_trie::Key};
 use aya_obj::generated::bpf_map_type;
 use chaos_common::{
-    AllocationFilter, CallFilter, CallSet, Counters, ExcludeKey, Gate, Narrowing, PathFilter,
-    Pause, ReplayKey, Room, RuleConfig, RuleList, RuleState, TargetKey, ThreadKey,
+    AllocationFilter, CallFilter, CallSet, Counters, ExcludeKey, Gate, Narrowing, PacketFilter,
+    PathFilter, Pause, PeerKey, ReplayKey, Room, RuleConfig, RuleList, RuleState, TargetKey,
+    ThreadKey,
     limits::{
         ALLOCATION_RULES, CALL_RULES, CALL_SETS, COUNTER_POOL_BYTES, DEVICE_RULES,
-        EVENT_RING_BYTES, HOOKS, PAUSE_RING_BYTES, PAUSES, PLANS, RECORD_ORDINALS, RECORDS,
-        REMEMBERED, REPLAY_ORDINALS, ROOMS, THREADS,
+        EVENT_RING_BYTES, HOOKS, PACKET_RULES, PAUSE_RING_BYTES, PAUSES, PEER_NETWORKS, PLANS,
+        RECORD_ORDINALS, RECORDS, REMEMBERED, REPLAY_ORDINALS, ROOMS, THREADS,
     },
 };
 
@@ -65,6 +66,18 @@ const fn hash<K, V>(name: &'static str, entries: u32) -> Definition {
     }
 }
 
+/// The key begins with how many bits of it count.
+const fn longest_prefix<K, V>(name: &'static str, entries: u32) -> Definition {
+    Definition {
+        name,
+        kind: bpf_map_type::BPF_MAP_TYPE_LPM_TRIE,
+        key: size_of::<Key<K>>(),
+        value: size_of::<V>(),
+        entries,
+        flags: NO_PREALLOC,
+    }
+}
+
 const fn ring(name: &'static str, bytes: u32) -> Definition {
     Definition {
         name,
@@ -76,7 +89,7 @@ const fn ring(name: &'static str, bytes: u32) -> Definition {
     }
 }
 
-fn definitions(rules: u32, counters: u32) -> [Definition; 23] {
+fn definitions(rules: u32, counters: u32) -> [Definition; 25] {
     [
         array::<u64>("PLANS_HELD", PLANS),
         array::<Gate>("GATES", HOOKS),
@@ -90,6 +103,8 @@ fn definitions(rules: u32, counters: u32) -> [Definition; 23] {
         hash::<u32, Narrowing>("RULES_NARROW", rules),
         hash::<u32, AllocationFilter>("RULES_ALLOCATION", ALLOCATION_RULES),
         hash::<u32, u32>("RULES_DEVICE", DEVICE_RULES),
+        hash::<u32, PacketFilter>("RULES_PACKET", PACKET_RULES),
+        longest_prefix::<PeerKey, u32>("PEERS", PEER_NETWORKS),
         hash::<u32, Room>("RULES_ROOM", ROOMS),
         hash::<u32, CallFilter>("RULES_CALL", CALL_RULES),
         hash::<ExcludeKey, u32>("RULES_EXCLUDE", rules),

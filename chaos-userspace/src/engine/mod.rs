@@ -7,16 +7,19 @@
 mod btf;
 mod call_sets;
 mod calls;
+mod egress;
 mod events;
 mod file_hooks;
 mod filters;
 mod gate;
 mod hooks;
+mod hung;
 mod kernel;
 mod lease;
 mod loader;
 mod maps;
 mod object;
+mod packet;
 mod plane;
 mod pool;
 mod sys;
@@ -29,6 +32,7 @@ pub use hooks::Hooks;
 pub(crate) use hooks::hook;
 pub use maps::NAME_PREFIX;
 pub use object::Object;
+pub use packet::{PacketSpec, PeerNetwork};
 pub use plane::{Calls, Excluded, Plane, Record, RuleNumber, RulePlace, RuleSpec};
 
 use crate::experiment::Mechanism;

@@ -17,6 +17,7 @@ use super::{
     gate::GateUse,
     lease::Leases,
     maps::{Maps, counter_slots, failed},
+    packet::PacketSpec,
     pool::Pool,
 };
 use crate::{node::Counters, pause::PauseMaps};
@@ -29,6 +30,8 @@ pub type RuleNumber = u32;
 pub struct RuleSpec {
     /// Where it decides.
     pub hook: Hook,
+    /// Where else it does.
+    pub also: Option<Hook>,
     /// How it decides. The plane fills in what it manages itself: its pools, exclusions, and the
     /// flags of what follows here.
     pub config: RuleConfig,
@@ -47,10 +50,19 @@ pub struct RuleSpec {
     pub room: Option<u64>,
     /// What it wants of a system call beyond its number.
     pub call: Option<CallFilter>,
+    /// Which packets it wants.
+    pub packet: Option<PacketSpec>,
     /// Which cgroups of the target it leaves out.
     pub exclude: Vec<Excluded>,
     /// The ordinals that it hits, instead of `when` and chance.
     pub replay: Option<Vec<u64>>,
+}
+
+impl RuleSpec {
+    /// Every place where it decides.
+    pub(super) fn hooks(&self) -> impl Iterator<Item = Hook> + use<> {
+        [Some(self.hook), self.also].into_iter().flatten()
+    }
 }
 
 /// System calls that a rule is about.
@@ -83,6 +95,8 @@ pub enum RulePlace {
     },
     /// A process: see [`TargetKey::process`].
     Process(u64),
+    /// A network namespace: what leaves it without a socket.
+    Netns(u32),
 }
 
 /// The ordinals that a rule has injected on.
@@ -258,6 +272,7 @@ impl Plane {
             (flags::DEVICE, rule.device.is_some()),
             (flags::ROOM, rule.room.is_some()),
             (flags::CALL, rule.call.is_some()),
+            (flags::PACKET, rule.packet.is_some()),
             (flags::REPLAY, rule.replay.is_some()),
         ] {
             if wanted {
@@ -314,13 +329,25 @@ impl Plane {
         }
     }
 
-    /// The rules of one place on one hook, as a program reads them.
-    pub(super) fn list(&self, place: RulePlace, hook: Hook) -> RuleList {
+    /// What a written rule is about ([`RuleSpec::calls`]).
+    pub(super) fn calls(&self, number: RuleNumber) -> Option<&Calls> {
+        self.rules.get(&number)?.calls.as_ref()
+    }
+
+    /// The rules of one place on one hook, as a program reads them: those of them that are wanted.
+    pub(super) fn list_of(
+        &self,
+        place: RulePlace,
+        hook: Hook,
+        wanted: impl Fn(&RuleSpec) -> bool,
+    ) -> RuleList {
         let mut list = RuleList::default();
         let rules = self
             .lists
             .get(&(place, hook))
-            .map_or(&[][..], Vec::as_slice);
+            .map_or(&[][..], Vec::as_slice)
+            .iter()
+            .filter(|number| self.rules.get(number).is_some_and(&wanted));
         for (to, from) in list.rules.iter_mut().zip(rules) {
             *to = *from;
             list.len += 1;
@@ -388,13 +415,14 @@ impl Plane {
         let (id, scope) = match place {
             RulePlace::Cgroup { id, .. } => (id, TargetKey::CGROUP),
             RulePlace::Process(id) => (id, TargetKey::PROCESS),
+            RulePlace::Netns(id) => (id.into(), TargetKey::NETNS),
         };
         let key = TargetKey {
             id,
             hook: hook as u32,
             scope,
         };
-        let list = self.list(place, hook);
+        let list = self.list_of(place, hook, |_| true);
         if list.len == 0 {
             self.targets
                 .remove(&key)

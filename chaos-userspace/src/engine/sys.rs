@@ -116,6 +116,25 @@ pub(super) fn attach_to_cgroup(
     for_descriptor(bpf_cmd::BPF_LINK_CREATE, &mut attr)
 }
 
+/// Attaches a program to a network device of this thread's namespace by a tcx link (Linux 6.6), in front
+/// of everybody else's.
+pub(super) fn attach_to_device(
+    program: BorrowedFd<'_>,
+    device: u32,
+    attach: bpf_attach_type,
+) -> io::Result<OwnedFd> {
+    /// `BPF_F_BEFORE` (include/uapi/linux/bpf.h): of nobody in particular, so of all.
+    const BEFORE: u32 = 1 << 3;
+    let mut attr = zeroed();
+    // SAFETY: this command reads this member, and every other field of it stays zero.
+    let link = unsafe { &mut attr.link_create };
+    link.__bindgen_anon_1.prog_fd = program.as_raw_fd().cast_unsigned();
+    link.__bindgen_anon_2.target_ifindex = device;
+    link.attach_type = attach as u32;
+    link.flags = BEFORE;
+    for_descriptor(bpf_cmd::BPF_LINK_CREATE, &mut attr)
+}
+
 /// Fills the only entry of a map that holds an object's constants, and makes it read-only for all.
 pub(super) fn fill_and_freeze(map: BorrowedFd<'_>, data: &[u8]) -> io::Result<()> {
     let key = 0_u32;

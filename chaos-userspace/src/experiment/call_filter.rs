@@ -421,7 +421,7 @@ impl CallFilter {
     }
 }
 
-fn check_list<T: PartialEq>(list: &[T], most: usize) -> Result<(), BadValue> {
+pub(super) fn check_list<T: PartialEq>(list: &[T], most: usize) -> Result<(), BadValue> {
     if (1..list.len()).any(|i| list[..i].contains(&list[i])) {
         return Err(BadValue::new("names one twice", "name it once"));
     }
@@ -434,14 +434,14 @@ fn check_list<T: PartialEq>(list: &[T], most: usize) -> Result<(), BadValue> {
     Ok(())
 }
 
-fn no_port(text: &str) -> BadValue {
+pub(super) fn no_port(text: &str) -> BadValue {
     BadValue::new(
         format!("{} is not a port", quoted(text)),
         "say a number from 1 to 65535",
     )
 }
 
-fn parse_port(text: &str) -> Result<u16, BadValue> {
+pub(super) fn parse_port(text: &str) -> Result<u16, BadValue> {
     super::schedule::count(text)
         .and_then(|port| u16::try_from(port).ok())
         .filter(|port| *port != 0)

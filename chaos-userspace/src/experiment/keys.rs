@@ -3,7 +3,9 @@
 use super::{
     CallFilter, Common, CpuQuota, Direction, DiskError, DiskFull, DiskLimit, DiskQuota,
     DiskReadonly, Errno, Fault, FaultKind, FileDelay, FileError, Mechanism, MemMmap, MemPage,
-    MemSlab, NetLoss, PathFilter, PressureCpu, Share, SyscallDelay, SyscallError, SyscallReturn,
+    MemSlab, NetDown, NetLoss, NetPartition, PathFilter, PressureCpu, Share, SyscallDelay,
+    SyscallError, SyscallReturn, Traffic,
+    traffic::OF_TRAFFIC,
     violation::BadValue,
     wording::{all_of, nearest, quoted},
 };
@@ -29,7 +31,7 @@ pub(super) struct Key {
     pub(super) example: &'static str,
 }
 
-const fn key(name: &'static str, ty: Type, example: &'static str) -> Key {
+pub(super) const fn key(name: &'static str, ty: Type, example: &'static str) -> Key {
     Key { name, ty, example }
 }
 
@@ -69,7 +71,7 @@ const OF_CALLS: &[Key] = &[
 ];
 
 /// Keys of the design that no kind has yet.
-pub(super) const PLANNED_KEYS: [&str; 3] = ["glob", "localPort", "proto"];
+pub(super) const PLANNED_KEYS: [&str; 1] = ["glob"];
 
 /// What both forms have to know of a kind.
 #[derive(Debug)]
@@ -81,8 +83,8 @@ pub(super) struct Kind {
     /// The field that stands before `=` in a word, after `:`; it may be left out where it is not
     /// required.
     pub(super) what: Option<&'static str>,
-    /// The field that stands after `=` in a word.
-    pub(super) effect: &'static str,
+    /// The field that stands after `=` in a word, if there is one.
+    pub(super) effect: Option<&'static str>,
     /// The other fields of its own.
     pub(super) own: &'static [Key],
     /// `what` and `effect`, as keys of the block.
@@ -95,12 +97,12 @@ pub(super) struct Kind {
     pub(super) blank: fn() -> FaultKind,
 }
 
-pub(super) static KINDS: [Kind; 15] = [
+pub(super) static KINDS: [Kind; 17] = [
     Kind {
         name: "disk.error",
         block: "diskError",
         what: Some("ops"),
-        effect: "errno",
+        effect: Some("errno"),
         own: &[
             key("ops", Type::List, "[write]"),
             key("device", Type::Text, "/dev/sdb"),
@@ -119,7 +121,7 @@ pub(super) static KINDS: [Kind; 15] = [
         name: "disk.full",
         block: "diskFull",
         what: None,
-        effect: "path",
+        effect: Some("path"),
         own: &[key("bytes", Type::Text, "10MiB")],
         required: &[key("path", Type::Text, "/var/lib/data/")],
         example: "disk.full=/var/lib/data/",
@@ -135,7 +137,7 @@ pub(super) static KINDS: [Kind; 15] = [
         name: "disk.limit",
         block: "diskLimit",
         what: None,
-        effect: "device",
+        effect: Some("device"),
         own: &[
             key("readBps", Type::Text, "10MiB"),
             key("writeBps", Type::Text, "1MiB"),
@@ -159,7 +161,7 @@ pub(super) static KINDS: [Kind; 15] = [
         name: "disk.quota",
         block: "diskQuota",
         what: None,
-        effect: "path",
+        effect: Some("path"),
         own: &[key("bytes", Type::Text, "10MiB")],
         required: &[key("path", Type::Text, "/var/lib/data/")],
         example: "disk.quota=/var/lib/data/,bytes=10MiB",
@@ -175,7 +177,7 @@ pub(super) static KINDS: [Kind; 15] = [
         name: "disk.readonly",
         block: "diskReadonly",
         what: None,
-        effect: "path",
+        effect: Some("path"),
         own: &[],
         required: &[key("path", Type::Text, "/var/lib/data/")],
         example: "disk.readonly=/var/lib/data/",
@@ -190,7 +192,7 @@ pub(super) static KINDS: [Kind; 15] = [
         name: "file.delay",
         block: "fileDelay",
         what: Some("ops"),
-        effect: "delay",
+        effect: Some("delay"),
         own: &[
             key("path", Type::Text, "/var/lib/data/"),
             key("includeExec", Type::Flag, "true"),
@@ -214,7 +216,7 @@ pub(super) static KINDS: [Kind; 15] = [
         name: "file.error",
         block: "fileError",
         what: Some("ops"),
-        effect: "errno",
+        effect: Some("errno"),
         own: &[
             key("path", Type::Text, "/var/lib/data/"),
             key("includeExec", Type::Flag, "true"),
@@ -238,7 +240,7 @@ pub(super) static KINDS: [Kind; 15] = [
         name: "mem.mmap",
         block: "memMmap",
         what: Some("ops"),
-        effect: "errno",
+        effect: Some("errno"),
         own: &[
             key("ops", Type::List, "[mmap]"),
             key("minSize", Type::Text, "1MiB"),
@@ -257,7 +259,7 @@ pub(super) static KINDS: [Kind; 15] = [
         name: "mem.page",
         block: "memPage",
         what: None,
-        effect: "errno",
+        effect: Some("errno"),
         own: &[
             key("minOrder", Type::Count, "2"),
             key("gfp", Type::List, "[kernel]"),
@@ -276,7 +278,7 @@ pub(super) static KINDS: [Kind; 15] = [
         name: "mem.slab",
         block: "memSlab",
         what: None,
-        effect: "errno",
+        effect: Some("errno"),
         own: &[
             key("cache", Type::Text, "filp"),
             key("minSize", Type::Text, "64B"),
@@ -294,18 +296,52 @@ pub(super) static KINDS: [Kind; 15] = [
         },
     },
     Kind {
+        name: "net.down",
+        block: "netDown",
+        what: None,
+        effect: None,
+        own: &[
+            key("direction", Type::Text, "egress"),
+            key("visible", Type::Flag, "true"),
+        ],
+        required: &[],
+        example: "net.down",
+        mechanisms: &[Mechanism::Tcx, Mechanism::CgroupSkb],
+        blank: || {
+            FaultKind::NetDown(NetDown {
+                direction: Direction::Both,
+                visible: false,
+            })
+        },
+    },
+    Kind {
         name: "net.loss",
         block: "netLoss",
         what: None,
-        effect: "share",
-        own: &[key("direction", Type::Text, "ingress")],
+        effect: Some("share"),
+        own: OF_TRAFFIC,
         required: &[key("share", Type::Text, "10%")],
-        example: "net.loss=10%,direction=ingress",
-        mechanisms: &[Mechanism::CgroupSkb],
+        example: "net.loss=10%",
+        mechanisms: &[Mechanism::Tcx, Mechanism::CgroupSkb],
         blank: || {
             FaultKind::NetLoss(NetLoss {
                 share: Share::ALL,
-                direction: Direction::Both,
+                traffic: Traffic::default(),
+            })
+        },
+    },
+    Kind {
+        name: "net.partition",
+        block: "netPartition",
+        what: None,
+        effect: None,
+        own: OF_TRAFFIC,
+        required: &[],
+        example: "net.partition,peer=10.0.0.7",
+        mechanisms: &[Mechanism::Tcx, Mechanism::CgroupSkb],
+        blank: || {
+            FaultKind::NetPartition(NetPartition {
+                traffic: Traffic::default(),
             })
         },
     },
@@ -313,7 +349,7 @@ pub(super) static KINDS: [Kind; 15] = [
         name: "pressure.cpu",
         block: "pressureCpu",
         what: None,
-        effect: "quota",
+        effect: Some("quota"),
         own: &[],
         required: &[key("quota", Type::Text, "25%")],
         example: "pressure.cpu=25%",
@@ -328,7 +364,7 @@ pub(super) static KINDS: [Kind; 15] = [
         name: "syscall.delay",
         block: "syscallDelay",
         what: Some("ops"),
-        effect: "delay",
+        effect: Some("delay"),
         own: OF_CALLS,
         required: &[
             key("ops", Type::List, "[fsync]"),
@@ -354,7 +390,7 @@ pub(super) static KINDS: [Kind; 15] = [
         name: "syscall.error",
         block: "syscallError",
         what: Some("ops"),
-        effect: "errno",
+        effect: Some("errno"),
         own: OF_CALLS,
         required: &[
             key("ops", Type::List, "[fsync]"),
@@ -380,7 +416,7 @@ pub(super) static KINDS: [Kind; 15] = [
         name: "syscall.return",
         block: "syscallReturn",
         what: Some("ops"),
-        effect: "value",
+        effect: Some("value"),
         own: OF_CALLS,
         required: &[
             key("ops", Type::List, "[write]"),
@@ -403,7 +439,7 @@ pub(super) static KINDS: [Kind; 15] = [
 ];
 
 /// Kinds of the design that are not built yet.
-const PLANNED_KINDS: [&str; 18] = [
+const PLANNED_KINDS: [&str; 16] = [
     "clock.freeze",
     "clock.offset",
     "clock.speed",
@@ -414,10 +450,8 @@ const PLANNED_KINDS: [&str; 18] = [
     "net.connect",
     "net.corrupt",
     "net.delay",
-    "net.down",
     "net.duplicate",
     "net.link",
-    "net.partition",
     "net.rate",
     "net.reorder",
     "net.reset",
@@ -431,11 +465,13 @@ impl Kind {
         match kind {
             FaultKind::FileError(_) => &KINDS[6],
             FaultKind::DiskLimit(_) => &KINDS[2],
-            FaultKind::NetLoss(_) => &KINDS[10],
-            FaultKind::PressureCpu(_) => &KINDS[11],
-            FaultKind::SyscallDelay(_) => &KINDS[12],
-            FaultKind::SyscallError(_) => &KINDS[13],
-            FaultKind::SyscallReturn(_) => &KINDS[14],
+            FaultKind::NetLoss(_) => &KINDS[11],
+            FaultKind::NetPartition(_) => &KINDS[12],
+            FaultKind::NetDown(_) => &KINDS[10],
+            FaultKind::PressureCpu(_) => &KINDS[13],
+            FaultKind::SyscallDelay(_) => &KINDS[14],
+            FaultKind::SyscallError(_) => &KINDS[15],
+            FaultKind::SyscallReturn(_) => &KINDS[16],
             FaultKind::MemSlab(_) => &KINDS[9],
             FaultKind::MemPage(_) => &KINDS[8],
             FaultKind::MemMmap(_) => &KINDS[7],
@@ -632,12 +668,12 @@ mod tests {
     fn kinds_that_are_not_there() {
         assert_eq!(
             no_such_kind("clock.step", false).to_string(),
-            "'clock.step' is not in this version; there are disk.error, disk.full, disk.limit, disk.quota, disk.readonly, file.delay, file.error, mem.mmap, mem.page, mem.slab, net.loss, \
+            "'clock.step' is not in this version; there are disk.error, disk.full, disk.limit, disk.quota, disk.readonly, file.delay, file.error, mem.mmap, mem.page, mem.slab, net.down, net.loss, net.partition, \
              pressure.cpu, syscall.delay, syscall.error and syscall.return"
         );
         assert_eq!(
             no_such_kind("clockOffset", true).to_string(),
-            "'clockOffset' is not in this version; there are diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, memMmap, memPage, memSlab, netLoss, \
+            "'clockOffset' is not in this version; there are diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, memMmap, memPage, memSlab, netDown, netLoss, netPartition, \
              pressureCpu, syscallDelay, syscallError and syscallReturn"
         );
         assert_eq!(
@@ -646,7 +682,7 @@ mod tests {
         );
         assert_eq!(
             no_such_kind("earthquake", false).to_string(),
-            "'earthquake' is not a kind of fault; there are disk.error, disk.full, disk.limit, disk.quota, disk.readonly, file.delay, file.error, mem.mmap, mem.page, mem.slab, net.loss, \
+            "'earthquake' is not a kind of fault; there are disk.error, disk.full, disk.limit, disk.quota, disk.readonly, file.delay, file.error, mem.mmap, mem.page, mem.slab, net.down, net.loss, net.partition, \
              pressure.cpu, syscall.delay, syscall.error and syscall.return"
         );
     }

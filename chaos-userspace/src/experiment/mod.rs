@@ -3,7 +3,7 @@
 //! The same values are written in two ways that are held equal: a `FaultExperiment` file
 //! ([`yaml`]) and a fault in one shell word ([`word`]). Neither touches the machine.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 mod call_filter;
 mod check;
@@ -28,6 +28,7 @@ pub(crate) mod strategies;
 mod syscall;
 mod syscall_class;
 mod task;
+mod traffic;
 mod validate;
 mod violation;
 pub mod word;
@@ -48,6 +49,7 @@ pub use rate::Rate;
 pub use syscall::Syscall;
 pub use syscall_class::{SyscallClass, SyscallOp};
 pub use task::{Comm, Exclude, Scope};
+pub use traffic::{MAX_PEERS, Proto, Traffic};
 pub use validate::{Complete, number_default_ids};
 pub use violation::{BadValue, Violation, Violations};
 
@@ -107,6 +109,10 @@ pub enum FaultKind {
     FileError(FileError),
     /// `net.loss`: packets are lost.
     NetLoss(NetLoss),
+    /// `net.partition`: the target is cut off from peers.
+    NetPartition(NetPartition),
+    /// `net.down`: the target has no network.
+    NetDown(NetDown),
     /// `pressure.cpu`: the target gets less time on the processors.
     PressureCpu(PressureCpu),
     /// `syscall.delay`: system calls take longer.
@@ -164,8 +170,24 @@ pub enum PathFilter {
 pub struct NetLoss {
     /// Share of the packets that is lost.
     pub share: Share,
+    /// Of which packets.
+    pub traffic: Traffic,
+}
+
+/// `net.partition`: nothing comes through to or from peers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetPartition {
+    /// Whom the target is cut off from: narrower than everything.
+    pub traffic: Traffic,
+}
+
+/// `net.down`: nothing comes through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NetDown {
     /// Seen from the target.
     pub direction: Direction,
+    /// As of [`Traffic`].
+    pub visible: bool,
 }
 
 /// `pressure.cpu`
@@ -401,6 +423,8 @@ pub enum Mechanism {
     CgroupSkb,
     /// A control file of the target's cgroup, such as `cpu.max`.
     CgroupKnob,
+    /// A program on the network devices of the target's namespace, by a tcx link.
+    Tcx,
     /// A `fmod_ret` program on the system call itself.
     FmodRetSyscall,
     /// A kprobe on the system call, which returns in its place.
@@ -411,11 +435,12 @@ pub enum Mechanism {
 
 impl Mechanism {
     /// Every mechanism, in no order of rank.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Lsm,
         Self::FmodRet,
         Self::CgroupSkb,
         Self::CgroupKnob,
+        Self::Tcx,
         Self::FmodRetSyscall,
         Self::KprobeOverride,
         Self::SeccompNotify,
@@ -428,6 +453,7 @@ impl Mechanism {
             Self::FmodRet => "fmod-ret",
             Self::CgroupSkb => "cgroup-skb",
             Self::CgroupKnob => "cgroup-knob",
+            Self::Tcx => "tcx",
             Self::FmodRetSyscall => "fmod-ret-syscall",
             Self::KprobeOverride => "kprobe-override",
             Self::SeccompNotify => "seccomp-notify",
@@ -452,11 +478,27 @@ impl FaultKind {
         }
     }
 
+    /// Which packets a fault about packets is about.
+    pub(crate) fn traffic(&self) -> Option<Cow<'_, Traffic>> {
+        match self {
+            Self::NetLoss(kind) => Some(Cow::Borrowed(&kind.traffic)),
+            Self::NetPartition(kind) => Some(Cow::Borrowed(&kind.traffic)),
+            Self::NetDown(kind) => Some(Cow::Owned(Traffic {
+                direction: kind.direction,
+                visible: kind.visible,
+                ..Traffic::default()
+            })),
+            _ => None,
+        }
+    }
+
     /// The kind's name in a fault word, such as `file.error`.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::FileError(_) => "file.error",
             Self::NetLoss(_) => "net.loss",
+            Self::NetPartition(_) => "net.partition",
+            Self::NetDown(_) => "net.down",
             Self::PressureCpu(_) => "pressure.cpu",
             Self::SyscallDelay(_) => "syscall.delay",
             Self::SyscallError(_) => "syscall.error",

@@ -94,13 +94,12 @@ impl FromStr for Direction {
     type Err = BadValue;
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
-        // Only what this version can do is worth a suggestion.
         Self::ALL
             .into_iter()
             .find(|direction| direction.name() == text)
             .ok_or_else(|| {
                 let problem = format!("{} is not a direction", quoted(text));
-                BadValue::new(problem, guess(text, &[Self::Ingress.name()]))
+                BadValue::new(problem, guess(text, &Self::ALL.map(Self::name)))
             })
     }
 }
@@ -201,7 +200,7 @@ mod tests {
         assert_eq!("both".parse(), Ok(Direction::Both));
         assert_eq!(
             "in".parse::<Direction>().unwrap_err().to_string(),
-            "'in' is not a direction; say ingress"
+            "'in' is not a direction; say egress, ingress or both"
         );
         assert_eq!(
             "fmod_ret".parse::<Mechanism>().unwrap_err().to_string(),

@@ -5,9 +5,10 @@
 use std::{str::FromStr, time::Duration};
 
 use super::{
-    Direction, DiskFull, DiskQuota, DiskReadonly, Fault, FaultKind, FileDelay, FileError, Share,
-    SyscallDelay, SyscallError, SyscallReturn, disk::parse_disk, keys::Kind, names::parse_flag,
-    quantity::parse_duration, schedule::count, violation::BadValue, wording::quoted,
+    DiskFull, DiskQuota, DiskReadonly, Fault, FaultKind, FileDelay, FileError, NetLoss,
+    NetPartition, Share, SyscallDelay, SyscallError, SyscallReturn, disk::parse_disk, keys::Kind,
+    names::parse_flag, quantity::parse_duration, schedule::count, violation::BadValue,
+    wording::quoted,
 };
 
 impl Fault {
@@ -24,6 +25,8 @@ impl Fault {
         }
         let is_own = match &mut self.kind {
             FaultKind::DiskError(fault) => fault.set(key, text)?,
+            FaultKind::NetLoss(NetLoss { traffic, .. })
+            | FaultKind::NetPartition(NetPartition { traffic }) => traffic.set(key, text)?,
             FaultKind::MemMmap(fault) => fault.set(key, text)?,
             FaultKind::MemPage(fault) => fault.set(key, text)?,
             FaultKind::MemSlab(fault) => fault.set(key, text)?,
@@ -68,10 +71,8 @@ impl Fault {
             ) => *include_exec = parse_flag(text)?,
             ("share", FaultKind::NetLoss(fault)) => fault.share = text.parse()?,
             ("quota", FaultKind::PressureCpu(fault)) => fault.quota = text.parse()?,
-            ("direction", FaultKind::NetLoss(fault)) => {
-                fault.direction = Direction::Ingress;
-                fault.direction = text.parse()?;
-            }
+            ("direction", FaultKind::NetDown(fault)) => fault.direction = text.parse()?,
+            ("visible", FaultKind::NetDown(fault)) => fault.visible = parse_flag(text)?,
             (
                 "path",
                 FaultKind::DiskFull(DiskFull { path, .. })

@@ -15,9 +15,9 @@ use super::{
     Bound, ByteRate, ByteSize, CallFilter, Check, Comm, Common, Comparison, Counter, CpuQuota,
     Direction, DiskError, DiskFull, DiskLimit, DiskOp, DiskQuota, DiskReadonly, Errno, Exclude,
     Experiment, Fault, FaultKind, FdKind, FileDelay, FileError, FileOp, Gfp, MAX_DURATION, MapOp,
-    MemMmap, MemPage, MemSlab, Moment, NetLoss, Network, OpenFlag, Ordinals, PathFilter,
-    PressureCpu, Pulse, Rate, Scope, Share, Syscall, SyscallClass, SyscallDelay, SyscallError,
-    SyscallOp, SyscallReturn, Target, When, number_default_ids,
+    MemMmap, MemPage, MemSlab, Moment, NetDown, NetLoss, NetPartition, Network, OpenFlag, Ordinals,
+    PathFilter, PressureCpu, Proto, Pulse, Rate, Scope, Share, Syscall, SyscallClass, SyscallDelay,
+    SyscallError, SyscallOp, SyscallReturn, Target, Traffic, When, number_default_ids,
 };
 
 const MAX_NANOS: u64 = 30 * 24 * 60 * 60 * 1_000_000_000;
@@ -198,7 +198,13 @@ fn common(
     kind: FaultKind,
 ) -> impl Strategy<Value = Fault> {
     let mechanisms = kind.mechanisms();
-    let has_tasks = !matches!(kind, FaultKind::DiskError(_) | FaultKind::NetLoss(_));
+    let has_tasks = !matches!(
+        kind,
+        FaultKind::DiskError(_)
+            | FaultKind::NetDown(_)
+            | FaultKind::NetLoss(_)
+            | FaultKind::NetPartition(_)
+    );
     let of_task = if has_tasks {
         of_task()
     } else {
@@ -310,6 +316,38 @@ fn call_filter() -> BoxedStrategy<CallFilter> {
         flags.prop_map(move |flags| CallFilter { flags, ..none() }),
     ]
     .boxed()
+}
+
+fn direction() -> impl Strategy<Value = Direction> {
+    select(Direction::ALL.to_vec())
+}
+
+fn traffic() -> impl Strategy<Value = Traffic> {
+    let port = || option::of(1..=u16::MAX);
+    let proto = option::of(select(Proto::ALL.to_vec()));
+    let peers = (vec(network(), 0..3), vec(network(), 0..3));
+    (direction(), peers, port(), port(), proto, any::<bool>()).prop_map(
+        |(direction, (mut peer, mut except_peer), peer_port, local_port, proto, visible)| {
+            let mut seen = Vec::new();
+            for list in [&mut peer, &mut except_peer] {
+                list.retain(|network| {
+                    let is_new = !seen.contains(network);
+                    seen.push(*network);
+                    is_new
+                });
+            }
+            let ports = proto != Some(Proto::Icmp);
+            Traffic {
+                direction,
+                peer,
+                except_peer,
+                peer_port: peer_port.filter(|_| ports),
+                local_port: local_port.filter(|_| ports),
+                proto,
+                visible: visible && direction != Direction::Ingress,
+            }
+        },
+    )
 }
 
 /// As it comes from a word: the default id and no target.
@@ -430,14 +468,28 @@ pub(crate) fn fault() -> BoxedStrategy<Fault> {
     )
         .prop_map(|(ops, device)| FaultKind::DiskError(DiskError { ops, device }))
         .prop_flat_map(|kind| common(option::of(share()).boxed(), kind));
-    let net = share()
-        .prop_map(|share| {
-            FaultKind::NetLoss(NetLoss {
-                share,
-                direction: Direction::Ingress,
+    let net = prop_oneof![
+        (share(), traffic())
+            .prop_map(|(share, traffic)| { FaultKind::NetLoss(NetLoss { share, traffic }) }),
+        traffic().prop_filter_map("a partition is from somebody", |traffic| {
+            traffic
+                .is_narrow()
+                .then(|| FaultKind::NetPartition(NetPartition { traffic }))
+        }),
+        (direction(), any::<bool>()).prop_map(|(direction, visible)| {
+            FaultKind::NetDown(NetDown {
+                direction,
+                visible: visible && direction != Direction::Ingress,
             })
-        })
-        .prop_flat_map(|kind| common(Just(None).boxed(), kind));
+        }),
+    ];
+    let net = net.prop_flat_map(|kind| {
+        let probability = match &kind {
+            FaultKind::NetLoss(_) => Just(None).boxed(),
+            _ => option::of(share()).boxed(),
+        };
+        common(probability, kind)
+    });
     let knob = prop_oneof![
         cpu_quota().prop_map(|quota| FaultKind::PressureCpu(PressureCpu { quota })),
         disk_limit().prop_map(FaultKind::DiskLimit),
@@ -522,7 +574,9 @@ pub(crate) fn experiment() -> BoxedStrategy<Experiment> {
                         fault.kind,
                         FaultKind::DiskError(_)
                             | FaultKind::DiskLimit(_)
+                            | FaultKind::NetDown(_)
                             | FaultKind::NetLoss(_)
+                            | FaultKind::NetPartition(_)
                             | FaultKind::PressureCpu(_)
                     );
                     let takes_several = !matches!(

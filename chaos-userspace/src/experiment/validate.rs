@@ -5,8 +5,8 @@ use std::{collections::HashMap, time::Duration};
 use chaos_common::limits::RULES_PER_TARGET;
 
 use super::{
-    Common, Direction, DiskFull, DiskQuota, DiskReadonly, Exclude, Experiment, Fault, FaultKind,
-    FileOp, PathFilter, Scope, SyscallDelay, SyscallReturn, Target,
+    Common, DiskFull, DiskQuota, DiskReadonly, Exclude, Experiment, Fault, FaultKind, FileOp,
+    NetDown, NetPartition, PathFilter, Scope, SyscallDelay, SyscallReturn, Target, Traffic,
     disk::check_disk,
     keys::{Kind, ON_FAULT},
     memory::check_twice,
@@ -28,23 +28,6 @@ pub enum Complete {
     /// What a node is asked to do, by whomever: its target may be a command, and its checks are made
     /// elsewhere.
     Plan,
-}
-
-/// In which form remedies are worded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    Word,
-    File,
-}
-
-impl Form {
-    /// A key with its value.
-    pub(super) fn pair(self, key: &str, value: &str) -> String {
-        match self {
-            Self::Word => format!("{key}={value}"),
-            Self::File => format!("{key}: {value}"),
-        }
-    }
 }
 
 /// A rule that a fault breaks, by the key that has to change.
@@ -106,7 +89,7 @@ impl Experiment {
                 check(format!("{path}.target"), fault.kind.check_target(target));
             }
             check(path.clone(), self.check_crowd(i));
-            for broken in fault.rules(Form::File) {
+            for broken in fault.rules() {
                 check(
                     format!("{path}.{}", place(&fault.kind, broken.key)),
                     Err(broken.bad),
@@ -252,7 +235,7 @@ impl FaultKind {
     /// What its events are called, if they belong to no task.
     const fn of_no_task(&self) -> Option<&'static str> {
         match self {
-            Self::NetLoss(_) => Some("packets"),
+            Self::NetDown(_) | Self::NetLoss(_) | Self::NetPartition(_) => Some("packets"),
             Self::DiskError(_) => Some("requests to disks"),
             _ => None,
         }
@@ -283,8 +266,8 @@ impl FaultKind {
 }
 
 impl Fault {
-    /// The rules of the fault alone, worded for one form.
-    pub(super) fn rules(&self, form: Form) -> Vec<Broken> {
+    /// The rules of the fault alone.
+    pub(super) fn rules(&self) -> Vec<Broken> {
         let mut broken = Vec::new();
         let mut check = |key, result: Result<(), BadValue>| {
             broken.extend(result.err().map(|bad| Broken { key, bad }));
@@ -308,7 +291,9 @@ impl Fault {
                 );
             }
             FaultKind::NetLoss(fault) => {
-                check("direction", check_direction(fault.direction, form));
+                for (key, result) in fault.traffic.rules() {
+                    check(key, result);
+                }
                 let probability = match self.common.probability {
                     Some(_) => Err(BadValue::new(
                         "net.loss has none: its effect is the share",
@@ -317,6 +302,22 @@ impl Fault {
                     None => Ok(()),
                 };
                 check("probability", probability);
+            }
+            FaultKind::NetPartition(fault) => {
+                for (key, result) in fault.traffic.rules() {
+                    check(key, result);
+                }
+                check("peer", check_partition(fault));
+            }
+            FaultKind::NetDown(NetDown { direction, visible }) => {
+                let traffic = Traffic {
+                    direction: *direction,
+                    visible: *visible,
+                    ..Traffic::default()
+                };
+                for (key, result) in traffic.rules() {
+                    check(key, result);
+                }
             }
             FaultKind::DiskLimit(fault) => {
                 for (key, result) in fault.rules() {
@@ -579,19 +580,14 @@ fn check_value(value: u32) -> Result<(), BadValue> {
     Err(BadValue::new(format!("{value} is too large"), remedy))
 }
 
-fn check_direction(direction: Direction, form: Form) -> Result<(), BadValue> {
-    let problem = match direction {
-        Direction::Ingress => return Ok(()),
-        Direction::Egress => "egress is not in this version",
-        Direction::Both => "both, which is the default, is not in this version",
-    };
+/// From everybody would be no partition.
+fn check_partition(fault: &NetPartition) -> Result<(), BadValue> {
+    if fault.traffic.is_narrow() {
+        return Ok(());
+    }
     Err(BadValue::new(
-        problem,
-        format!(
-            "say {} (egress comes with the other network faults: today the sender would get an \
-             error, which is not a loss)",
-            form.pair("direction", Direction::Ingress.name())
-        ),
+        "is missing: the target would be cut off from everybody",
+        "say whom it is cut off from, as in net.partition,peer=10.0.0.7, or say net.down",
     ))
 }
 

@@ -14,7 +14,6 @@ use std::ops::Range;
 use super::{
     Fault,
     keys::{IN_BLOCK, KINDS, Kind, ON_FAULT, PLANNED_KEYS, Type, no_such_kind},
-    validate::Form,
     violation::{BadValue, Collector, Violation, Violations},
     wording::{all_of, nearest, quoted, shown},
 };
@@ -118,13 +117,22 @@ impl Reader {
     }
 
     fn effect(&mut self, kind: &Kind, head: &Head<'_>) {
-        match &head.effect {
-            None => self.missing(kind.effect, kind, head.effect_place()),
-            Some(effect) if effect.text.is_empty() => {
-                self.missing(kind.effect, kind, effect.span.start);
+        match (kind.effect, &head.effect) {
+            (None, None) => {}
+            (None, Some(effect)) => {
+                let bad = BadValue::new(
+                    format!("{} takes nothing after '='", kind.name),
+                    format!("write {}", kind.example),
+                );
+                let span = effect.span.start - 1..effect.span.end;
+                self.found.push(Violation::of("kind", bad).at(span));
             }
-            Some(effect) => {
-                self.set(kind.effect, effect.text, effect.place());
+            (Some(field), None) => self.missing(field, kind, head.effect_place()),
+            (Some(field), Some(effect)) if effect.text.is_empty() => {
+                self.missing(field, kind, effect.span.start);
+            }
+            (Some(field), Some(effect)) => {
+                self.set(field, effect.text, effect.place());
             }
         }
     }
@@ -161,8 +169,8 @@ impl Reader {
         let bad = if repeated && key.ty != Type::List {
             Some(BadValue::new("is given twice", "give it once"))
         } else if part.value.is_none() {
-            let example = Form::Word.pair(key.name, key.example);
-            Some(BadValue::new("has no value", format!("write {example}")))
+            let example = format!("write {}={}", key.name, key.example);
+            Some(BadValue::new("has no value", example))
         } else {
             None
         };
@@ -208,7 +216,7 @@ impl Reader {
             let there_are = format!("{} has {}", kind.name, all_of(&keys));
             return BadValue::new("this key is not in this version", there_are);
         }
-        if kind.what == Some(name) || kind.effect == name || name == "probability" {
+        if kind.what == Some(name) || kind.effect == Some(name) || name == "probability" {
             let place = if name == "probability" {
                 "@PROBABILITY"
             } else {
@@ -228,7 +236,7 @@ impl Reader {
         if self.kind.is_none() {
             return;
         }
-        for broken in self.fault.rules(Form::Word) {
+        for broken in self.fault.rules() {
             let spans = &self.spans;
             let span = spans.iter().find(|(key, _)| *key == broken.key);
             let span = span.map_or_else(|| head.kind.place(), |(_, span)| span.clone());

@@ -71,7 +71,7 @@ pub(super) fn path(filter: &PathFilter) -> Option<KernelPath> {
 }
 
 /// As it lies in memory: bytes in their order on the wire, of IPv4 in the last four.
-fn network(network: Network) -> KernelNetwork {
+pub(super) fn network(network: Network) -> KernelNetwork {
     let prefix = u32::from(network.prefix());
     let ones = |most: u32| {
         let beyond = most.saturating_sub(prefix);

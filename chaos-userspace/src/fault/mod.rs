@@ -12,6 +12,7 @@ mod file_error;
 mod mem_mmap;
 mod mem_page;
 mod mem_slab;
+mod net;
 mod net_loss;
 mod pressure_cpu;
 mod syscall_delay;
@@ -61,7 +62,7 @@ pub struct Timing {
 pub const fn ladder(kind: &FaultKind) -> &'static [Mechanism] {
     match kind {
         FaultKind::FileDelay(_) | FaultKind::FileError(_) => file_error::LADDER,
-        FaultKind::NetLoss(_) => net_loss::LADDER,
+        FaultKind::NetDown(_) | FaultKind::NetLoss(_) | FaultKind::NetPartition(_) => net::LADDER,
         FaultKind::PressureCpu(_) => pressure_cpu::LADDER,
         FaultKind::SyscallDelay(_) => syscall_delay::LADDER,
         FaultKind::SyscallError(_) => syscall_error::LADDER,
@@ -86,7 +87,9 @@ pub const fn object(kind: &FaultKind) -> Option<Object> {
         | FaultKind::DiskFull(_)
         | FaultKind::DiskReadonly(_)
         | FaultKind::DiskQuota(_) => Some(Object::FileError),
-        FaultKind::NetLoss(_) => Some(Object::NetLoss),
+        FaultKind::NetDown(_) | FaultKind::NetLoss(_) | FaultKind::NetPartition(_) => {
+            Some(Object::NetLoss)
+        }
         FaultKind::SyscallDelay(_) | FaultKind::SyscallError(_) | FaultKind::SyscallReturn(_) => {
             Some(Object::SyscallError)
         }
@@ -118,7 +121,9 @@ pub(crate) fn knob(kind: &FaultKind) -> Option<Wanted> {
         | FaultKind::FileDelay(_)
         | FaultKind::FileError(_)
         | FaultKind::DiskError(_)
+        | FaultKind::NetDown(_)
         | FaultKind::NetLoss(_)
+        | FaultKind::NetPartition(_)
         | FaultKind::SyscallDelay(_)
         | FaultKind::SyscallError(_)
         | FaultKind::SyscallReturn(_) => None,
@@ -139,6 +144,7 @@ pub(crate) fn controller(kind: &FaultKind) -> Option<&'static str> {
 /// Why not.
 pub(crate) fn covers(kind: &FaultKind, mechanism: Mechanism) -> Result<(), String> {
     call_filter::answers(kind, mechanism)?;
+    net::covers(kind, mechanism)?;
     match kind {
         FaultKind::SyscallDelay(kind) => syscall_delay::covers(kind, mechanism),
         FaultKind::SyscallError(kind) => syscall_error::covers(kind, mechanism),
@@ -153,7 +159,9 @@ pub(crate) fn covers(kind: &FaultKind, mechanism: Mechanism) -> Result<(), Strin
         | FaultKind::FileDelay(_)
         | FaultKind::FileError(_)
         | FaultKind::DiskError(_)
+        | FaultKind::NetDown(_)
         | FaultKind::NetLoss(_)
+        | FaultKind::NetPartition(_)
         | FaultKind::PressureCpu(_) => Ok(()),
     }
 }
@@ -185,7 +193,9 @@ fn ops(kind: &FaultKind) -> Option<&[SyscallOp]> {
         | FaultKind::FileDelay(_)
         | FaultKind::FileError(_)
         | FaultKind::DiskError(_)
+        | FaultKind::NetDown(_)
         | FaultKind::NetLoss(_)
+        | FaultKind::NetPartition(_)
         | FaultKind::PressureCpu(_) => None,
     }
 }
@@ -235,7 +245,9 @@ pub(crate) fn calls(kind: &FaultKind) -> Option<Calls> {
 pub fn not_covered(kind: &FaultKind) -> Vec<String> {
     let rows = match kind {
         FaultKind::FileDelay(_) | FaultKind::FileError(_) => file_error::NOT_COVERED,
-        FaultKind::NetLoss(_) => net_loss::NOT_COVERED,
+        FaultKind::NetDown(_) | FaultKind::NetLoss(_) | FaultKind::NetPartition(_) => {
+            net::NOT_COVERED
+        }
         FaultKind::PressureCpu(_) => pressure_cpu::NOT_COVERED,
         FaultKind::SyscallDelay(_) | FaultKind::SyscallError(_) | FaultKind::SyscallReturn(_) => {
             syscall_error::NOT_COVERED
@@ -284,6 +296,7 @@ pub fn compile(
         FaultKind::FileDelay(kind) => file_delay::effect(kind, &fault.common),
         FaultKind::FileError(kind) => file_error::effect(kind, &fault.common),
         FaultKind::NetLoss(kind) => net_loss::effect(kind),
+        FaultKind::NetDown(_) | FaultKind::NetPartition(_) => net::effect(&fault.common),
         FaultKind::SyscallDelay(kind) => syscall_delay::effect(kind, &fault.common),
         FaultKind::SyscallError(kind) => syscall_error::effect(kind, &fault.common),
         FaultKind::SyscallReturn(kind) => syscall_return::effect(kind, &fault.common),
@@ -319,8 +332,17 @@ pub fn compile(
         flags |= flags::SCOPE_THREAD;
     }
     let interval = max_rate.map_or(0, |rate| rate.interval_ns());
+    let traffic = fault.kind.traffic();
+    let (hook, also) = traffic
+        .as_ref()
+        .map_or((hook, None), |traffic| net::hooks(traffic.direction, hook));
+    if traffic.as_ref().is_some_and(|traffic| traffic.visible) {
+        flags |= flags::VISIBLE;
+    }
     Some(RuleSpec {
         hook,
+        also,
+        packet: traffic.and_then(|traffic| net::packet(&traffic)),
         config: RuleConfig {
             seed: fault.common.seed.unwrap_or(timing.seed),
             threshold: effect.share.threshold(),

@@ -179,6 +179,10 @@ impl Node {
                             }
                             other => other.into(),
                         })?;
+                    if hooks.needs_namespaces() {
+                        let namespaces = held.target.namespaces(&self.tree);
+                        hooks.cover(plane, rule, &namespaces)?;
+                    }
                 }
                 Work::Knob(_) | Work::Over { .. } => {
                     held.work = Work::Knob(self.turn(fault, &held.target, &timing)?);
@@ -286,6 +290,7 @@ impl Node {
     /// enough that its buffer does not overflow.
     pub(crate) fn collect(&mut self) {
         self.ways.replace_pauser();
+        self.follow_namespaces();
         let Some(plane) = self.ways.plane_mut() else {
             return;
         };
@@ -325,6 +330,25 @@ impl Node {
             }
         }
         self.drop_gone();
+    }
+
+    /// Attaches to the network devices that have come since.
+    fn follow_namespaces(&mut self) {
+        for fault in self.plans.values().flat_map(|live| &live.faults) {
+            let Work::Rule { way, rule } = fault.work else {
+                continue;
+            };
+            let Ok((plane, hooks)) = self.ways.get(way) else {
+                continue;
+            };
+            if !hooks.needs_namespaces() {
+                continue;
+            }
+            let namespaces = fault.target.namespaces(&self.tree);
+            if let Err(error) = hooks.cover(plane, rule, &namespaces) {
+                tracing::warn!(rule, %error, "a network device is not covered");
+            }
+        }
     }
 
     /// Takes the rules out whose target is gone, while other faults of their plan live on.

@@ -8,7 +8,7 @@ use super::{Flow, Sample, Subject, Trail, stack::Mappings};
 use crate::{boot, engine::Record};
 
 /// The hooks whose events are packets; all others are of tasks.
-const OF_PACKETS: [Hook; 1] = [Hook::NetIngress];
+const OF_PACKETS: [Hook; 3] = [Hook::NetEgress, Hook::NetEgressSkb, Hook::NetIngress];
 
 /// The newest events of one fault.
 #[derive(Debug, Default)]

@@ -128,9 +128,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::experiment::{
-        Bound, Common, Direction, FaultKind, Mechanism, NetLoss, Share, Target,
-    };
+    use crate::experiment::{Bound, Common, FaultKind, Mechanism, NetLoss, Share, Target, Traffic};
 
     fn experiment(shadow: bool) -> Experiment {
         Experiment {
@@ -143,7 +141,7 @@ mod tests {
                 target: None,
                 kind: FaultKind::NetLoss(NetLoss {
                     share: Share::ALL,
-                    direction: Direction::Ingress,
+                    traffic: Traffic::default(),
                 }),
                 common: Common {
                     shadow,

@@ -21,7 +21,7 @@ use crate::{
     engine::{Calls, Hooks, Object, Plane, RulePlace, RuleSpec},
     experiment::{MapOp, Mechanism},
     node::scratch::ScratchCgroup,
-    target::{CgroupTree, device},
+    target::{CgroupTree, Netns, device},
 };
 
 /// The last plan and the last rule: nobody else gets these numbers.
@@ -100,7 +100,7 @@ pub(super) fn run(
             }
         })
         .and_then(|()| match object {
-            Object::NetLoss => net_loss(plane, &scratch),
+            Object::NetLoss => net_loss(plane, hooks, mechanism, &scratch),
             Object::FileError => fails(
                 plane,
                 mechanism,
@@ -228,6 +228,7 @@ fn rule(hooks: &Hooks, object: Object, device: Option<u32>) -> RuleSpec {
     };
     RuleSpec {
         hook: hooks.hook(),
+        also: None,
         config: RuleConfig {
             plan: PLAN,
             effect: errno(object).unsigned_abs(),
@@ -239,6 +240,7 @@ fn rule(hooks: &Hooks, object: Object, device: Option<u32>) -> RuleSpec {
         allocation,
         device,
         room: None,
+        packet: None,
         call: None,
         exclude: Vec::new(),
         replay: None,
@@ -345,16 +347,31 @@ fn not_hit(mechanism: Mechanism) -> String {
     "self-test: the programs are attached, but the target was not hit".to_owned()
 }
 
-fn net_loss(plane: &Plane, scratch: &ScratchCgroup) -> Result<(), String> {
-    if in_child(scratch, packet_is_lost)? != NOT_HIT {
-        // Without a loopback nothing can be tried out; attaching to the cgroup has worked.
+fn net_loss(
+    plane: &mut Plane,
+    hooks: &mut Hooks,
+    mechanism: Mechanism,
+    scratch: &ScratchCgroup,
+) -> Result<(), String> {
+    // Of its own, so that nobody else's devices are touched, and there is a loopback.
+    let netns = Netns::scratch().map_err(|error| format!("make a network namespace: {error}"))?;
+    hooks
+        .cover(plane, RULE, std::slice::from_ref(&netns))
+        .map_err(|error| super::explain(mechanism, &error))?;
+    let inside = netns.clone();
+    let try_it = move || match inside.join() {
+        Ok(()) => packet_is_lost(),
+        Err(_) => WRONG_HIT,
+    };
+    if in_child(scratch, try_it.clone())? != NOT_HIT {
+        // Without a loopback nothing can be tried out; attaching has worked.
         tracing::debug!("net.loss is not self-tested: no packet comes through the loopback");
         return Ok(());
     }
     arm(plane)?;
-    match in_child(scratch, packet_is_lost)? {
+    match in_child(scratch, try_it)? {
         HIT => Ok(()),
-        _ => Err(not_hit(Mechanism::CgroupSkb)),
+        _ => Err(not_hit(mechanism)),
     }
 }
 

@@ -3,6 +3,7 @@
 mod cgroup;
 mod controller;
 pub(crate) mod device;
+mod netns;
 mod process;
 mod protect;
 
@@ -12,6 +13,7 @@ use std::{
 };
 
 pub use cgroup::{Cgroup, CgroupTree};
+pub use netns::Netns;
 pub(crate) use process::FIRST_PID_NAMESPACE;
 pub use process::Process;
 pub(crate) use process::{Stat, in_first_pid_namespace, start_ticks};

@@ -12,8 +12,8 @@ use chaos_userspace::{
     agent::{self, SharedNode},
     api::{Agents, Experiments, listen, proto::scheduler_service_client::SchedulerServiceClient},
     experiment::{
-        Common, Direction, Errno, Experiment, Fault, FaultKind, FileError, FileOp, Mechanism,
-        NetLoss, Share, Target,
+        Common, Errno, Experiment, Fault, FaultKind, FileError, FileOp, Mechanism, NetLoss, Share,
+        Target, Traffic,
     },
     node::{
         Counters, FaultStatus, Flow, Frame, NodeControl, NodeError, Place, Plan, PlanStatus,
@@ -183,7 +183,7 @@ pub(crate) fn loss(id: &str) -> Fault {
         target: None,
         kind: FaultKind::NetLoss(NetLoss {
             share: Share::from_billionths(100_000_000).unwrap(),
-            direction: Direction::Ingress,
+            traffic: Traffic::default(),
         }),
         common: Common::default(),
     }

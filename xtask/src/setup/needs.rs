@@ -30,8 +30,18 @@ pub(crate) const WEB_SERVER: Victim = Victim {
 };
 
 /// What tests hit.
-pub(crate) const VICTIMS: [Victim; 9] = [
+pub(crate) const VICTIMS: [Victim; 11] = [
     WEB_SERVER,
+    Victim {
+        program: "/usr/bin/ip",
+        why: "makes the networks that tests hit",
+        package: "iproute2",
+    },
+    Victim {
+        program: "/usr/bin/iperf3",
+        why: "traffic that tests hit",
+        package: "iperf3",
+    },
     Victim {
         program: "/usr/bin/redis-server",
         why: "a database that tests hit",

@@ -11,9 +11,9 @@ use std::time::Duration;
 use crate::{
     api::proto,
     experiment::{
-        ByteRate, Comm, Common, Complete, CpuQuota, Direction, DiskLimit, DiskReadonly, Errno,
-        Experiment, Fault, FaultKind, FileDelay, FileError, FileOp, Mechanism, NetLoss, Ordinals,
-        PathFilter, PressureCpu, Pulse, Rate, Scope, Share, SyscallDelay, SyscallError, SyscallOp,
+        ByteRate, Comm, Common, Complete, CpuQuota, DiskLimit, DiskReadonly, Errno, Experiment,
+        Fault, FaultKind, FileDelay, FileError, FileOp, Mechanism, Ordinals, PathFilter,
+        PressureCpu, Pulse, Rate, Scope, Share, SyscallDelay, SyscallError, SyscallOp,
         SyscallReturn, Target, Violation, Violations, When, number_default_ids,
     },
 };
@@ -146,6 +146,16 @@ impl Reader {
                 let kind = FaultKind::NetLoss(self.net_loss(&inside, &wire));
                 (kind, self.common(field, &inside, &common))
             }
+            Some(Wire::NetPartition(wire)) => {
+                let inside = format!("{field}.netPartition");
+                let kind = FaultKind::NetPartition(self.net_partition(&inside, &wire));
+                (kind, self.common(field, &inside, &common))
+            }
+            Some(Wire::NetDown(wire)) => {
+                let inside = format!("{field}.netDown");
+                let kind = FaultKind::NetDown(self.net_down(&inside, wire));
+                (kind, self.common(field, &inside, &common))
+            }
             Some(Wire::PressureCpu(wire)) => {
                 let inside = format!("{field}.pressureCpu");
                 let kind = FaultKind::PressureCpu(self.pressure_cpu(&inside, wire));
@@ -216,7 +226,7 @@ impl Reader {
                 self.bad(
                     field,
                     "has no kind; say one of diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, \
-                     memMmap, memPage, memSlab, netLoss, pressureCpu, syscallDelay, syscallError or syscallReturn",
+                     memMmap, memPage, memSlab, netDown, netLoss, netPartition, pressureCpu, syscallDelay, syscallError or syscallReturn",
                 );
                 let harmless = FileError {
                     ops: vec![FileOp::Open],
@@ -314,28 +324,6 @@ impl Reader {
         })
     }
 
-    fn net_loss(&mut self, field: &str, wire: &proto::NetLoss) -> NetLoss {
-        let share = if let Some(share) = wire.share {
-            self.share(&format!("{field}.share"), share)
-        } else {
-            self.bad(&format!("{field}.share"), "is missing");
-            Share::ALL
-        };
-        let direction = match proto::Direction::try_from(wire.direction) {
-            Ok(proto::Direction::Egress) => Direction::Egress,
-            Ok(proto::Direction::Ingress) => Direction::Ingress,
-            Ok(proto::Direction::Both | proto::Direction::Unspecified) => Direction::Both,
-            Err(_) => {
-                self.bad(
-                    &format!("{field}.direction"),
-                    format!("{} is not a direction", wire.direction),
-                );
-                Direction::Both
-            }
-        };
-        NetLoss { share, direction }
-    }
-
     fn pressure_cpu(&mut self, field: &str, wire: proto::PressureCpu) -> PressureCpu {
         let quota = CpuQuota::from_millipercent(wire.quota_millipercent).unwrap_or_else(|| {
             self.bad(
@@ -372,7 +360,7 @@ impl Reader {
         }
     }
 
-    fn share(&mut self, field: &str, wire: proto::Share) -> Share {
+    pub(super) fn share(&mut self, field: &str, wire: proto::Share) -> Share {
         Share::from_billionths(wire.billionths).unwrap_or_else(|| {
             self.bad(
                 field,
@@ -476,6 +464,7 @@ pub(in crate::api) fn mechanism_of(wire: proto::Mechanism) -> Option<Mechanism> 
         proto::Mechanism::FmodRet => Some(Mechanism::FmodRet),
         proto::Mechanism::CgroupSkb => Some(Mechanism::CgroupSkb),
         proto::Mechanism::CgroupKnob => Some(Mechanism::CgroupKnob),
+        proto::Mechanism::Tcx => Some(Mechanism::Tcx),
         proto::Mechanism::FmodRetSyscall => Some(Mechanism::FmodRetSyscall),
         proto::Mechanism::KprobeOverride => Some(Mechanism::KprobeOverride),
         proto::Mechanism::SeccompNotify => Some(Mechanism::SeccompNotify),

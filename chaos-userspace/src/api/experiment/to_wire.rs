@@ -5,10 +5,10 @@ use std::time::Duration;
 use crate::{
     api::proto,
     experiment::{
-        ByteRate, ByteSize, CallFilter, Common, Direction, DiskError, DiskFull, DiskLimit, DiskOp,
-        DiskQuota, DiskReadonly, Experiment, Fault, FaultKind, FileDelay, FileError, FileOp, Gfp,
-        MapOp, Mechanism, MemMmap, MemPage, MemSlab, NetLoss, PathFilter, PressureCpu, Scope,
-        Share, SyscallDelay, SyscallError, SyscallReturn, Target,
+        ByteRate, ByteSize, CallFilter, Common, DiskError, DiskFull, DiskLimit, DiskOp, DiskQuota,
+        DiskReadonly, Experiment, Fault, FaultKind, FileDelay, FileError, FileOp, Gfp, MapOp,
+        Mechanism, MemMmap, MemPage, MemSlab, PathFilter, PressureCpu, Scope, Share, SyscallDelay,
+        SyscallError, SyscallReturn, Target,
     },
 };
 
@@ -19,6 +19,7 @@ impl From<Mechanism> for proto::Mechanism {
             Mechanism::FmodRet => Self::FmodRet,
             Mechanism::CgroupSkb => Self::CgroupSkb,
             Mechanism::CgroupKnob => Self::CgroupKnob,
+            Mechanism::Tcx => Self::Tcx,
             Mechanism::FmodRetSyscall => Self::FmodRetSyscall,
             Mechanism::KprobeOverride => Self::KprobeOverride,
             Mechanism::SeccompNotify => Self::SeccompNotify,
@@ -74,6 +75,8 @@ impl From<&Fault> for proto::Fault {
             kind: Some(match &fault.kind {
                 FaultKind::FileError(kind) => Wire::FileError(kind.into()),
                 FaultKind::NetLoss(kind) => Wire::NetLoss(kind.into()),
+                FaultKind::NetPartition(kind) => Wire::NetPartition(kind.into()),
+                FaultKind::NetDown(kind) => Wire::NetDown((*kind).into()),
                 FaultKind::PressureCpu(kind) => Wire::PressureCpu(kind.into()),
                 FaultKind::SyscallDelay(kind) => Wire::SyscallDelay(kind.into()),
                 FaultKind::SyscallError(kind) => Wire::SyscallError(kind.into()),
@@ -150,20 +153,6 @@ fn wire_path(path: Option<&PathFilter>) -> String {
     match path {
         None => String::new(),
         Some(PathFilter::File(path) | PathFilter::Subtree(path)) => path.clone(),
-    }
-}
-
-impl From<&NetLoss> for proto::NetLoss {
-    fn from(kind: &NetLoss) -> Self {
-        Self {
-            share: Some(kind.share.into()),
-            direction: match kind.direction {
-                Direction::Egress => proto::Direction::Egress,
-                Direction::Ingress => proto::Direction::Ingress,
-                Direction::Both => proto::Direction::Both,
-            }
-            .into(),
-        }
     }
 }
 

@@ -24,6 +24,7 @@ pub fn format(fault: &Fault) -> String {
             out.push('=', &format_duration(file.delay));
         }
         FaultKind::NetLoss(net) => out.push('=', &net.share),
+        FaultKind::NetDown(_) | FaultKind::NetPartition(_) => {}
         FaultKind::PressureCpu(cpu) => out.push('=', &cpu.quota),
         FaultKind::SyscallDelay(call) => {
             out.calls(&call.ops);
@@ -69,8 +70,6 @@ pub fn format(fault: &Fault) -> String {
             out.key("path", file.path.as_ref());
             out.key("includeExec", file.include_exec.then_some(true));
         }
-        // Said even where it is the default: it is the first thing that one asks about a loss.
-        FaultKind::NetLoss(net) => out.key("direction", Some(net.direction)),
         FaultKind::DiskLimit(disk) => {
             out.key("readBps", disk.read_bps);
             out.key("writeBps", disk.write_bps);
@@ -95,6 +94,9 @@ pub fn format(fault: &Fault) -> String {
         | FaultKind::DiskQuota(DiskQuota { bytes, .. }) => out.key("bytes", *bytes),
         FaultKind::DiskError(disk) => out.key("device", disk.device.as_ref()),
         FaultKind::DiskReadonly(_)
+        | FaultKind::NetDown(_)
+        | FaultKind::NetLoss(_)
+        | FaultKind::NetPartition(_)
         | FaultKind::PressureCpu(_)
         | FaultKind::SyscallDelay(_)
         | FaultKind::SyscallError(_)
@@ -107,6 +109,16 @@ pub fn format(fault: &Fault) -> String {
         out.key("peerPort", filter.peer_port);
         out.keys("flags", &filter.flags);
         out.key("minSize", filter.min_size);
+    }
+    if let Some(traffic) = fault.kind.traffic() {
+        // Said even where it is the default: it is the first thing that one asks.
+        out.key("direction", Some(traffic.direction));
+        out.keys("peer", &traffic.peer);
+        out.keys("exceptPeer", &traffic.except_peer);
+        out.key("peerPort", traffic.peer_port);
+        out.key("localPort", traffic.local_port);
+        out.key("proto", traffic.proto);
+        out.key("visible", traffic.visible.then_some(true));
     }
     out.key("when", common.when);
     out.key("scope", changed(common.scope));

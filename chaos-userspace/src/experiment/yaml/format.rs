@@ -84,8 +84,8 @@ pub fn format_fault(fault: &Fault) -> String {
         }
         FaultKind::NetLoss(net) => {
             out.option(4, "share", Some(net.share));
-            out.option(4, "direction", Some(net.direction));
         }
+        FaultKind::NetDown(_) | FaultKind::NetPartition(_) => {}
         FaultKind::PressureCpu(cpu) => out.option(4, "quota", Some(cpu.quota)),
         FaultKind::SyscallDelay(call) => {
             out.calls(4, &call.ops);
@@ -145,6 +145,15 @@ pub fn format_fault(fault: &Fault) -> String {
         out.option(4, "peerPort", filter.peer_port);
         out.list(4, "flags", &filter.flags);
         out.option(4, "minSize", filter.min_size);
+    }
+    if let Some(traffic) = fault.kind.traffic() {
+        out.option(4, "direction", Some(traffic.direction));
+        out.list(4, "peer", &traffic.peer);
+        out.list(4, "exceptPeer", &traffic.except_peer);
+        out.option(4, "peerPort", traffic.peer_port);
+        out.option(4, "localPort", traffic.local_port);
+        out.option(4, "proto", traffic.proto);
+        out.option(4, "visible", traffic.visible.then_some(true));
     }
     out.option(4, "probability", common.probability);
     // Quoted always, so that the type does not change from one `when` to the next.

@@ -1,0 +1,134 @@
+//! Programs on the network devices of the namespaces that targets are in: what leaves a namespace is
+//! decided there, where its socket is still known and its sender has counted it as sent.
+
+use std::collections::{HashMap, HashSet};
+
+use aya_obj::generated::bpf_attach_type;
+use nix::net::if_::if_nameindex;
+
+use super::{
+    EngineError, Object, Plane, RuleNumber,
+    loader::{Code, Link, Place, Program},
+};
+use crate::{experiment::Mechanism, target::Netns};
+
+/// The programs of one object, by namespace.
+#[derive(Debug)]
+pub(super) struct Egress {
+    object: Object,
+    mechanism: Mechanism,
+    name: &'static str,
+    namespaces: HashMap<u32, Held>,
+    /// Which namespaces a rule needs.
+    wanted: HashMap<RuleNumber, HashSet<u32>>,
+}
+
+/// A namespace with the program on all of its devices.
+#[derive(Debug)]
+struct Held {
+    netns: Netns,
+    program: Program,
+    /// By the number of the device.
+    links: HashMap<u32, Link>,
+}
+
+impl Egress {
+    /// Loads the program once, to see whether the kernel takes it.
+    pub(super) fn load(
+        plane: &Plane,
+        object: Object,
+        mechanism: Mechanism,
+        name: &'static str,
+    ) -> Result<Self, EngineError> {
+        let egress = Self {
+            object,
+            mechanism,
+            name,
+            namespaces: HashMap::new(),
+            wanted: HashMap::new(),
+        };
+        egress.program(plane, 0)?;
+        Ok(egress)
+    }
+
+    /// A copy of the program that knows in which namespace it is.
+    fn program(&self, plane: &Plane, netns: u32) -> Result<Program, EngineError> {
+        let constants = [("NETNS", netns)];
+        Code::prepare(self.object, self.mechanism, &constants, &plane.maps)?
+            .load(self.name, Place::Device)
+    }
+
+    /// Attaches to every device of the namespaces that a rule needs now, and detaches from those that no
+    /// rule needs any more. Devices and namespaces come and go, so this is done again from time to time.
+    pub(super) fn cover(
+        &mut self,
+        plane: &Plane,
+        rule: RuleNumber,
+        namespaces: &[Netns],
+    ) -> Result<(), EngineError> {
+        let needed = namespaces.iter().map(Netns::id).collect();
+        self.wanted.insert(rule, needed);
+        let covered = namespaces
+            .iter()
+            .try_for_each(|netns| self.attach(plane, netns));
+        self.drop_unwanted();
+        covered
+    }
+
+    /// A rule is gone.
+    pub(super) fn leave(&mut self, rule: RuleNumber) {
+        self.wanted.remove(&rule);
+        self.drop_unwanted();
+    }
+
+    fn drop_unwanted(&mut self) {
+        let wanted: HashSet<u32> = self.wanted.values().flatten().copied().collect();
+        self.namespaces.retain(|id, _| wanted.contains(id));
+    }
+
+    fn attach(&mut self, plane: &Plane, netns: &Netns) -> Result<(), EngineError> {
+        let refused = |program: &'static str, reason: String| EngineError::Refused {
+            mechanism: self.mechanism,
+            program,
+            reason,
+        };
+        let name = self.name;
+        let mut held = match self.namespaces.remove(&netns.id()) {
+            Some(held) => held,
+            None => Held {
+                netns: netns.clone(),
+                program: self.program(plane, netns.id())?,
+                links: HashMap::new(),
+            },
+        };
+        let (program, links) = (&held.program, &mut held.links);
+        let attached = held.netns.enter(|| {
+            let devices = if_nameindex().map_err(|errno| format!("list devices: {errno}"))?;
+            let there: HashSet<u32> = devices.iter().map(|device| device.index()).collect();
+            links.retain(|index, _| there.contains(index));
+            for device in &devices {
+                let index = device.index();
+                if links.contains_key(&index) {
+                    continue;
+                }
+                match program.attach_to_device(index, bpf_attach_type::BPF_TCX_EGRESS) {
+                    Ok(link) => {
+                        links.insert(index, link);
+                    }
+                    // It is gone again.
+                    Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
+                    Err(error) => {
+                        let device = device.name().to_string_lossy();
+                        return Err(format!("attach to the device {device}: {error}"));
+                    }
+                }
+            }
+            Ok(())
+        });
+        // What is attached stays attached until the rule goes.
+        self.namespaces.insert(netns.id(), held);
+        attached
+            .map_err(|error| refused(name, format!("enter the network namespace: {error}")))?
+            .map_err(|reason| refused(name, reason))
+    }
+}
