@@ -73,6 +73,13 @@ impl Link {
         command
     }
 
+    /// `tc` at the near end.
+    pub fn near_tc(&self) -> Command {
+        let mut tc = Command::new("tc");
+        tc.args(["-n", &self.near]);
+        tc
+    }
+
     /// What `tc` and `ip` say of the near end, for a comparison.
     pub fn listing(&self) -> String {
         let mut text = String::new();

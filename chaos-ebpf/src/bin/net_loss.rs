@@ -120,23 +120,26 @@ fn on_device(context: &TcContext) -> Option<()> {
     Some(())
 }
 
-/// Whether the packet has not been decided about in this namespace: one that leaves by a bridge, a VLAN
-/// or a tunnel leaves by another device as well. `tc_index` is the one mark of a packet that nothing in
-/// the kernel reads any more (its readers, `sch_dsmark` and `cls_tcindex`, went with Linux 6.3), and it
-/// goes with the packet.
+/// Whether the packet leaves this namespace by its first device: one that leaves by a bridge, a VLAN or
+/// a tunnel leaves by another one afterwards. The mark says which namespace and which device that was,
+/// so that another kchaos's program on the same device decides as well. `tc_index` is the one mark of a
+/// packet that nothing in the kernel reads any more (its readers, `sch_dsmark` and `cls_tcindex`, went
+/// with Linux 6.3), and it goes with the packet.
 #[inline(always)]
 fn first_time(packet: &Packet<'_>, netns: u32) -> bool {
-    // Not 0, which is what a packet begins with.
-    let mark = (netns & 0xffff | 1) as u16;
     let skb = packet.0.skb;
     // SAFETY: the program's own context.
-    unsafe {
-        let index = &raw mut (*skb).tc_index;
-        if index.read_volatile() == u32::from(mark) {
-            return false;
-        }
-        index.write_volatile(u32::from(mark));
+    let (device, index) = unsafe { ((*skb).ifindex, &raw mut (*skb).tc_index) };
+    // Neither is 0, which is what a packet begins with.
+    let namespace = netns % 255 + 1;
+    let mark = (device % 255 + 1) << 8 | namespace;
+    // SAFETY: as above.
+    let before = unsafe { index.read_volatile() };
+    if before & 0xff == namespace && before != mark {
+        return false;
     }
+    // SAFETY: as above.
+    unsafe { index.write_volatile(mark) };
     true
 }
 

@@ -264,6 +264,11 @@ pub fn not_covered(kind: &FaultKind) -> Vec<String> {
     rows.iter().map(|row| (*row).to_owned()).collect()
 }
 
+/// What one of its mechanisms can't do as another one can, in words for people.
+pub(crate) fn lacks(kind: &FaultKind, mechanism: Mechanism) -> Option<String> {
+    net::lacks(kind, mechanism).map(ToOwned::to_owned)
+}
+
 /// Which allocations a kind is about, if it is about some.
 fn allocation(kind: &FaultKind) -> Option<AllocationFilter> {
     match kind {

@@ -37,6 +37,16 @@ pub(super) fn covers(kind: &FaultKind, mechanism: Mechanism) -> Result<(), Strin
     Ok(())
 }
 
+/// What a mechanism makes of a direction that another one does better.
+pub(super) fn lacks(kind: &FaultKind, mechanism: Mechanism) -> Option<&'static str> {
+    let traffic = kind.traffic()?;
+    let sends = traffic.direction != Direction::Ingress && !traffic.visible;
+    (sends && mechanism == Mechanism::CgroupSkb).then_some(
+        "that a packet was sent: by cgroup-skb TCP takes a lost segment for one that it has not sent \
+         yet, and sends it again at once, without a retransmission",
+    )
+}
+
 /// Where a rule is asked, if its mechanism's hook is this one.
 pub(super) const fn hooks(direction: Direction, hook: Hook) -> (Hook, Option<Hook>) {
     let egress = match hook {

@@ -131,6 +131,7 @@ impl Node {
                 Some(object) => {
                     let way = self.ways.pick(fault, object)?;
                     not_covered.extend(self.ways.left_out(way, &fault.kind));
+                    not_covered.extend(fault::lacks(&fault.kind, way.1));
                     let rule = self.draw_rule();
                     Work::Rule { way, rule }
                 }
@@ -180,7 +181,7 @@ impl Node {
                             other => other.into(),
                         })?;
                     if hooks.needs_namespaces() {
-                        let namespaces = held.target.namespaces(&self.tree);
+                        let namespaces = held.target.namespaces(&self.tree)?;
                         hooks.cover(plane, rule, &namespaces)?;
                     }
                 }
@@ -344,8 +345,12 @@ impl Node {
             if !hooks.needs_namespaces() {
                 continue;
             }
-            let namespaces = fault.target.namespaces(&self.tree);
-            if let Err(error) = hooks.cover(plane, rule, &namespaces) {
+            let covered = fault
+                .target
+                .namespaces(&self.tree)
+                .map_err(NodeError::from)
+                .and_then(|namespaces| Ok(hooks.cover(plane, rule, &namespaces)?));
+            if let Err(error) = covered {
                 tracing::warn!(rule, %error, "a network device is not covered");
             }
         }

@@ -9,6 +9,8 @@ pub enum Capability {
     DacOverride = 1,
     /// Packet programs.
     NetAdmin = 12,
+    /// Other users' processes.
+    SysPtrace = 19,
     /// Holds `CAP_BPF` and `CAP_PERFMON`, and what was there before them.
     SysAdmin = 21,
     /// Programs that look into the kernel.
@@ -23,6 +25,7 @@ impl Capability {
         match self {
             Self::DacOverride => "CAP_DAC_OVERRIDE",
             Self::NetAdmin => "CAP_NET_ADMIN",
+            Self::SysPtrace => "CAP_SYS_PTRACE",
             Self::SysAdmin => "CAP_SYS_ADMIN",
             Self::Perfmon => "CAP_PERFMON",
             Self::Bpf => "CAP_BPF",
@@ -38,9 +41,15 @@ pub fn missing_capabilities(mechanism: Mechanism) -> Vec<Capability> {
         | Mechanism::FmodRetSyscall
         | Mechanism::KprobeOverride => &[Capability::Bpf, Capability::Perfmon],
         // Without CAP_PERFMON the verifier of 6.12 refuses a list that is walked by an index.
-        Mechanism::CgroupSkb | Mechanism::Tcx => {
-            &[Capability::Bpf, Capability::Perfmon, Capability::NetAdmin]
-        }
+        Mechanism::CgroupSkb => &[Capability::Bpf, Capability::Perfmon, Capability::NetAdmin],
+        // To find the namespaces of targets (proc(5), ns/net), and to enter them (setns(2)).
+        Mechanism::Tcx => &[
+            Capability::Bpf,
+            Capability::Perfmon,
+            Capability::NetAdmin,
+            Capability::SysPtrace,
+            Capability::SysAdmin,
+        ],
         // For a knob the permissions of its file decide; and everybody may set no_new_privs, which a
         // filter takes without CAP_SYS_ADMIN.
         Mechanism::CgroupKnob | Mechanism::SeccompNotify => &[],

@@ -15,7 +15,7 @@ use std::{
 
 use nix::sched::{CloneFlags, setns, unshare};
 
-use super::{CgroupTree, Resolved, protect::below};
+use super::{CgroupTree, Resolved, TargetError, protect::below};
 
 /// An open network namespace.
 #[derive(Clone, Debug)]
@@ -122,28 +122,37 @@ fn id(inode: u64) -> u32 {
 
 impl Resolved {
     /// Those that its processes are in now.
-    pub(crate) fn namespaces(&self, tree: &CgroupTree) -> Vec<Netns> {
+    ///
+    /// # Errors
+    /// One of them may not be seen.
+    pub(crate) fn namespaces(&self, tree: &CgroupTree) -> Result<Vec<Netns>, TargetError> {
         let mut found: BTreeMap<u32, Netns> = BTreeMap::new();
+        let mut hidden = None;
         let Self::Cgroups(cgroups) = self else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
         for cgroup in cgroups {
             each_process(&tree.folder(cgroup.path()), &mut |pid| {
                 let path = Path::new("/proc").join(pid).join("ns/net");
-                // A process may end at any time.
-                let Ok(inode) = fs::metadata(&path).map(|stat| stat.ino()) else {
-                    return;
-                };
-                if !found.contains_key(&id(inode))
-                    && let Ok(netns) = Netns::open(&path)
-                {
-                    found.insert(netns.id, netns);
+                match fs::metadata(&path).map(|stat| id(stat.ino())) {
+                    Ok(id) if found.contains_key(&id) => {}
+                    // A process may end at any time.
+                    Ok(_) => found.extend(Netns::open(&path).ok().map(|netns| (netns.id, netns))),
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                        hidden = Some(pid.to_owned());
+                    }
+                    Err(_) => {}
                 }
             });
         }
+        if let Some(pid) = hidden {
+            return Err(TargetError::Missing(format!(
+                "the network namespace of pid {pid} may not be seen, which needs CAP_SYS_PTRACE"
+            )));
+        }
         let mut namespaces: Vec<Netns> = found.into_values().collect();
         self.look_whose(tree, &mut namespaces);
-        namespaces
+        Ok(namespaces)
     }
 
     /// Finds out which of them no process of anybody else is in. The one that kchaos is in never is.

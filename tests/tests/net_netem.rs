@@ -1,0 +1,171 @@
+//! Losses beside those of `tc netem`, on the same topology, in turn.
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        process::{Child, Stdio},
+        time::Duration,
+    };
+
+    use kchaos_tests::{
+        cgroup::Cgroup, counter, eventually, inject::Injecting, long, needs::can_by, network::Link,
+        require,
+    };
+    use serde_json::Value;
+
+    struct Server(Child);
+
+    impl Server {
+        fn start(link: &Link) -> Self {
+            let mut iperf3 = link.far("iperf3");
+            let child = iperf3.arg("-s").stdout(Stdio::null()).spawn().unwrap();
+            let there = || {
+                let mut list = link.far("ss");
+                let said = list.args(["-Hltn", "sport = :5201"]).output().unwrap();
+                !said.stdout.is_empty()
+            };
+            eventually("iperf3 listens", Duration::from_secs(20), there);
+            Self(child)
+        }
+    }
+
+    impl Drop for Server {
+        fn drop(&mut self) {
+            self.0.kill().ok();
+            self.0.wait().ok();
+        }
+    }
+
+    /// Bits in a second, and segments that were sent again for each thousand bytes.
+    #[derive(Clone, Copy, Debug)]
+    struct Flow {
+        goodput: f64,
+        again: f64,
+    }
+
+    fn flow(link: &Link, cgroup: &Cgroup, bytes: &str) -> Flow {
+        let mut iperf3 = link.near(cgroup, "iperf3");
+        iperf3.args(["-c", Link::FAR[0], "-n", bytes, "--json"]);
+        let said = iperf3.output().unwrap();
+        let account: Value = serde_json::from_slice(&said.stdout).unwrap();
+        let sent = &account["end"]["sum_sent"];
+        let number = |name: &str| sent[name].as_f64().unwrap_or_else(|| panic!("{account}"));
+        Flow {
+            goodput: number("bits_per_second"),
+            again: number("retransmits") / (number("bytes") / 1000.0),
+        }
+    }
+
+    fn netem(link: &Link, arguments: &[&str]) {
+        let mut tc = link.near_tc();
+        let done = tc.args(arguments).output().unwrap();
+        assert!(done.status.success(), "tc {arguments:?}: {done:?}");
+    }
+
+    fn middle(mut values: Vec<f64>) -> f64 {
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    }
+
+    /// TCP finds its way through a loss of ours as through one of netem's: it sends as much again, and
+    /// gets as much through. Within a factor, because what is lost is drawn, and the machine is shared.
+    #[test]
+    fn tcp_under_loss_is_as_under_netem() {
+        require!("net.loss");
+        if !can_by("net.loss", "tcx") {
+            return;
+        }
+        let (link, target) = (Link::new(), Cgroup::new("flow"));
+        let _server = Server::start(&link);
+        let (rounds, bytes) = if long() { (9, "20M") } else { (3, "4M") };
+        for share in ["1%", "5%"] {
+            let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+            for _ in 0..rounds {
+                netem(&link, &["qdisc", "add", "dev", "eth0", "root", "netem", "loss", share]);
+                theirs.push(flow(&link, &target, bytes));
+                netem(&link, &["qdisc", "del", "dev", "eth0", "root"]);
+                let fault = format!("net.loss={share},direction=egress,mechanism=tcx");
+                let injecting = Injecting::start(&target, &fault);
+                ours.push(flow(&link, &target, bytes));
+                let last = injecting.end();
+                assert!(counter(&last, 0, "injected") > 0, "{last}");
+            }
+            let again = |flows: &[Flow]| middle(flows.iter().map(|flow| flow.again).collect());
+            let goodput = |flows: &[Flow]| middle(flows.iter().map(|flow| flow.goodput).collect());
+            println!("{share}: netem {theirs:?}");
+            println!("{share}: kchaos {ours:?}");
+            let ratio = again(&ours) / again(&theirs);
+            assert!((0.4..=2.5).contains(&ratio), "{share}: sent again, {ratio}");
+            let ratio = goodput(&ours) / goodput(&theirs);
+            assert!((0.3..=3.3).contains(&ratio), "{share}: goodput, {ratio}");
+        }
+    }
+
+    /// The share is what was asked for: within the bounds that a binomial keeps in 999 of 1000.
+    #[test]
+    fn the_share_that_is_lost_is_the_share_that_was_asked_for() {
+        require!("net.loss");
+        let (link, target) = (Link::new(), Cgroup::new("share"));
+        let count: u64 = if long() { 200_000 } else { 20_000 };
+        let send = format!(
+            "
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for i in range({count}):
+    s.sendto(b'x', ('{}', 5000))
+",
+            Link::FAR[0]
+        );
+        for (share, p) in [("0.1%", 0.001), ("1%", 0.01), ("10%", 0.1), ("50%", 0.5)] {
+            let fault = format!("net.loss={share},direction=egress,proto=udp");
+            let injecting = Injecting::start(&target, &fault);
+            let mut python = link.near(&target, "python3");
+            // Every send succeeds, else it ends with an error.
+            assert!(python.args(["-c", &send]).status().unwrap().success());
+            let last = injecting.end();
+            #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+            let (lost, matched) = (
+                counter(&last, 0, "injected") as f64,
+                counter(&last, 0, "matched") as f64,
+            );
+            assert!((matched - f64::from(u32::try_from(count).unwrap())).abs() < 0.5, "{last}");
+            let bound = 3.3 * (matched * p * (1.0 - p)).sqrt() + 1.0;
+            assert!((lost - matched * p).abs() <= bound, "{share}: {lost} of {matched}");
+        }
+    }
+
+    /// Two faults lose what each of them alone lets pass, and go in any order.
+    #[test]
+    fn losses_combine_and_come_apart() {
+        require!("net.loss");
+        let (link, target) = (Link::new(), Cgroup::new("two"));
+        let send = format!(
+            "
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for i in range(1000):
+    s.sendto(b'x', ('{}', 5000))
+",
+            Link::FAR[0]
+        );
+        let go = || {
+            let mut python = link.near(&target, "python3");
+            assert!(python.args(["-c", &send]).status().unwrap().success());
+        };
+        for first_goes_first in [true, false] {
+            let first = Injecting::start(&target, "net.loss=50%,direction=egress,proto=udp");
+            let second = Injecting::start(&target, "net.loss=50%,direction=egress,proto=udp,seed=9");
+            go();
+            let (goes, stays) = if first_goes_first { (first, second) } else { (second, first) };
+            let gone = goes.end();
+            go();
+            let last = stays.end();
+            let seen = [&gone, &last].map(|account| counter(account, 0, "matched"));
+            let lost = [&gone, &last].map(|account| counter(account, 0, "injected"));
+            // Two processes, each with programs of its own: the one in front sees every packet.
+            let all = seen.iter().max().unwrap();
+            assert!([1000, 2000].contains(all), "{gone}\n{last}");
+            assert!(lost.iter().all(|lost| *lost > 200), "{gone}\n{last}");
+        }
+    }
+}
