@@ -24,7 +24,7 @@ use chaos_ebpf::{evidence, plane::decide_list, subject::Packet};
 /// The rules of the cgroup that the running attachment hangs on: a packet of a nested cgroup runs
 /// the program once per attachment, and each run must see its own target's rules only.
 #[map]
-static INGRESS_RULES: CgroupStorage<RuleList> = CgroupStorage::new();
+static HUNG_RULES: CgroupStorage<RuleList> = CgroupStorage::new();
 
 const DROP: i32 = 0;
 const PASS: i32 = 1;
@@ -33,7 +33,7 @@ const PASS: i32 = 1;
 #[cgroup_skb]
 fn net_loss_in(context: SkBuffContext) -> i32 {
     // SAFETY: always there, and user space replaces it whole.
-    let list = unsafe { &*INGRESS_RULES.get_ptr_mut() };
+    let list = unsafe { &*HUNG_RULES.get_ptr_mut() };
     let packet = Packet(&context.skb);
     match decide_list(list, &packet, |_, _| Filtered::In) {
         Some(hit) => {

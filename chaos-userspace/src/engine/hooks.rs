@@ -2,21 +2,24 @@
 
 use std::{collections::HashMap, fmt, os::fd::BorrowedFd};
 
-use aya::maps::Map;
-#[expect(deprecated, reason = "see INGRESS_RULES in chaos-ebpf")]
-use aya::maps::{CgroupStorage, MapData, cgroup_storage::CgroupStorageKey};
-use aya::programs::CgroupSkbAttachType;
-use chaos_common::{Hook, RuleList};
+use aya_obj::generated::{bpf_attach_type, bpf_prog_type};
+use chaos_common::Hook;
 
 use super::{
     Calls, EngineError, Object, Plane, RuleNumber, RulePlace, RuleSpec,
     calls::Attached,
-    loader::{Code, Link, Place, Program},
-    maps::failed,
+    hung::{Hanging, Hung},
+    loader::{Code, Link, Place},
 };
 use crate::experiment::{Mechanism, Syscall};
 
-const NET_LOSS_IN: &str = "net_loss_in";
+/// `net.loss`: packets on their way to a socket.
+const NET_LOSS: [Hanging; 1] = [Hanging {
+    name: "net_loss_in",
+    program: bpf_prog_type::BPF_PROG_TYPE_CGROUP_SKB,
+    attach: bpf_attach_type::BPF_CGROUP_INET_INGRESS,
+    event: None,
+}];
 
 /// What the kernel's own fault injection asks before it allocates (`mm/failslab.c` and
 /// `mm/fail_page_alloc.c`).
@@ -27,9 +30,6 @@ const FAIL_BIO: &str = "should_fail_bio";
 /// What is asked before memory is set aside for a process.
 const ENOUGH_MEMORY: &str = "security_vm_enough_memory_mm";
 
-#[expect(deprecated, reason = "see INGRESS_RULES in chaos-ebpf")]
-type IngressRules = CgroupStorage<MapData, RuleList>;
-
 /// One fault kind by one mechanism, live in the kernel until it is dropped.
 #[must_use]
 pub struct Hooks {
@@ -37,7 +37,7 @@ pub struct Hooks {
     mechanism: Mechanism,
     rules: HashMap<RuleNumber, Placed>,
     /// Hangs on the targets' cgroups.
-    ingress: Option<Ingress>,
+    hung: Option<Hung>,
     /// Attached to the system calls, or for the events of files, that rules are about.
     calls: Option<Attached>,
     /// Attached once for the whole machine, whatever the rules are.
@@ -52,13 +52,6 @@ struct Placed {
     calls: Calls,
     /// [`Hooks::missed_of`] its calls before it was there.
     missed_before: u64,
-}
-
-/// A packet program with the cgroups that it hangs on, by id.
-struct Ingress {
-    program: Program,
-    lists: IngressRules,
-    cgroups: HashMap<u64, Link>,
 }
 
 impl fmt::Debug for Hooks {
@@ -80,16 +73,12 @@ impl Hooks {
     pub fn load(plane: &Plane, object: Object, mechanism: Mechanism) -> Result<Self, EngineError> {
         let hook = hook(object, mechanism);
         let mut code = Code::prepare(object, mechanism, hook, &plane.maps)?;
-        let mut ingress = None;
+        let mut hung = None;
         let mut calls = None;
         let mut machine = None;
         match (object, mechanism) {
             (Object::NetLoss, Mechanism::CgroupSkb) => {
-                ingress = Some(Ingress {
-                    program: code.load(NET_LOSS_IN, Place::CgroupIngress)?,
-                    lists: storage(&mut code)?,
-                    cgroups: HashMap::new(),
-                });
+                hung = Some(Hung::load(&mut code, mechanism, &NET_LOSS)?);
             }
             (
                 Object::SyscallError,
@@ -134,7 +123,7 @@ impl Hooks {
             object,
             mechanism,
             rules: HashMap::new(),
-            ingress,
+            hung,
             calls,
             machine,
         })
@@ -217,8 +206,10 @@ impl Hooks {
         hook: Hook,
     ) -> Result<(), EngineError> {
         for (place, cgroup) in places {
-            if let (RulePlace::Cgroup { id, .. }, Some(cgroup)) = (place, cgroup) {
-                self.hang(*id, *cgroup)?;
+            if let (Some(hung), RulePlace::Cgroup { id, .. }, Some(cgroup)) =
+                (&mut self.hung, place, cgroup)
+            {
+                hung.hang(*id, *cgroup, plane.calls(number))?;
             }
             plane.place(number, *place, hook)?;
             self.hand_over(plane, *place, hook)?;
@@ -226,42 +217,12 @@ impl Hooks {
         Ok(())
     }
 
-    /// Attaches the packet program to a cgroup, once.
-    fn hang(&mut self, id: u64, cgroup: BorrowedFd<'_>) -> Result<(), EngineError> {
-        let Some(ingress) = &mut self.ingress else {
-            return Ok(());
-        };
-        if ingress.cgroups.contains_key(&id) {
-            return Ok(());
-        }
-        let link =
-            ingress
-                .program
-                .attach_to_ingress(cgroup)
-                .map_err(|error| EngineError::Refused {
-                    mechanism: self.mechanism,
-                    program: NET_LOSS_IN,
-                    reason: format!("attach to the cgroup: {error}"),
-                })?;
-        ingress.cgroups.insert(id, link);
-        Ok(())
-    }
-
-    /// Writes the rules of a cgroup into its attachment, for hooks that hang on cgroups.
+    /// Tells the attachments of a cgroup its rules, for hooks that hang on cgroups.
     fn hand_over(&mut self, plane: &Plane, at: RulePlace, hook: Hook) -> Result<(), EngineError> {
-        let (Some(ingress), RulePlace::Cgroup { id, .. }) = (&mut self.ingress, at) else {
-            return Ok(());
-        };
-        let list = plane.list(at, hook);
-        if list.len == 0 {
-            ingress.cgroups.remove(&id);
-            return Ok(());
+        match (&mut self.hung, at) {
+            (Some(hung), RulePlace::Cgroup { id, .. }) => hung.hand_over(plane, id, at, hook),
+            _ => Ok(()),
         }
-        let key = CgroupStorageKey::new(id, CgroupSkbAttachType::Ingress as u32);
-        ingress
-            .lists
-            .insert(key, list, 0)
-            .map_err(|error| failed("INGRESS_RULES", &error))
     }
 
     /// Removes a rule and everything that only it needed. Never fails: what the kernel does not
@@ -329,10 +290,4 @@ pub(crate) const fn hook(object: Object, mechanism: Mechanism) -> Hook {
         (Object::DiskError, Mechanism::KprobeOverride) => Hook::DiskErrorKprobe,
         (Object::DiskError, _) => Hook::DiskError,
     }
-}
-
-fn storage(code: &mut Code) -> Result<IngressRules, EngineError> {
-    let name = "INGRESS_RULES";
-    IngressRules::try_from(Map::CgroupStorage(code.take_map(name)?))
-        .map_err(|error| failed(name, &error))
 }

@@ -74,8 +74,8 @@ pub(super) enum Place<'a> {
     FmodRet(&'a str),
     /// To the beginning of a kernel function, in whose place it may return.
     Kprobe(&'a str),
-    /// To the packets that reach the sockets of a cgroup.
-    CgroupIngress,
+    /// To cgroups, by [`Program::hang`]: what type of program, and how it is attached.
+    Cgroup(bpf_prog_type, bpf_attach_type),
 }
 
 impl Code {
@@ -196,11 +196,7 @@ impl Code {
                 bpf_attach_type::BPF_TRACE_KPROBE_MULTI,
                 0,
             ),
-            Place::CgroupIngress => (
-                bpf_prog_type::BPF_PROG_TYPE_CGROUP_SKB,
-                bpf_attach_type::BPF_CGROUP_INET_INGRESS,
-                0,
-            ),
+            Place::Cgroup(program, attach) => (program, attach, 0),
         };
         let kind = sys::Kind {
             program,
@@ -238,10 +234,9 @@ impl Code {
 }
 
 impl Program {
-    /// Attaches it to the packets that reach the sockets of a cgroup.
-    pub(super) fn attach_to_ingress(&self, cgroup: BorrowedFd<'_>) -> io::Result<Link> {
-        let ingress = bpf_attach_type::BPF_CGROUP_INET_INGRESS;
-        let link = sys::attach_to_cgroup(self.0.as_fd(), cgroup, ingress)?;
+    /// Attaches it to a cgroup, with its subtree.
+    pub(super) fn hang(&self, cgroup: BorrowedFd<'_>, attach: bpf_attach_type) -> io::Result<Link> {
+        let link = sys::attach_to_cgroup(self.0.as_fd(), cgroup, attach)?;
         Ok(Link {
             _fd: link,
             program: None,

@@ -12,6 +12,7 @@ mod file_hooks;
 mod filters;
 mod gate;
 mod hooks;
+mod hung;
 mod kernel;
 mod lease;
 mod loader;

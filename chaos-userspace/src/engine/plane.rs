@@ -314,13 +314,25 @@ impl Plane {
         }
     }
 
-    /// The rules of one place on one hook, as a program reads them.
-    pub(super) fn list(&self, place: RulePlace, hook: Hook) -> RuleList {
+    /// What a written rule is about ([`RuleSpec::calls`]).
+    pub(super) fn calls(&self, number: RuleNumber) -> Option<&Calls> {
+        self.rules.get(&number)?.calls.as_ref()
+    }
+
+    /// The rules of one place on one hook, as a program reads them: those of them that are wanted.
+    pub(super) fn list_of(
+        &self,
+        place: RulePlace,
+        hook: Hook,
+        wanted: impl Fn(&RuleSpec) -> bool,
+    ) -> RuleList {
         let mut list = RuleList::default();
         let rules = self
             .lists
             .get(&(place, hook))
-            .map_or(&[][..], Vec::as_slice);
+            .map_or(&[][..], Vec::as_slice)
+            .iter()
+            .filter(|number| self.rules.get(number).is_some_and(&wanted));
         for (to, from) in list.rules.iter_mut().zip(rules) {
             *to = *from;
             list.len += 1;
@@ -394,7 +406,7 @@ impl Plane {
             hook: hook as u32,
             scope,
         };
-        let list = self.list(place, hook);
+        let list = self.list_of(place, hook, |_| true);
         if list.len == 0 {
             self.targets
                 .remove(&key)

@@ -22,7 +22,7 @@ use chaos_ebpf::{evidence, plane::decide_list, subject::Packet};
 
 /// The rules of the cgroup that the running attachment hangs on.
 #[map]
-static INGRESS_RULES: CgroupStorage<RuleList> = CgroupStorage::new();
+static HUNG_RULES: CgroupStorage<RuleList> = CgroupStorage::new();
 
 const PASS: i32 = 1;
 
@@ -30,7 +30,7 @@ const PASS: i32 = 1;
 #[cgroup_skb]
 fn @stem@(context: SkBuffContext) -> i32 {
     // SAFETY: always there, and user space replaces it whole.
-    let list = unsafe { &*INGRESS_RULES.get_ptr_mut() };
+    let list = unsafe { &*HUNG_RULES.get_ptr_mut() };
     let packet = Packet(&context.skb);
     // @mark@: filters of the kind's own go into the closure.
     if let Some(hit) = decide_list(list, &packet, |_, _| Filtered::In) {
