@@ -38,6 +38,8 @@ pub enum Hook {
     DiskError = 16,
     /// A disk is asked for something: a kprobe.
     DiskErrorKprobe = 17,
+    /// A socket is connected or bound, or sends to somebody ([`crate::ConnectOp`]).
+    NetConnect = 20,
 }
 
 impl Hook {
@@ -45,7 +47,7 @@ impl Hook {
     /// hang on the target's cgroup.
     #[must_use]
     pub const fn hangs_on_cgroup(self) -> bool {
-        matches!(self, Self::NetIngress)
+        matches!(self, Self::NetIngress | Self::NetConnect)
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) struct DoctorArgs {
 }
 
 /// One kind by an example that shows it, and a command that it hits.
-const EXAMPLES: [(&str, &str); 15] = [
+const EXAMPLES: [(&str, &str); 16] = [
     (
         "file.error:open=EIO,path=/etc/hostname",
         "cat /etc/hostname",
@@ -72,6 +72,10 @@ const EXAMPLES: [(&str, &str); 15] = [
     (
         "disk.error:write=EIO,device=/var/tmp",
         "dd if=/dev/zero of=/var/tmp/kchaos bs=4K count=1 oflag=direct",
+    ),
+    (
+        "net.connect:connect=ETIMEDOUT,peerPort=80",
+        "bash -c 'exec 3<>/dev/tcp/127.0.0.1/80'",
     ),
 ];
 

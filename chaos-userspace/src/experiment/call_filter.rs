@@ -375,9 +375,7 @@ impl CallFilter {
         if let Some(path) = &self.path {
             rules.push(("path", path.check()));
         }
-        if self.peer_port == Some(0) {
-            rules.push(("peerPort", Err(no_port("0"))));
-        }
+        rules.push(("peerPort", check_port(self.peer_port)));
         if self.min_size == Some(0) {
             let bad = BadValue::new("is 0: every call has that", "say at least 1");
             rules.push(("minSize", Err(bad)));
@@ -421,7 +419,7 @@ impl CallFilter {
     }
 }
 
-fn check_list<T: PartialEq>(list: &[T], most: usize) -> Result<(), BadValue> {
+pub(super) fn check_list<T: PartialEq>(list: &[T], most: usize) -> Result<(), BadValue> {
     if (1..list.len()).any(|i| list[..i].contains(&list[i])) {
         return Err(BadValue::new("names one twice", "name it once"));
     }
@@ -434,6 +432,14 @@ fn check_list<T: PartialEq>(list: &[T], most: usize) -> Result<(), BadValue> {
     Ok(())
 }
 
+/// That a port which is set is one.
+pub(super) fn check_port(port: Option<u16>) -> Result<(), BadValue> {
+    match port {
+        Some(0) => Err(no_port("0")),
+        _ => Ok(()),
+    }
+}
+
 fn no_port(text: &str) -> BadValue {
     BadValue::new(
         format!("{} is not a port", quoted(text)),
@@ -441,7 +447,7 @@ fn no_port(text: &str) -> BadValue {
     )
 }
 
-fn parse_port(text: &str) -> Result<u16, BadValue> {
+pub(super) fn parse_port(text: &str) -> Result<u16, BadValue> {
     super::schedule::count(text)
         .and_then(|port| u16::try_from(port).ok())
         .filter(|port| *port != 0)

@@ -3,7 +3,8 @@
 use super::{
     CallFilter, Common, CpuQuota, Direction, DiskError, DiskFull, DiskLimit, DiskQuota,
     DiskReadonly, Errno, Fault, FaultKind, FileDelay, FileError, Mechanism, MemMmap, MemPage,
-    MemSlab, NetLoss, PathFilter, PressureCpu, Share, SyscallDelay, SyscallError, SyscallReturn,
+    MemSlab, NetConnect, NetLoss, PathFilter, PressureCpu, Share, SocketFilter, SyscallDelay,
+    SyscallError, SyscallReturn,
     violation::BadValue,
     wording::{all_of, nearest, quoted},
 };
@@ -69,7 +70,7 @@ const OF_CALLS: &[Key] = &[
 ];
 
 /// Keys of the design that no kind has yet.
-pub(super) const PLANNED_KEYS: [&str; 3] = ["glob", "localPort", "proto"];
+pub(super) const PLANNED_KEYS: [&str; 1] = ["glob"];
 
 /// What both forms have to know of a kind.
 #[derive(Debug)]
@@ -95,7 +96,7 @@ pub(super) struct Kind {
     pub(super) blank: fn() -> FaultKind,
 }
 
-pub(super) static KINDS: [Kind; 15] = [
+pub(super) static KINDS: [Kind; 16] = [
     Kind {
         name: "disk.error",
         block: "diskError",
@@ -294,6 +295,29 @@ pub(super) static KINDS: [Kind; 15] = [
         },
     },
     Kind {
+        name: "net.connect",
+        block: "netConnect",
+        what: Some("ops"),
+        effect: "errno",
+        own: &[
+            key("ops", Type::List, "[bind]"),
+            key("peer", Type::List, "[10.0.0.0/8]"),
+            key("peerPort", Type::Count, "5432"),
+            key("localPort", Type::Count, "8080"),
+            key("proto", Type::Text, "tcp"),
+        ],
+        required: &[key("errno", Type::Text, "ETIMEDOUT")],
+        example: "net.connect:connect=ETIMEDOUT",
+        mechanisms: &[Mechanism::CgroupSockAddr],
+        blank: || {
+            FaultKind::NetConnect(NetConnect {
+                ops: Vec::new(),
+                errno: Errno::ETIMEDOUT,
+                filter: SocketFilter::default(),
+            })
+        },
+    },
+    Kind {
         name: "net.loss",
         block: "netLoss",
         what: None,
@@ -403,7 +427,7 @@ pub(super) static KINDS: [Kind; 15] = [
 ];
 
 /// Kinds of the design that are not built yet.
-const PLANNED_KINDS: [&str; 18] = [
+const PLANNED_KINDS: [&str; 17] = [
     "clock.freeze",
     "clock.offset",
     "clock.speed",
@@ -411,7 +435,6 @@ const PLANNED_KINDS: [&str; 18] = [
     "dns.answer",
     "dns.delay",
     "dns.error",
-    "net.connect",
     "net.corrupt",
     "net.delay",
     "net.down",
@@ -431,11 +454,11 @@ impl Kind {
         match kind {
             FaultKind::FileError(_) => &KINDS[6],
             FaultKind::DiskLimit(_) => &KINDS[2],
-            FaultKind::NetLoss(_) => &KINDS[10],
-            FaultKind::PressureCpu(_) => &KINDS[11],
-            FaultKind::SyscallDelay(_) => &KINDS[12],
-            FaultKind::SyscallError(_) => &KINDS[13],
-            FaultKind::SyscallReturn(_) => &KINDS[14],
+            FaultKind::NetLoss(_) => &KINDS[11],
+            FaultKind::PressureCpu(_) => &KINDS[12],
+            FaultKind::SyscallDelay(_) => &KINDS[13],
+            FaultKind::SyscallError(_) => &KINDS[14],
+            FaultKind::SyscallReturn(_) => &KINDS[15],
             FaultKind::MemSlab(_) => &KINDS[9],
             FaultKind::MemPage(_) => &KINDS[8],
             FaultKind::MemMmap(_) => &KINDS[7],
@@ -444,6 +467,7 @@ impl Kind {
             FaultKind::DiskQuota(_) => &KINDS[3],
             FaultKind::FileDelay(_) => &KINDS[5],
             FaultKind::DiskError(_) => &KINDS[0],
+            FaultKind::NetConnect(_) => &KINDS[10],
         }
     }
 
@@ -632,12 +656,12 @@ mod tests {
     fn kinds_that_are_not_there() {
         assert_eq!(
             no_such_kind("clock.step", false).to_string(),
-            "'clock.step' is not in this version; there are disk.error, disk.full, disk.limit, disk.quota, disk.readonly, file.delay, file.error, mem.mmap, mem.page, mem.slab, net.loss, \
+            "'clock.step' is not in this version; there are disk.error, disk.full, disk.limit, disk.quota, disk.readonly, file.delay, file.error, mem.mmap, mem.page, mem.slab, net.connect, net.loss, \
              pressure.cpu, syscall.delay, syscall.error and syscall.return"
         );
         assert_eq!(
             no_such_kind("clockOffset", true).to_string(),
-            "'clockOffset' is not in this version; there are diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, memMmap, memPage, memSlab, netLoss, \
+            "'clockOffset' is not in this version; there are diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, memMmap, memPage, memSlab, netConnect, netLoss, \
              pressureCpu, syscallDelay, syscallError and syscallReturn"
         );
         assert_eq!(
@@ -646,7 +670,7 @@ mod tests {
         );
         assert_eq!(
             no_such_kind("earthquake", false).to_string(),
-            "'earthquake' is not a kind of fault; there are disk.error, disk.full, disk.limit, disk.quota, disk.readonly, file.delay, file.error, mem.mmap, mem.page, mem.slab, net.loss, \
+            "'earthquake' is not a kind of fault; there are disk.error, disk.full, disk.limit, disk.quota, disk.readonly, file.delay, file.error, mem.mmap, mem.page, mem.slab, net.connect, net.loss, \
              pressure.cpu, syscall.delay, syscall.error and syscall.return"
         );
     }

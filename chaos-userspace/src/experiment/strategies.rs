@@ -12,12 +12,12 @@ use proptest::{
 };
 
 use super::{
-    Bound, ByteRate, ByteSize, CallFilter, Check, Comm, Common, Comparison, Counter, CpuQuota,
+    Bound, ByteRate, ByteSize, CallFilter, Check, Comm, Common, Comparison, ConnectOp, Counter, CpuQuota,
     Direction, DiskError, DiskFull, DiskLimit, DiskOp, DiskQuota, DiskReadonly, Errno, Exclude,
     Experiment, Fault, FaultKind, FdKind, FileDelay, FileError, FileOp, Gfp, MAX_DURATION, MapOp,
-    MemMmap, MemPage, MemSlab, Moment, NetLoss, Network, OpenFlag, Ordinals, PathFilter,
-    PressureCpu, Pulse, Rate, Scope, Share, Syscall, SyscallClass, SyscallDelay, SyscallError,
-    SyscallOp, SyscallReturn, Target, When, number_default_ids,
+    MemMmap, MemPage, MemSlab, Moment, NetConnect, NetLoss, Network, OpenFlag, Ordinals,
+    PathFilter, PressureCpu, Protocol, Pulse, Rate, Scope, Share, SocketFilter, Syscall, SyscallClass, SyscallDelay,
+    SyscallError, SyscallOp, SyscallReturn, Target, When, number_default_ids,
 };
 
 const MAX_NANOS: u64 = 30 * 24 * 60 * 60 * 1_000_000_000;
@@ -198,7 +198,11 @@ fn common(
     kind: FaultKind,
 ) -> impl Strategy<Value = Fault> {
     let mechanisms = kind.mechanisms();
-    let has_tasks = !matches!(kind, FaultKind::DiskError(_) | FaultKind::NetLoss(_));
+    let has_tasks = !matches!(
+        kind,
+        FaultKind::DiskError(_) | FaultKind::NetLoss(_)
+    );
+    let has_stack = has_tasks && !matches!(kind, FaultKind::NetConnect(_));
     let of_task = if has_tasks {
         of_task()
     } else {
@@ -260,7 +264,7 @@ fn common(
                         after,
                         pulse,
                         shadow,
-                        stack: stack && has_tasks && !shadow,
+                        stack: stack && has_stack && !shadow,
                         mechanism,
                     },
                 }
@@ -310,6 +314,42 @@ fn call_filter() -> BoxedStrategy<CallFilter> {
         flags.prop_map(move |flags| CallFilter { flags, ..none() }),
     ]
     .boxed()
+}
+
+fn peers() -> BoxedStrategy<Vec<Network>> {
+    vec(network(), 0..4)
+        .prop_filter("no duplicates", |peer| {
+            (1..peer.len()).all(|i| !peer[..i].contains(&peer[i]))
+        })
+        .boxed()
+}
+
+fn errno() -> BoxedStrategy<Errno> {
+    select((1..=133).filter_map(Errno::from_number).collect::<Vec<_>>()).boxed()
+}
+
+fn net_connect() -> BoxedStrategy<NetConnect> {
+    let port = || option::of(1..=u16::MAX);
+    let ops = subsequence(ConnectOp::ALL.to_vec(), 0..=3);
+    let protocol = option::of(select(Protocol::ALL.to_vec()));
+    (ops, errno(), peers(), port(), port(), protocol)
+        .prop_map(|(ops, errno, peer, peer_port, local_port, protocol)| {
+            // Only what each operation has.
+            let has_peer = !ops.contains(&ConnectOp::Bind);
+            let has_local = ops == [ConnectOp::Bind];
+            let streams = ops != [ConnectOp::Sendmsg];
+            NetConnect {
+                filter: SocketFilter {
+                    peer: if has_peer { peer } else { Vec::new() },
+                    peer_port: peer_port.filter(|_| has_peer),
+                    local_port: local_port.filter(|_| has_local),
+                    protocol: protocol.filter(|protocol| streams || *protocol == Protocol::Udp),
+                },
+                ops,
+                errno,
+            }
+        })
+        .boxed()
 }
 
 /// As it comes from a word: the default id and no target.
@@ -430,6 +470,9 @@ pub(crate) fn fault() -> BoxedStrategy<Fault> {
     )
         .prop_map(|(ops, device)| FaultKind::DiskError(DiskError { ops, device }))
         .prop_flat_map(|kind| common(option::of(share()).boxed(), kind));
+    let net_connect = net_connect()
+        .prop_map(FaultKind::NetConnect)
+        .prop_flat_map(|kind| common(option::of(share()).boxed(), kind));
     let net = share()
         .prop_map(|share| {
             FaultKind::NetLoss(NetLoss {
@@ -455,6 +498,7 @@ pub(crate) fn fault() -> BoxedStrategy<Fault> {
         });
     prop_oneof![
         file.boxed(),
+        net_connect.boxed(),
         disk_error.boxed(),
         file_delay.boxed(),
         disk_state.boxed(),

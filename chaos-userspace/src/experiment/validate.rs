@@ -277,6 +277,10 @@ impl FaultKind {
                 ),
                 "write a fault for each cgroup",
             )),
+            (Self::NetConnect(_), Target::Pid(_)) => Err(BadValue::new(
+                "net.connect can't hit a pid: its programs hang on cgroups",
+                "name a cgroup or a unit, and comm to hit processes of one name alone",
+            )),
             _ => Ok(()),
         }
     }
@@ -324,6 +328,11 @@ impl Fault {
                 }
             }
             FaultKind::DiskError(fault) => {
+                for (key, result) in fault.rules() {
+                    check(key, result);
+                }
+            }
+            FaultKind::NetConnect(fault) => {
                 for (key, result) in fault.rules() {
                     check(key, result);
                 }
@@ -404,6 +413,13 @@ impl Fault {
             let bad = BadValue::new(
                 "is about single injections, and in shadow there are none",
                 "leave one of them out",
+            );
+            check("stack", Err(bad));
+        }
+        if common.stack && matches!(self.kind, FaultKind::NetConnect(_)) {
+            let bad = BadValue::new(
+                "net.connect can't tell it: the kernel shows its programs nobody's stack",
+                "leave it out, or say syscall.error for connect, sendto, sendmsg and bind",
             );
             check("stack", Err(bad));
         }

@@ -12,8 +12,10 @@ mod file_error;
 mod mem_mmap;
 mod mem_page;
 mod mem_slab;
+mod net_connect;
 mod net_loss;
 mod pressure_cpu;
+mod socket_filter;
 mod syscall_delay;
 pub(crate) mod syscall_error;
 mod syscall_return;
@@ -21,7 +23,7 @@ mod syscall_return;
 use std::time::Duration;
 
 use chaos_common::{
-    AllocationFilter, CommFilter, Hook, Narrowing, PathFilter, RuleConfig, flags,
+    AllocationFilter, CallFilter, CommFilter, Hook, Narrowing, PathFilter, RuleConfig, flags,
     limits::BUSY_WAIT_NS,
 };
 
@@ -74,6 +76,7 @@ pub const fn ladder(kind: &FaultKind) -> &'static [Mechanism] {
         FaultKind::DiskReadonly(_) => disk_readonly::LADDER,
         FaultKind::DiskQuota(_) => disk_quota::LADDER,
         FaultKind::DiskError(_) => disk_error::LADDER,
+        FaultKind::NetConnect(_) => net_connect::LADDER,
     }
 }
 
@@ -95,6 +98,7 @@ pub const fn object(kind: &FaultKind) -> Option<Object> {
         FaultKind::MemPage(_) => Some(Object::MemPage),
         FaultKind::MemMmap(_) => Some(Object::MemMmap),
         FaultKind::DiskError(_) => Some(Object::DiskError),
+        FaultKind::NetConnect(_) => Some(Object::NetConnect),
     }
 }
 
@@ -118,6 +122,7 @@ pub(crate) fn knob(kind: &FaultKind) -> Option<Wanted> {
         | FaultKind::FileDelay(_)
         | FaultKind::FileError(_)
         | FaultKind::DiskError(_)
+        | FaultKind::NetConnect(_)
         | FaultKind::NetLoss(_)
         | FaultKind::SyscallDelay(_)
         | FaultKind::SyscallError(_)
@@ -153,6 +158,7 @@ pub(crate) fn covers(kind: &FaultKind, mechanism: Mechanism) -> Result<(), Strin
         | FaultKind::FileDelay(_)
         | FaultKind::FileError(_)
         | FaultKind::DiskError(_)
+        | FaultKind::NetConnect(_)
         | FaultKind::NetLoss(_)
         | FaultKind::PressureCpu(_) => Ok(()),
     }
@@ -185,17 +191,19 @@ fn ops(kind: &FaultKind) -> Option<&[SyscallOp]> {
         | FaultKind::FileDelay(_)
         | FaultKind::FileError(_)
         | FaultKind::DiskError(_)
+        | FaultKind::NetConnect(_)
         | FaultKind::NetLoss(_)
         | FaultKind::PressureCpu(_) => None,
     }
 }
 
-/// The system calls, events of files, classes of allocations, or operations of a disk that a kind is
-/// about, if it is about some.
+/// The system calls, events of files, classes of allocations, or operations of a disk or a socket that a
+/// kind is about, if it is about some.
 pub(crate) fn calls(kind: &FaultKind) -> Option<Calls> {
     match kind {
         FaultKind::DiskError(kind) => return Some(disk_error::calls(kind)),
         FaultKind::MemMmap(kind) => return Some(mem_mmap::calls(kind)),
+        FaultKind::NetConnect(kind) => return Some(net_connect::calls(kind)),
         FaultKind::MemPage(kind) => return Some(mem_slab::classes(&kind.gfp)),
         FaultKind::MemSlab(kind) => return Some(mem_slab::classes(&kind.gfp)),
         _ => {}
@@ -248,6 +256,7 @@ pub fn not_covered(kind: &FaultKind) -> Vec<String> {
         FaultKind::DiskReadonly(_) => disk_readonly::NOT_COVERED,
         FaultKind::DiskQuota(_) => disk_quota::NOT_COVERED,
         FaultKind::DiskError(_) => disk_error::NOT_COVERED,
+        FaultKind::NetConnect(_) => net_connect::NOT_COVERED,
     };
     rows.iter().map(|row| (*row).to_owned()).collect()
 }
@@ -296,6 +305,7 @@ pub fn compile(
         FaultKind::DiskReadonly(kind) => disk_readonly::effect(kind),
         FaultKind::DiskQuota(kind) => disk_quota::effect(kind),
         FaultKind::DiskError(_) => disk_error::effect(&fault.common),
+        FaultKind::NetConnect(kind) => net_connect::effect(kind, &fault.common),
     };
     let Common {
         when,
@@ -345,10 +355,7 @@ pub fn compile(
         },
         path: effect.path,
         calls: calls(&fault.kind),
-        call: fault
-            .kind
-            .of_calls()
-            .and_then(|(_, filter)| call_filter::compile(filter)),
+        call: call_filter(&fault.kind),
         narrowing: narrowing(&fault.common),
         allocation: allocation(&fault.kind),
         // Which one it is, only the machine can tell.
@@ -361,6 +368,14 @@ pub fn compile(
             .as_ref()
             .map(|ordinals| ordinals.as_slice().to_vec()),
     })
+}
+
+/// What it wants of a system call or of a socket.
+fn call_filter(kind: &FaultKind) -> Option<CallFilter> {
+    match kind {
+        FaultKind::NetConnect(kind) => net_connect::filter(kind),
+        _ => call_filter::compile(kind.of_calls()?.1),
+    }
 }
 
 /// How many bytes may be written before it injects.

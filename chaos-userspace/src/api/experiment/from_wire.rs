@@ -5,6 +5,7 @@
 
 mod disk;
 mod memory;
+mod sockets;
 
 use std::time::Duration;
 
@@ -12,9 +13,9 @@ use crate::{
     api::proto,
     experiment::{
         ByteRate, Comm, Common, Complete, CpuQuota, Direction, DiskLimit, DiskReadonly, Errno,
-        Experiment, Fault, FaultKind, FileDelay, FileError, FileOp, Mechanism, NetLoss, Ordinals,
-        PathFilter, PressureCpu, Pulse, Rate, Scope, Share, SyscallDelay, SyscallError, SyscallOp,
-        SyscallReturn, Target, Violation, Violations, When, number_default_ids,
+        Experiment, Fault, FaultKind, FileDelay, FileError, FileOp, Mechanism, NetLoss,
+        Ordinals, PathFilter, PressureCpu, Pulse, Rate, Scope, Share, SyscallDelay, SyscallError,
+        SyscallOp, SyscallReturn, Target, Violation, Violations, When, number_default_ids,
     },
 };
 
@@ -212,11 +213,16 @@ impl Reader {
                 let kind = FaultKind::DiskError(self.disk_error(&inside, wire));
                 (kind, self.common(field, &inside, &common))
             }
+            Some(Wire::NetConnect(wire)) => {
+                let inside = format!("{field}.netConnect");
+                let kind = FaultKind::NetConnect(self.net_connect(&inside, &wire));
+                (kind, self.common(field, &inside, &common))
+            }
             None => {
                 self.bad(
                     field,
                     "has no kind; say one of diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, \
-                     memMmap, memPage, memSlab, netLoss, pressureCpu, syscallDelay, syscallError or syscallReturn",
+                     memMmap, memPage, memSlab, netConnect, netLoss, pressureCpu, syscallDelay, syscallError or syscallReturn",
                 );
                 let harmless = FileError {
                     ops: vec![FileOp::Open],
@@ -479,5 +485,6 @@ pub(in crate::api) fn mechanism_of(wire: proto::Mechanism) -> Option<Mechanism> 
         proto::Mechanism::FmodRetSyscall => Some(Mechanism::FmodRetSyscall),
         proto::Mechanism::KprobeOverride => Some(Mechanism::KprobeOverride),
         proto::Mechanism::SeccompNotify => Some(Mechanism::SeccompNotify),
+        proto::Mechanism::CgroupSockAddr => Some(Mechanism::CgroupSockAddr),
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write as _};
 
 use crate::experiment::{
-    DiskFull, DiskQuota, DiskReadonly, Fault, FaultKind, SyscallOp, quantity::format_duration,
+    DiskFull, DiskQuota, DiskReadonly, Fault, FaultKind, SocketFilter, SyscallOp, quantity::format_duration,
     task::changed, violation::Violations,
 };
 
@@ -56,6 +56,13 @@ pub fn format(fault: &Fault) -> String {
             }
             out.push('=', &"EIO");
         }
+        FaultKind::NetConnect(kind) => {
+            if !kind.ops.is_empty() {
+                let ops: Vec<&str> = kind.ops.iter().map(|op| op.name()).collect();
+                out.push(':', &ops.join("+"));
+            }
+            out.push('=', &kind.errno);
+        }
     }
     if let Some(probability) = common.probability {
         out.push('@', &probability);
@@ -94,6 +101,7 @@ pub fn format(fault: &Fault) -> String {
         FaultKind::DiskFull(DiskFull { bytes, .. })
         | FaultKind::DiskQuota(DiskQuota { bytes, .. }) => out.key("bytes", *bytes),
         FaultKind::DiskError(disk) => out.key("device", disk.device.as_ref()),
+        FaultKind::NetConnect(net) => out.sockets(&net.filter),
         FaultKind::DiskReadonly(_)
         | FaultKind::PressureCpu(_)
         | FaultKind::SyscallDelay(_)
@@ -140,6 +148,13 @@ impl Out {
     fn calls(&mut self, ops: &[SyscallOp]) {
         let ops: Vec<String> = ops.iter().map(ToString::to_string).collect();
         self.push(':', &ops.join("+"));
+    }
+
+    fn sockets(&mut self, filter: &SocketFilter) {
+        self.keys("peer", &filter.peer);
+        self.key("peerPort", filter.peer_port);
+        self.key("localPort", filter.local_port);
+        self.key("proto", filter.protocol);
     }
 
     /// One for each item.
