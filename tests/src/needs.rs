@@ -16,7 +16,7 @@ const MEMORY: &str = "mem.*";
 
 /// A kernel or profile, or all of them, the kind that cannot be done there, and the only mechanism that cannot do
 /// it, if the others can.
-const MISSING: [(&str, &str, Option<&str>); 40] = [
+const MISSING: [(&str, &str, Option<&str>); 42] = [
     // Targets are cgroups of version 2.
     ("cgroup1", "disk.error", None),
     ("cgroup1", "disk.full", None),
@@ -25,6 +25,7 @@ const MISSING: [(&str, &str, Option<&str>); 40] = [
     ("cgroup1", "disk.readonly", None),
     ("cgroup1", "file.delay", None),
     ("cgroup1", "file.error", None),
+    ("cgroup1", "net.connect", None),
     ("cgroup1", "net.loss", None),
     ("cgroup1", "pressure.cpu", None),
     ("cgroup1", MEMORY, None),
@@ -58,6 +59,7 @@ const MISSING: [(&str, &str, Option<&str>); 40] = [
     ("lockdown", "disk.readonly", None),
     ("lockdown", "file.delay", None),
     ("lockdown", "file.error", None),
+    ("lockdown", "net.connect", None),
     ("lockdown", MEMORY, None),
     ("lockdown", CALLS, Some("fmod-ret-syscall")),
     ("lockdown", CALLS, Some("kprobe-override")),
