@@ -28,7 +28,7 @@ pub(super) struct DoctorArgs {
 }
 
 /// One kind by an example that shows it, and a command that it hits.
-const EXAMPLES: [(&str, &str); 16] = [
+const EXAMPLES: [(&str, &str); 17] = [
     (
         "file.error:open=EIO,path=/etc/hostname",
         "cat /etc/hostname",
@@ -76,6 +76,10 @@ const EXAMPLES: [(&str, &str); 16] = [
     (
         "net.connect:connect=ETIMEDOUT,peerPort=80",
         "bash -c 'exec 3<>/dev/tcp/127.0.0.1/80'",
+    ),
+    (
+        "net.reset=100%,peerPort=80,pulse=100ms/1s",
+        "curl -sS -o /dev/null -m 10 --limit-rate 1 http://127.0.0.1:80/",
     ),
 ];
 

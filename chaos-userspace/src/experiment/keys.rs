@@ -3,8 +3,8 @@
 use super::{
     CallFilter, Common, CpuQuota, Direction, DiskError, DiskFull, DiskLimit, DiskQuota,
     DiskReadonly, Errno, Fault, FaultKind, FileDelay, FileError, Mechanism, MemMmap, MemPage,
-    MemSlab, NetConnect, NetLoss, PathFilter, PressureCpu, Share, SocketFilter, SyscallDelay,
-    SyscallError, SyscallReturn,
+    MemSlab, NetConnect, NetLoss, NetReset, PathFilter, PressureCpu, Share, SocketFilter,
+    SyscallDelay, SyscallError, SyscallReturn,
     violation::BadValue,
     wording::{all_of, nearest, quoted},
 };
@@ -96,7 +96,7 @@ pub(super) struct Kind {
     pub(super) blank: fn() -> FaultKind,
 }
 
-pub(super) static KINDS: [Kind; 16] = [
+pub(super) static KINDS: [Kind; 17] = [
     Kind {
         name: "disk.error",
         block: "diskError",
@@ -334,6 +334,26 @@ pub(super) static KINDS: [Kind; 16] = [
         },
     },
     Kind {
+        name: "net.reset",
+        block: "netReset",
+        what: None,
+        effect: "share",
+        own: &[
+            key("peer", Type::List, "[10.0.0.0/8]"),
+            key("peerPort", Type::Count, "5432"),
+            key("localPort", Type::Count, "80"),
+        ],
+        required: &[key("share", Type::Text, "100%")],
+        example: "net.reset=100%,peerPort=5432",
+        mechanisms: &[Mechanism::SockDestroy],
+        blank: || {
+            FaultKind::NetReset(NetReset {
+                share: Share::ALL,
+                filter: SocketFilter::default(),
+            })
+        },
+    },
+    Kind {
         name: "pressure.cpu",
         block: "pressureCpu",
         what: None,
@@ -427,7 +447,7 @@ pub(super) static KINDS: [Kind; 16] = [
 ];
 
 /// Kinds of the design that are not built yet.
-const PLANNED_KINDS: [&str; 17] = [
+const PLANNED_KINDS: [&str; 16] = [
     "clock.freeze",
     "clock.offset",
     "clock.speed",
@@ -443,7 +463,6 @@ const PLANNED_KINDS: [&str; 17] = [
     "net.partition",
     "net.rate",
     "net.reorder",
-    "net.reset",
     "pressure.memory",
 ];
 
@@ -455,10 +474,10 @@ impl Kind {
             FaultKind::FileError(_) => &KINDS[6],
             FaultKind::DiskLimit(_) => &KINDS[2],
             FaultKind::NetLoss(_) => &KINDS[11],
-            FaultKind::PressureCpu(_) => &KINDS[12],
-            FaultKind::SyscallDelay(_) => &KINDS[13],
-            FaultKind::SyscallError(_) => &KINDS[14],
-            FaultKind::SyscallReturn(_) => &KINDS[15],
+            FaultKind::PressureCpu(_) => &KINDS[13],
+            FaultKind::SyscallDelay(_) => &KINDS[14],
+            FaultKind::SyscallError(_) => &KINDS[15],
+            FaultKind::SyscallReturn(_) => &KINDS[16],
             FaultKind::MemSlab(_) => &KINDS[9],
             FaultKind::MemPage(_) => &KINDS[8],
             FaultKind::MemMmap(_) => &KINDS[7],
@@ -468,6 +487,7 @@ impl Kind {
             FaultKind::FileDelay(_) => &KINDS[5],
             FaultKind::DiskError(_) => &KINDS[0],
             FaultKind::NetConnect(_) => &KINDS[10],
+            FaultKind::NetReset(_) => &KINDS[12],
         }
     }
 
@@ -656,12 +676,12 @@ mod tests {
     fn kinds_that_are_not_there() {
         assert_eq!(
             no_such_kind("clock.step", false).to_string(),
-            "'clock.step' is not in this version; there are disk.error, disk.full, disk.limit, disk.quota, disk.readonly, file.delay, file.error, mem.mmap, mem.page, mem.slab, net.connect, net.loss, \
+            "'clock.step' is not in this version; there are disk.error, disk.full, disk.limit, disk.quota, disk.readonly, file.delay, file.error, mem.mmap, mem.page, mem.slab, net.connect, net.loss, net.reset, \
              pressure.cpu, syscall.delay, syscall.error and syscall.return"
         );
         assert_eq!(
             no_such_kind("clockOffset", true).to_string(),
-            "'clockOffset' is not in this version; there are diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, memMmap, memPage, memSlab, netConnect, netLoss, \
+            "'clockOffset' is not in this version; there are diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, memMmap, memPage, memSlab, netConnect, netLoss, netReset, \
              pressureCpu, syscallDelay, syscallError and syscallReturn"
         );
         assert_eq!(
@@ -670,7 +690,7 @@ mod tests {
         );
         assert_eq!(
             no_such_kind("earthquake", false).to_string(),
-            "'earthquake' is not a kind of fault; there are disk.error, disk.full, disk.limit, disk.quota, disk.readonly, file.delay, file.error, mem.mmap, mem.page, mem.slab, net.connect, net.loss, \
+            "'earthquake' is not a kind of fault; there are disk.error, disk.full, disk.limit, disk.quota, disk.readonly, file.delay, file.error, mem.mmap, mem.page, mem.slab, net.connect, net.loss, net.reset, \
              pressure.cpu, syscall.delay, syscall.error and syscall.return"
         );
     }

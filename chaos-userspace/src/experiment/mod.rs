@@ -15,6 +15,7 @@ mod keys;
 pub(crate) mod memory;
 mod names;
 mod net_connect;
+mod net_reset;
 mod ordinals;
 mod paths;
 mod quantity;
@@ -139,6 +140,8 @@ pub enum FaultKind {
     DiskError(DiskError),
     /// `net.connect`: sockets cannot be connected, sent from or bound.
     NetConnect(NetConnect),
+    /// `net.reset`: connections are ended.
+    NetReset(NetReset),
 }
 
 /// `file.error`
@@ -336,6 +339,15 @@ pub struct NetConnect {
     pub filter: SocketFilter,
 }
 
+/// `net.reset`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetReset {
+    /// Share of the connections that is ended.
+    pub share: Share,
+    /// Which of them. The protocol is always TCP, and not said.
+    pub filter: SocketFilter,
+}
+
 /// Direction of packets, seen from the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -426,11 +438,13 @@ pub enum Mechanism {
     SeccompNotify,
     /// `cgroup_sock_addr` programs on the target's cgroup.
     CgroupSockAddr,
+    /// The kernel's own end of a connection, by `sock_diag`.
+    SockDestroy,
 }
 
 impl Mechanism {
     /// Every mechanism, in no order of rank.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Lsm,
         Self::FmodRet,
         Self::CgroupSkb,
@@ -439,6 +453,7 @@ impl Mechanism {
         Self::KprobeOverride,
         Self::SeccompNotify,
         Self::CgroupSockAddr,
+        Self::SockDestroy,
     ];
 
     /// The word for it in files, fault words and reports.
@@ -452,6 +467,7 @@ impl Mechanism {
             Self::KprobeOverride => "kprobe-override",
             Self::SeccompNotify => "seccomp-notify",
             Self::CgroupSockAddr => "cgroup-sock-addr",
+            Self::SockDestroy => "sock-destroy",
         }
     }
 }
@@ -492,6 +508,7 @@ impl FaultKind {
             Self::FileDelay(_) => "file.delay",
             Self::DiskError(_) => "disk.error",
             Self::NetConnect(_) => "net.connect",
+            Self::NetReset(_) => "net.reset",
         }
     }
 }

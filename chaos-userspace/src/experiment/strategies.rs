@@ -12,12 +12,13 @@ use proptest::{
 };
 
 use super::{
-    Bound, ByteRate, ByteSize, CallFilter, Check, Comm, Common, Comparison, ConnectOp, Counter, CpuQuota,
-    Direction, DiskError, DiskFull, DiskLimit, DiskOp, DiskQuota, DiskReadonly, Errno, Exclude,
-    Experiment, Fault, FaultKind, FdKind, FileDelay, FileError, FileOp, Gfp, MAX_DURATION, MapOp,
-    MemMmap, MemPage, MemSlab, Moment, NetConnect, NetLoss, Network, OpenFlag, Ordinals,
-    PathFilter, PressureCpu, Protocol, Pulse, Rate, Scope, Share, SocketFilter, Syscall, SyscallClass, SyscallDelay,
-    SyscallError, SyscallOp, SyscallReturn, Target, When, number_default_ids,
+    Bound, ByteRate, ByteSize, CallFilter, Check, Comm, Common, Comparison, ConnectOp, Counter,
+    CpuQuota, Direction, DiskError, DiskFull, DiskLimit, DiskOp, DiskQuota, DiskReadonly, Errno,
+    Exclude, Experiment, Fault, FaultKind, FdKind, FileDelay, FileError, FileOp, Gfp, MAX_DURATION,
+    MapOp, MemMmap, MemPage, MemSlab, Moment, NetConnect, NetLoss, NetReset, Network, OpenFlag,
+    Ordinals, PathFilter, PressureCpu, Protocol, Pulse, Rate, Scope, Share, SocketFilter, Syscall,
+    SyscallClass, SyscallDelay, SyscallError, SyscallOp, SyscallReturn, Target, When,
+    number_default_ids,
 };
 
 const MAX_NANOS: u64 = 30 * 24 * 60 * 60 * 1_000_000_000;
@@ -200,7 +201,7 @@ fn common(
     let mechanisms = kind.mechanisms();
     let has_tasks = !matches!(
         kind,
-        FaultKind::DiskError(_) | FaultKind::NetLoss(_)
+        FaultKind::DiskError(_) | FaultKind::NetLoss(_) | FaultKind::NetReset(_)
     );
     let has_stack = has_tasks && !matches!(kind, FaultKind::NetConnect(_));
     let of_task = if has_tasks {
@@ -473,6 +474,20 @@ pub(crate) fn fault() -> BoxedStrategy<Fault> {
     let net_connect = net_connect()
         .prop_map(FaultKind::NetConnect)
         .prop_flat_map(|kind| common(option::of(share()).boxed(), kind));
+    let port = || option::of(1..=u16::MAX);
+    let net_reset = (share(), peers(), port(), port())
+        .prop_map(|(share, peer, peer_port, local_port)| {
+            FaultKind::NetReset(NetReset {
+                share,
+                filter: SocketFilter {
+                    peer,
+                    peer_port,
+                    local_port,
+                    protocol: None,
+                },
+            })
+        })
+        .prop_flat_map(|kind| common(Just(None).boxed(), kind));
     let net = share()
         .prop_map(|share| {
             FaultKind::NetLoss(NetLoss {
@@ -498,6 +513,7 @@ pub(crate) fn fault() -> BoxedStrategy<Fault> {
         });
     prop_oneof![
         file.boxed(),
+        net_reset.boxed(),
         net_connect.boxed(),
         disk_error.boxed(),
         file_delay.boxed(),

@@ -253,6 +253,7 @@ impl FaultKind {
     const fn of_no_task(&self) -> Option<&'static str> {
         match self {
             Self::NetLoss(_) => Some("packets"),
+            Self::NetReset(_) => Some("connections"),
             Self::DiskError(_) => Some("requests to disks"),
             _ => None,
         }
@@ -313,14 +314,7 @@ impl Fault {
             }
             FaultKind::NetLoss(fault) => {
                 check("direction", check_direction(fault.direction, form));
-                let probability = match self.common.probability {
-                    Some(_) => Err(BadValue::new(
-                        "net.loss has none: its effect is the share",
-                        "leave it out and say the share alone",
-                    )),
-                    None => Ok(()),
-                };
-                check("probability", probability);
+                check("probability", self.check_no_probability());
             }
             FaultKind::DiskLimit(fault) => {
                 for (key, result) in fault.rules() {
@@ -336,6 +330,12 @@ impl Fault {
                 for (key, result) in fault.rules() {
                     check(key, result);
                 }
+            }
+            FaultKind::NetReset(fault) => {
+                for (key, result) in fault.rules() {
+                    check(key, result);
+                }
+                check("probability", self.check_no_probability());
             }
             FaultKind::PressureCpu(_) => {}
             FaultKind::SyscallDelay(fault) => {
@@ -455,6 +455,19 @@ impl Fault {
             );
         }
         broken
+    }
+}
+
+impl Fault {
+    /// For kinds whose effect is a share.
+    fn check_no_probability(&self) -> Result<(), BadValue> {
+        match self.common.probability {
+            Some(_) => Err(BadValue::new(
+                format!("{} has none: its effect is the share", self.kind.name()),
+                "leave it out and say the share alone",
+            )),
+            None => Ok(()),
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod mem_page;
 mod mem_slab;
 mod net_connect;
 mod net_loss;
+mod net_reset;
 mod pressure_cpu;
 mod socket_filter;
 mod syscall_delay;
@@ -77,6 +78,7 @@ pub const fn ladder(kind: &FaultKind) -> &'static [Mechanism] {
         FaultKind::DiskQuota(_) => disk_quota::LADDER,
         FaultKind::DiskError(_) => disk_error::LADDER,
         FaultKind::NetConnect(_) => net_connect::LADDER,
+        FaultKind::NetReset(_) => net_reset::LADDER,
     }
 }
 
@@ -93,7 +95,7 @@ pub const fn object(kind: &FaultKind) -> Option<Object> {
         FaultKind::SyscallDelay(_) | FaultKind::SyscallError(_) | FaultKind::SyscallReturn(_) => {
             Some(Object::SyscallError)
         }
-        FaultKind::DiskLimit(_) | FaultKind::PressureCpu(_) => None,
+        FaultKind::DiskLimit(_) | FaultKind::NetReset(_) | FaultKind::PressureCpu(_) => None,
         FaultKind::MemSlab(_) => Some(Object::MemSlab),
         FaultKind::MemPage(_) => Some(Object::MemPage),
         FaultKind::MemMmap(_) => Some(Object::MemMmap),
@@ -123,6 +125,7 @@ pub(crate) fn knob(kind: &FaultKind) -> Option<Wanted> {
         | FaultKind::FileError(_)
         | FaultKind::DiskError(_)
         | FaultKind::NetConnect(_)
+        | FaultKind::NetReset(_)
         | FaultKind::NetLoss(_)
         | FaultKind::SyscallDelay(_)
         | FaultKind::SyscallError(_)
@@ -159,6 +162,7 @@ pub(crate) fn covers(kind: &FaultKind, mechanism: Mechanism) -> Result<(), Strin
         | FaultKind::FileError(_)
         | FaultKind::DiskError(_)
         | FaultKind::NetConnect(_)
+        | FaultKind::NetReset(_)
         | FaultKind::NetLoss(_)
         | FaultKind::PressureCpu(_) => Ok(()),
     }
@@ -192,6 +196,7 @@ fn ops(kind: &FaultKind) -> Option<&[SyscallOp]> {
         | FaultKind::FileError(_)
         | FaultKind::DiskError(_)
         | FaultKind::NetConnect(_)
+        | FaultKind::NetReset(_)
         | FaultKind::NetLoss(_)
         | FaultKind::PressureCpu(_) => None,
     }
@@ -257,6 +262,7 @@ pub fn not_covered(kind: &FaultKind) -> Vec<String> {
         FaultKind::DiskQuota(_) => disk_quota::NOT_COVERED,
         FaultKind::DiskError(_) => disk_error::NOT_COVERED,
         FaultKind::NetConnect(_) => net_connect::NOT_COVERED,
+        FaultKind::NetReset(_) => net_reset::NOT_COVERED,
     };
     rows.iter().map(|row| (*row).to_owned()).collect()
 }
@@ -299,6 +305,7 @@ pub fn compile(
         FaultKind::DiskLimit(_) | FaultKind::PressureCpu(_) => {
             return None;
         }
+        FaultKind::NetReset(kind) => net_reset::effect(kind),
         FaultKind::MemSlab(_) | FaultKind::MemPage(_) => mem_slab::effect(&fault.common),
         FaultKind::MemMmap(_) => mem_mmap::effect(&fault.common),
         FaultKind::DiskFull(kind) => disk_full::effect(kind),
@@ -374,6 +381,7 @@ pub fn compile(
 fn call_filter(kind: &FaultKind) -> Option<CallFilter> {
     match kind {
         FaultKind::NetConnect(kind) => net_connect::filter(kind),
+        FaultKind::NetReset(kind) => net_reset::filter(kind),
         _ => call_filter::compile(kind.of_calls()?.1),
     }
 }

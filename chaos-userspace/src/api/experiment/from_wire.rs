@@ -218,11 +218,16 @@ impl Reader {
                 let kind = FaultKind::NetConnect(self.net_connect(&inside, &wire));
                 (kind, self.common(field, &inside, &common))
             }
+            Some(Wire::NetReset(wire)) => {
+                let inside = format!("{field}.netReset");
+                let kind = FaultKind::NetReset(self.net_reset(&inside, &wire));
+                (kind, self.common(field, &inside, &common))
+            }
             None => {
                 self.bad(
                     field,
                     "has no kind; say one of diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, \
-                     memMmap, memPage, memSlab, netConnect, netLoss, pressureCpu, syscallDelay, syscallError or syscallReturn",
+                     memMmap, memPage, memSlab, netConnect, netLoss, netReset, pressureCpu, syscallDelay, syscallError or syscallReturn",
                 );
                 let harmless = FileError {
                     ops: vec![FileOp::Open],
@@ -486,5 +491,6 @@ pub(in crate::api) fn mechanism_of(wire: proto::Mechanism) -> Option<Mechanism> 
         proto::Mechanism::KprobeOverride => Some(Mechanism::KprobeOverride),
         proto::Mechanism::SeccompNotify => Some(Mechanism::SeccompNotify),
         proto::Mechanism::CgroupSockAddr => Some(Mechanism::CgroupSockAddr),
+        proto::Mechanism::SockDestroy => Some(Mechanism::SockDestroy),
     }
 }

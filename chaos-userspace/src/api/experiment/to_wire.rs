@@ -5,10 +5,11 @@ use std::time::Duration;
 use crate::{
     api::proto,
     experiment::{
-        ByteRate, ByteSize, CallFilter, Common, ConnectOp, Direction, DiskError, DiskFull, DiskLimit, DiskOp,
-        DiskQuota, DiskReadonly, Experiment, Fault, FaultKind, FileDelay, FileError, FileOp, Gfp,
-        MapOp, Mechanism, MemMmap, MemPage, MemSlab, NetConnect, NetLoss, PathFilter, PressureCpu,
-        Protocol, Scope, Share, SocketFilter, SyscallDelay, SyscallError, SyscallReturn, Target,
+        ByteRate, ByteSize, CallFilter, Common, ConnectOp, Direction, DiskError, DiskFull,
+        DiskLimit, DiskOp, DiskQuota, DiskReadonly, Experiment, Fault, FaultKind, FileDelay,
+        FileError, FileOp, Gfp, MapOp, Mechanism, MemMmap, MemPage, MemSlab, NetConnect, NetLoss,
+        NetReset, PathFilter, PressureCpu, Protocol, Scope, Share, SocketFilter, SyscallDelay,
+        SyscallError, SyscallReturn, Target,
     },
 };
 
@@ -23,6 +24,7 @@ impl From<Mechanism> for proto::Mechanism {
             Mechanism::KprobeOverride => Self::KprobeOverride,
             Mechanism::SeccompNotify => Self::SeccompNotify,
             Mechanism::CgroupSockAddr => Self::CgroupSockAddr,
+            Mechanism::SockDestroy => Self::SockDestroy,
         }
     }
 }
@@ -89,6 +91,7 @@ impl From<&Fault> for proto::Fault {
                 FaultKind::FileDelay(kind) => Wire::FileDelay(kind.into()),
                 FaultKind::DiskError(kind) => Wire::DiskError(kind.into()),
                 FaultKind::NetConnect(kind) => Wire::NetConnect(kind.into()),
+                FaultKind::NetReset(kind) => Wire::NetReset(kind.into()),
             }),
         }
     }
@@ -364,6 +367,15 @@ fn sockets(filter: &SocketFilter) -> Option<proto::SocketFilter> {
         }
         .into(),
     })
+}
+
+impl From<&NetReset> for proto::NetReset {
+    fn from(kind: &NetReset) -> Self {
+        Self {
+            share: Some(kind.share.into()),
+            filter: sockets(&kind.filter),
+        }
+    }
 }
 
 impl From<Share> for proto::Share {

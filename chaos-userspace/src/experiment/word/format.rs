@@ -3,8 +3,8 @@
 use std::fmt::{Display, Write as _};
 
 use crate::experiment::{
-    DiskFull, DiskQuota, DiskReadonly, Fault, FaultKind, SocketFilter, SyscallOp, quantity::format_duration,
-    task::changed, violation::Violations,
+    DiskFull, DiskQuota, DiskReadonly, Fault, FaultKind, SocketFilter, SyscallOp,
+    quantity::format_duration, task::changed, violation::Violations,
 };
 
 /// The fault as a word that [`parse`](super::parse) reads back as the same, except for its id and its target,
@@ -63,6 +63,7 @@ pub fn format(fault: &Fault) -> String {
             }
             out.push('=', &kind.errno);
         }
+        FaultKind::NetReset(kind) => out.push('=', &kind.share),
     }
     if let Some(probability) = common.probability {
         out.push('@', &probability);
@@ -102,6 +103,7 @@ pub fn format(fault: &Fault) -> String {
         | FaultKind::DiskQuota(DiskQuota { bytes, .. }) => out.key("bytes", *bytes),
         FaultKind::DiskError(disk) => out.key("device", disk.device.as_ref()),
         FaultKind::NetConnect(net) => out.sockets(&net.filter),
+        FaultKind::NetReset(net) => out.sockets(&net.filter),
         FaultKind::DiskReadonly(_)
         | FaultKind::PressureCpu(_)
         | FaultKind::SyscallDelay(_)

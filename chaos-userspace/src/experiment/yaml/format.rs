@@ -138,6 +138,10 @@ pub fn format_fault(fault: &Fault) -> String {
             out.option(4, "errno", Some(kind.errno));
             out.sockets(4, &kind.filter);
         }
+        FaultKind::NetReset(kind) => {
+            out.option(4, "share", Some(kind.share));
+            out.sockets(4, &kind.filter);
+        }
     }
     if let Some((_, filter)) = fault.kind.of_calls() {
         out.list(4, "fd", &filter.fd);

@@ -1,9 +1,9 @@
-//! `net.connect`.
+//! `net.connect` and `net.reset`.
 
 use super::Reader;
 use crate::{
     api::proto,
-    experiment::{ConnectOp, NetConnect, Protocol, SocketFilter},
+    experiment::{ConnectOp, NetConnect, NetReset, Protocol, Share, SocketFilter},
 };
 
 impl Reader {
@@ -21,6 +21,19 @@ impl Reader {
         NetConnect {
             ops,
             errno: self.errno(field, &wire.errno),
+            filter: self.socket_filter(field, wire.filter.as_ref()),
+        }
+    }
+
+    pub(super) fn net_reset(&mut self, field: &str, wire: &proto::NetReset) -> NetReset {
+        let at = format!("{field}.share");
+        NetReset {
+            share: if let Some(share) = wire.share {
+                self.share(&at, share)
+            } else {
+                self.bad(&at, "is missing");
+                Share::ALL
+            },
             filter: self.socket_filter(field, wire.filter.as_ref()),
         }
     }
