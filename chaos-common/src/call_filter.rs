@@ -1,8 +1,8 @@
-//! What a rule wants of a system call beyond its number, and what is known of a call.
+//! What a rule wants of a system call beyond its number, or of a socket, and what is known of these.
 
 use crate::{Filtered, limits::PEERS};
 
-/// What a rule wants of a system call: the value of an optional map.
+/// What a rule wants of a system call, or of a socket: the value of an optional map.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct CallFilter {
@@ -20,6 +20,10 @@ pub struct CallFilter {
     pub port: u32,
     /// How many of `peers` count.
     pub peers_len: u32,
+    /// The socket's own port.
+    pub local_port: u32,
+    /// Protocols, one [`Protocol::bit`] each.
+    pub protocols: u32,
     /// The peer lies in one of these.
     pub peers: [Network; PEERS],
 }
@@ -36,6 +40,30 @@ pub mod part {
     pub const PEER: u32 = 1 << 3;
     /// The peer's port; it is known with the address.
     pub const PORT: u32 = 1 << 4;
+    /// The socket's own port. Of sockets only, not of system calls, as what follows.
+    pub const LOCAL_PORT: u32 = 1 << 5;
+    /// The socket's protocol.
+    pub const PROTOCOL: u32 = 1 << 6;
+}
+
+/// What a socket speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Protocol {
+    /// A stream of TCP.
+    Tcp = 6,
+    /// Datagrams of UDP.
+    Udp = 17,
+}
+
+impl Protocol {
+    /// The bit of a protocol in a set, by its number of the internet protocol (`IPPROTO_TCP`, …); of
+    /// those that no rule can name it is none.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bit(number: u32) -> u32 {
+        if number < u32::BITS { 1 << number } else { 0 }
+    }
 }
 
 /// What a descriptor is of.
@@ -107,6 +135,10 @@ pub struct CallFacts {
     pub size: u64,
     /// Whom the call talks to.
     pub peer: Address,
+    /// The socket's own port.
+    pub local_port: u32,
+    /// A [`Protocol::bit`].
+    pub protocol: u32,
 }
 
 /// An address of the internet protocol.
@@ -186,6 +218,8 @@ impl CallFilter {
             || counts(part::SIZE) && facts.size < self.min_size
             || counts(part::OPEN_FLAGS) && facts.open_flags & self.open_mask != self.open_flags
             || counts(part::PORT) && (facts.peer.family == 0 || facts.port != self.port)
+            || counts(part::LOCAL_PORT) && facts.local_port != self.local_port
+            || counts(part::PROTOCOL) && facts.protocol & self.protocols == 0
             || counts(part::PEER) && !self.has_peer(&facts.peer);
         if out {
             Filtered::Out
@@ -214,8 +248,8 @@ impl CallFilter {
 
 const _: () = assert!(size_of::<Address>() == 24);
 const _: () = assert!(size_of::<Network>() == 40);
-const _: () = assert!(size_of::<CallFilter>() == 32 + 40 * PEERS);
-const _: () = assert!(size_of::<CallFacts>() == 48);
+const _: () = assert!(size_of::<CallFilter>() == 40 + 40 * PEERS);
+const _: () = assert!(size_of::<CallFacts>() == 56);
 
 #[cfg(test)]
 mod tests {

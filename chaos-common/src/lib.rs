@@ -15,6 +15,7 @@ pub mod allocation;
 pub mod arguments;
 pub mod call_filter;
 pub mod compat;
+pub mod connect;
 pub mod decision;
 pub mod disk;
 pub mod event;
@@ -29,7 +30,8 @@ pub mod remembered;
 pub mod rule;
 
 pub use allocation::{AllocationFilter, GfpClass};
-pub use call_filter::{Address, CallFacts, CallFilter, FdKind, Network, part};
+pub use call_filter::{Address, CallFacts, CallFilter, FdKind, Network, Protocol, part};
+pub use connect::ConnectOp;
 pub use decision::{Decision, Filtered, RuleMemory, decide, roll};
 pub use disk::DiskOp;
 pub use event::{Event, Stack};

@@ -38,6 +38,8 @@ pub enum Hook {
     DiskError = 16,
     /// A disk is asked for something: a kprobe.
     DiskErrorKprobe = 17,
+    /// A socket is connected or bound, or sends to somebody ([`crate::ConnectOp`]).
+    NetConnect = 20,
     /// A packet leaves by a network device of its sender's namespace.
     NetEgress = 23,
     /// A packet leaves a socket: `cgroup_skb`.
@@ -49,7 +51,10 @@ impl Hook {
     /// hang on the target's cgroup.
     #[must_use]
     pub const fn hangs_on_cgroup(self) -> bool {
-        matches!(self, Self::NetEgressSkb | Self::NetIngress)
+        matches!(
+            self,
+            Self::NetConnect | Self::NetEgressSkb | Self::NetIngress
+        )
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     maps::{GATES, PLANS_HELD, RULES_CONFIG, RULES_EXCLUDE, RULES_NARROW, RULES_STATE, TARGETS},
     memory::Memory,
     scratch::{Claim, Scratch},
-    subject::{Packet, Subject, Task, Who, current_process, now},
+    subject::{Caller, Packet, Subject, Task, Who, current_process, now},
 };
 
 /// An injection that is to be made.
@@ -280,6 +280,23 @@ pub fn decide_list<S: Subject>(
         index += 1;
     }
     None
+}
+
+/// The same for what the current task does: rules about tasks ask who it is as well.
+#[inline(always)]
+pub fn decide_list_of_caller(
+    list: &RuleList,
+    filters: impl Fn(u32, &RuleConfig) -> Filtered,
+) -> Option<Hit> {
+    decide_list(list, &Caller, |number, rule| {
+        if rule.flags & flags::NARROW == 0 {
+            return filters(number, rule);
+        }
+        match narrowed(number, rule, &Who::current()) {
+            Filtered::In => filters(number, rule),
+            other => other,
+        }
+    })
 }
 
 #[inline(always)]

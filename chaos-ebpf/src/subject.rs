@@ -66,6 +66,10 @@ pub struct By {
 #[derive(Clone, Copy)]
 pub struct Task;
 
+/// The current task, for programs that hang on its cgroup: the kernel shows them nobody's stack.
+#[derive(Clone, Copy)]
+pub struct Caller;
+
 /// Whom the socket of a packet belongs to.
 #[derive(Clone, Copy)]
 pub struct Packet<'a>(pub &'a SkBuff);
@@ -112,6 +116,25 @@ impl Subject for Task {
                 u64::from(BPF_F_USER_STACK),
             )
         }
+    }
+}
+
+impl Subject for Caller {
+    const TASK: bool = true;
+
+    #[inline(always)]
+    fn cgroup(&self) -> u64 {
+        Task.cgroup()
+    }
+
+    #[inline(always)]
+    fn ancestor(&self, depth: u32) -> u64 {
+        Task.ancestor(depth)
+    }
+
+    #[inline(always)]
+    fn describe(&self, detail: u64) -> By {
+        Task.describe(detail)
     }
 }
 

@@ -19,6 +19,7 @@ pub mod residue;
 pub mod run;
 pub mod scheduler;
 pub mod seccomp;
+mod sockets;
 pub mod state;
 pub mod stop;
 pub mod support;

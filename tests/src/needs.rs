@@ -16,7 +16,7 @@ const MEMORY: &str = "mem.*";
 
 /// A kernel or profile, or all of them, the kind that cannot be done there, and the only mechanism that cannot do
 /// it, if the others can.
-const MISSING: [(&str, &str, Option<&str>); 45] = [
+const MISSING: &[(&str, &str, Option<&str>)] = &[
     // Targets are cgroups of version 2.
     ("cgroup1", "disk.error", None),
     ("cgroup1", "disk.full", None),
@@ -26,6 +26,7 @@ const MISSING: [(&str, &str, Option<&str>); 45] = [
     ("cgroup1", "file.delay", None),
     ("cgroup1", "file.error", None),
     ("cgroup1", "net.down", None),
+    ("cgroup1", "net.connect", None),
     ("cgroup1", "net.loss", None),
     ("cgroup1", "net.partition", None),
     ("cgroup1", "pressure.cpu", None),
@@ -64,6 +65,7 @@ const MISSING: [(&str, &str, Option<&str>); 45] = [
     ("lockdown", "disk.readonly", None),
     ("lockdown", "file.delay", None),
     ("lockdown", "file.error", None),
+    ("lockdown", "net.connect", None),
     ("lockdown", MEMORY, None),
     ("lockdown", CALLS, Some("fmod-ret-syscall")),
     ("lockdown", CALLS, Some("kprobe-override")),

@@ -81,7 +81,12 @@ mod tests {
         for share in ["1%", "5%"] {
             let (mut ours, mut theirs) = (Vec::new(), Vec::new());
             for _ in 0..rounds {
-                netem(&link, &["qdisc", "add", "dev", "eth0", "root", "netem", "loss", share]);
+                netem(
+                    &link,
+                    &[
+                        "qdisc", "add", "dev", "eth0", "root", "netem", "loss", share,
+                    ],
+                );
                 theirs.push(flow(&link, &target, bytes));
                 netem(&link, &["qdisc", "del", "dev", "eth0", "root"]);
                 let fault = format!("net.loss={share},direction=egress,mechanism=tcx");
@@ -128,9 +133,15 @@ for i in range({count}):
                 counter(&last, 0, "injected") as f64,
                 counter(&last, 0, "matched") as f64,
             );
-            assert!((matched - f64::from(u32::try_from(count).unwrap())).abs() < 0.5, "{last}");
+            assert!(
+                (matched - f64::from(u32::try_from(count).unwrap())).abs() < 0.5,
+                "{last}"
+            );
             let bound = 3.3 * (matched * p * (1.0 - p)).sqrt() + 1.0;
-            assert!((lost - matched * p).abs() <= bound, "{share}: {lost} of {matched}");
+            assert!(
+                (lost - matched * p).abs() <= bound,
+                "{share}: {lost} of {matched}"
+            );
         }
     }
 
@@ -154,9 +165,14 @@ for i in range(1000):
         };
         for first_goes_first in [true, false] {
             let first = Injecting::start(&target, "net.loss=50%,direction=egress,proto=udp");
-            let second = Injecting::start(&target, "net.loss=50%,direction=egress,proto=udp,seed=9");
+            let second =
+                Injecting::start(&target, "net.loss=50%,direction=egress,proto=udp,seed=9");
             go();
-            let (goes, stays) = if first_goes_first { (first, second) } else { (second, first) };
+            let (goes, stays) = if first_goes_first {
+                (first, second)
+            } else {
+                (second, first)
+            };
             let gone = goes.end();
             go();
             let last = stays.end();

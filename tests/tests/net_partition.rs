@@ -166,12 +166,12 @@ for line in sys.stdin:
     }
 
     #[test]
-    fn thousands_of_networks_are_one_rule() {
+    fn hundreds_of_networks_are_one_rule() {
         require!("net.partition");
         let mut talk = Talk::new();
         // None of these is a peer, but the last.
         let mut fault = String::from("net.partition");
-        for number in 0..4000_u32 {
+        for number in 0..600_u32 {
             let [.., a, b] = number.to_be_bytes();
             fault += &format!(",peer=172.{}.{b}.0/24", 16 + a);
         }

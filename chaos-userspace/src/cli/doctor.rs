@@ -28,7 +28,7 @@ pub(super) struct DoctorArgs {
 }
 
 /// One kind by an example that shows it, and a command that it hits.
-const EXAMPLES: [(&str, &str); 17] = [
+const EXAMPLES: [(&str, &str); 19] = [
     (
         "file.error:open=EIO,path=/etc/hostname",
         "cat /etc/hostname",
@@ -77,6 +77,14 @@ const EXAMPLES: [(&str, &str); 17] = [
     (
         "disk.error:write=EIO,device=/var/tmp",
         "dd if=/dev/zero of=/var/tmp/kchaos bs=4K count=1 oflag=direct",
+    ),
+    (
+        "net.connect:connect=ETIMEDOUT,peerPort=80",
+        "bash -c 'exec 3<>/dev/tcp/127.0.0.1/80'",
+    ),
+    (
+        "net.reset=100%,peerPort=80,pulse=100ms/1s",
+        "curl -sS -o /dev/null -m 10 --limit-rate 1 http://127.0.0.1:80/",
     ),
 ];
 

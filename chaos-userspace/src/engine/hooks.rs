@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fmt, os::fd::BorrowedFd};
 
 use aya_obj::generated::{bpf_attach_type, bpf_prog_type};
-use chaos_common::Hook;
+use chaos_common::{ConnectOp, Hook};
 
 use super::{
     Calls, EngineError, Object, Plane, RuleNumber, RulePlace, RuleSpec,
@@ -36,6 +36,44 @@ const NET_LOSS: [Hanging; 2] = [
 ];
 /// The same on their way out of a device.
 const NET_LOSS_DEVICE: &str = "net_loss_device";
+
+/// `net.connect`: what a socket of either family is asked for.
+const NET_CONNECT: [Hanging; 6] = {
+    const fn of(name: &'static str, attach: bpf_attach_type, op: ConnectOp) -> Hanging {
+        Hanging {
+            name,
+            program: bpf_prog_type::BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+            attach,
+            event: Some(op as u32),
+            hook: None,
+        }
+    }
+    use ConnectOp::{Bind, Connect, Sendmsg};
+    [
+        of(
+            "connect4",
+            bpf_attach_type::BPF_CGROUP_INET4_CONNECT,
+            Connect,
+        ),
+        of(
+            "connect6",
+            bpf_attach_type::BPF_CGROUP_INET6_CONNECT,
+            Connect,
+        ),
+        of(
+            "sendmsg4",
+            bpf_attach_type::BPF_CGROUP_UDP4_SENDMSG,
+            Sendmsg,
+        ),
+        of(
+            "sendmsg6",
+            bpf_attach_type::BPF_CGROUP_UDP6_SENDMSG,
+            Sendmsg,
+        ),
+        of("bind4", bpf_attach_type::BPF_CGROUP_INET4_BIND, Bind),
+        of("bind6", bpf_attach_type::BPF_CGROUP_INET6_BIND, Bind),
+    ]
+};
 
 /// What the kernel's own fault injection asks before it allocates (`mm/failslab.c` and
 /// `mm/fail_page_alloc.c`).
@@ -135,6 +173,9 @@ impl Hooks {
             }
             (Object::DiskError, Mechanism::KprobeOverride) => {
                 machine = Some(code.attach("disk_error_probe", Place::Kprobe(FAIL_BIO))?);
+            }
+            (Object::NetConnect, Mechanism::CgroupSockAddr) => {
+                hung = Some(Hung::load(&mut code, mechanism, &NET_CONNECT)?);
             }
             _ => {
                 return Err(EngineError::Refused {
@@ -367,5 +408,6 @@ pub(crate) const fn hook(object: Object, mechanism: Mechanism) -> Hook {
         (Object::MemMmap, _) => Hook::MemMmap,
         (Object::DiskError, Mechanism::KprobeOverride) => Hook::DiskErrorKprobe,
         (Object::DiskError, _) => Hook::DiskError,
+        (Object::NetConnect, _) => Hook::NetConnect,
     }
 }

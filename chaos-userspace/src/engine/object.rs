@@ -19,6 +19,8 @@ pub enum Object {
     MemMmap,
     /// `disk.error`
     DiskError,
+    /// `net.connect`
+    NetConnect,
 }
 
 static FILE_ERROR: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/file_error.o"));
@@ -34,6 +36,8 @@ static MEM_MMAP: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/
 
 static DISK_ERROR: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/disk_error.o"));
 
+static NET_CONNECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/net_connect.o"));
+
 impl Object {
     /// The name of its source in chaos-ebpf/src/bin.
     pub const fn name(self) -> &'static str {
@@ -45,6 +49,7 @@ impl Object {
             Self::MemPage => "mem_page",
             Self::MemMmap => "mem_mmap",
             Self::DiskError => "disk_error",
+            Self::NetConnect => "net_connect",
         }
     }
 
@@ -58,6 +63,7 @@ impl Object {
                 | Self::MemMmap
                 | Self::MemPage
                 | Self::MemSlab
+                | Self::NetConnect
         )
     }
 
@@ -93,6 +99,7 @@ impl Object {
             Self::MemPage => MEM_PAGE,
             Self::MemMmap => MEM_MMAP,
             Self::DiskError => DISK_ERROR,
+            Self::NetConnect => NET_CONNECT,
         };
         if bytes.is_empty() {
             Err(EngineError::ObjectNotBuilt(self.name()))

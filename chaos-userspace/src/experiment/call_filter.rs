@@ -375,9 +375,7 @@ impl CallFilter {
         if let Some(path) = &self.path {
             rules.push(("path", path.check()));
         }
-        if self.peer_port == Some(0) {
-            rules.push(("peerPort", Err(no_port("0"))));
-        }
+        rules.push(("peerPort", check_port(self.peer_port)));
         if self.min_size == Some(0) {
             let bad = BadValue::new("is 0: every call has that", "say at least 1");
             rules.push(("minSize", Err(bad)));
@@ -432,6 +430,14 @@ pub(super) fn check_list<T: PartialEq>(list: &[T], most: usize) -> Result<(), Ba
         ));
     }
     Ok(())
+}
+
+/// That a port which is set is one.
+pub(super) fn check_port(port: Option<u16>) -> Result<(), BadValue> {
+    match port {
+        Some(0) => Err(no_port("0")),
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn no_port(text: &str) -> BadValue {

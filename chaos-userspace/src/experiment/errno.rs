@@ -20,6 +20,8 @@ impl Errno {
     pub const ENOSPC: Self = Self(28);
     /// Read-only file system.
     pub const EROFS: Self = Self(30);
+    /// Connection timed out.
+    pub const ETIMEDOUT: Self = Self(110);
     /// Disk quota exceeded.
     pub const EDQUOT: Self = Self(122);
 

@@ -14,6 +14,8 @@ mod file_op;
 mod keys;
 pub(crate) mod memory;
 mod names;
+mod net_connect;
+mod net_reset;
 mod ordinals;
 mod paths;
 mod quantity;
@@ -22,6 +24,7 @@ mod rate;
 mod round_trip_tests;
 mod schedule;
 mod set;
+mod socket_filter;
 pub mod strace;
 #[cfg(test)]
 pub(crate) mod strategies;
@@ -41,11 +44,13 @@ pub use disk_error::DiskOp;
 pub use errno::Errno;
 pub use file_op::FileOp;
 pub use memory::{Gfp, MapOp};
+pub use net_connect::ConnectOp;
 pub use ordinals::Ordinals;
 pub use quantity::{
     ByteRate, ByteSize, CpuQuota, MAX_DURATION, Share, format_duration, parse_duration,
 };
 pub use rate::Rate;
+pub use socket_filter::{Protocol, SocketFilter};
 pub use syscall::Syscall;
 pub use syscall_class::{SyscallClass, SyscallOp};
 pub use task::{Comm, Exclude, Scope};
@@ -139,6 +144,10 @@ pub enum FaultKind {
     FileDelay(FileDelay),
     /// `disk.error`: what a disk is asked for on the target's account fails.
     DiskError(DiskError),
+    /// `net.connect`: sockets cannot be connected, sent from or bound.
+    NetConnect(NetConnect),
+    /// `net.reset`: connections are ended.
+    NetReset(NetReset),
 }
 
 /// `file.error`
@@ -341,6 +350,26 @@ pub struct DiskError {
     pub device: Option<String>,
 }
 
+/// `net.connect`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetConnect {
+    /// Which operations, no duplicates; none is [`ConnectOp::Connect`].
+    pub ops: Vec<ConnectOp>,
+    /// The error that the caller sees.
+    pub errno: Errno,
+    /// What else they have to be about.
+    pub filter: SocketFilter,
+}
+
+/// `net.reset`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetReset {
+    /// Share of the connections that is ended.
+    pub share: Share,
+    /// Which of them. The protocol is always TCP, and not said.
+    pub filter: SocketFilter,
+}
+
 /// Direction of packets, seen from the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -431,11 +460,15 @@ pub enum Mechanism {
     KprobeOverride,
     /// A seccomp filter whose notifications are answered from user space.
     SeccompNotify,
+    /// `cgroup_sock_addr` programs on the target's cgroup.
+    CgroupSockAddr,
+    /// The kernel's own end of a connection, by `sock_diag`.
+    SockDestroy,
 }
 
 impl Mechanism {
     /// Every mechanism, in no order of rank.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Lsm,
         Self::FmodRet,
         Self::CgroupSkb,
@@ -444,6 +477,8 @@ impl Mechanism {
         Self::FmodRetSyscall,
         Self::KprobeOverride,
         Self::SeccompNotify,
+        Self::CgroupSockAddr,
+        Self::SockDestroy,
     ];
 
     /// The word for it in files, fault words and reports.
@@ -457,6 +492,8 @@ impl Mechanism {
             Self::FmodRetSyscall => "fmod-ret-syscall",
             Self::KprobeOverride => "kprobe-override",
             Self::SeccompNotify => "seccomp-notify",
+            Self::CgroupSockAddr => "cgroup-sock-addr",
+            Self::SockDestroy => "sock-destroy",
         }
     }
 }
@@ -512,6 +549,8 @@ impl FaultKind {
             Self::DiskQuota(_) => "disk.quota",
             Self::FileDelay(_) => "file.delay",
             Self::DiskError(_) => "disk.error",
+            Self::NetConnect(_) => "net.connect",
+            Self::NetReset(_) => "net.reset",
         }
     }
 }

@@ -30,6 +30,8 @@ impl Fault {
             FaultKind::MemMmap(fault) => fault.set(key, text)?,
             FaultKind::MemPage(fault) => fault.set(key, text)?,
             FaultKind::MemSlab(fault) => fault.set(key, text)?,
+            FaultKind::NetConnect(fault) => fault.set(key, text)?,
+            FaultKind::NetReset(fault) => fault.set(key, text)?,
             FaultKind::SyscallDelay(SyscallDelay { filter, .. })
             | FaultKind::SyscallError(SyscallError { filter, .. })
             | FaultKind::SyscallReturn(SyscallReturn { filter, .. }) => filter.set(key, text)?,

@@ -12,12 +12,13 @@ use proptest::{
 };
 
 use super::{
-    Bound, ByteRate, ByteSize, CallFilter, Check, Comm, Common, Comparison, Counter, CpuQuota,
-    Direction, DiskError, DiskFull, DiskLimit, DiskOp, DiskQuota, DiskReadonly, Errno, Exclude,
-    Experiment, Fault, FaultKind, FdKind, FileDelay, FileError, FileOp, Gfp, MAX_DURATION, MapOp,
-    MemMmap, MemPage, MemSlab, Moment, NetDown, NetLoss, NetPartition, Network, OpenFlag, Ordinals,
-    PathFilter, PressureCpu, Proto, Pulse, Rate, Scope, Share, Syscall, SyscallClass, SyscallDelay,
-    SyscallError, SyscallOp, SyscallReturn, Target, Traffic, When, number_default_ids,
+    Bound, ByteRate, ByteSize, CallFilter, Check, Comm, Common, Comparison, ConnectOp, Counter,
+    CpuQuota, Direction, DiskError, DiskFull, DiskLimit, DiskOp, DiskQuota, DiskReadonly, Errno,
+    Exclude, Experiment, Fault, FaultKind, FdKind, FileDelay, FileError, FileOp, Gfp, MAX_DURATION,
+    MapOp, MemMmap, MemPage, MemSlab, Moment, NetConnect, NetDown, NetLoss, NetPartition, NetReset,
+    Network, OpenFlag, Ordinals, PathFilter, PressureCpu, Proto, Protocol, Pulse, Rate, Scope,
+    Share, SocketFilter, Syscall, SyscallClass, SyscallDelay, SyscallError, SyscallOp,
+    SyscallReturn, Target, Traffic, When, number_default_ids,
 };
 
 const MAX_NANOS: u64 = 30 * 24 * 60 * 60 * 1_000_000_000;
@@ -204,7 +205,9 @@ fn common(
             | FaultKind::NetDown(_)
             | FaultKind::NetLoss(_)
             | FaultKind::NetPartition(_)
+            | FaultKind::NetReset(_)
     );
+    let has_stack = has_tasks && !matches!(kind, FaultKind::NetConnect(_));
     let of_task = if has_tasks {
         of_task()
     } else {
@@ -266,7 +269,7 @@ fn common(
                         after,
                         pulse,
                         shadow,
-                        stack: stack && has_tasks && !shadow,
+                        stack: stack && has_stack && !shadow,
                         mechanism,
                     },
                 }
@@ -348,6 +351,42 @@ fn traffic() -> impl Strategy<Value = Traffic> {
             }
         },
     )
+}
+
+fn peers() -> BoxedStrategy<Vec<Network>> {
+    vec(network(), 0..4)
+        .prop_filter("no duplicates", |peer| {
+            (1..peer.len()).all(|i| !peer[..i].contains(&peer[i]))
+        })
+        .boxed()
+}
+
+fn errno() -> BoxedStrategy<Errno> {
+    select((1..=133).filter_map(Errno::from_number).collect::<Vec<_>>()).boxed()
+}
+
+fn net_connect() -> BoxedStrategy<NetConnect> {
+    let port = || option::of(1..=u16::MAX);
+    let ops = subsequence(ConnectOp::ALL.to_vec(), 0..=3);
+    let protocol = option::of(select(Protocol::ALL.to_vec()));
+    (ops, errno(), peers(), port(), port(), protocol)
+        .prop_map(|(ops, errno, peer, peer_port, local_port, protocol)| {
+            // Only what each operation has.
+            let has_peer = !ops.contains(&ConnectOp::Bind);
+            let has_local = ops == [ConnectOp::Bind];
+            let streams = ops != [ConnectOp::Sendmsg];
+            NetConnect {
+                filter: SocketFilter {
+                    peer: if has_peer { peer } else { Vec::new() },
+                    peer_port: peer_port.filter(|_| has_peer),
+                    local_port: local_port.filter(|_| has_local),
+                    protocol: protocol.filter(|protocol| streams || *protocol == Protocol::Udp),
+                },
+                ops,
+                errno,
+            }
+        })
+        .boxed()
 }
 
 /// As it comes from a word: the default id and no target.
@@ -468,13 +507,30 @@ pub(crate) fn fault() -> BoxedStrategy<Fault> {
     )
         .prop_map(|(ops, device)| FaultKind::DiskError(DiskError { ops, device }))
         .prop_flat_map(|kind| common(option::of(share()).boxed(), kind));
+    let net_connect = net_connect()
+        .prop_map(FaultKind::NetConnect)
+        .prop_flat_map(|kind| common(option::of(share()).boxed(), kind));
+    let port = || option::of(1..=u16::MAX);
+    let net_reset = (share(), peers(), port(), port())
+        .prop_map(|(share, peer, peer_port, local_port)| {
+            FaultKind::NetReset(NetReset {
+                share,
+                filter: SocketFilter {
+                    peer,
+                    peer_port,
+                    local_port,
+                    protocol: None,
+                },
+            })
+        })
+        .prop_flat_map(|kind| common(Just(None).boxed(), kind));
     let net = prop_oneof![
         (share(), traffic())
-            .prop_map(|(share, traffic)| { FaultKind::NetLoss(NetLoss { share, traffic }) }),
+            .prop_map(|(share, traffic)| FaultKind::NetLoss(NetLoss { share, traffic })),
         traffic().prop_filter_map("a partition is from somebody", |traffic| {
             traffic
                 .is_narrow()
-                .then(|| FaultKind::NetPartition(NetPartition { traffic }))
+                .then_some(FaultKind::NetPartition(NetPartition { traffic }))
         }),
         (direction(), any::<bool>()).prop_map(|(direction, visible)| {
             FaultKind::NetDown(NetDown {
@@ -507,6 +563,8 @@ pub(crate) fn fault() -> BoxedStrategy<Fault> {
         });
     prop_oneof![
         file.boxed(),
+        net_reset.boxed(),
+        net_connect.boxed(),
         disk_error.boxed(),
         file_delay.boxed(),
         disk_state.boxed(),

@@ -236,6 +236,7 @@ impl FaultKind {
     const fn of_no_task(&self) -> Option<&'static str> {
         match self {
             Self::NetDown(_) | Self::NetLoss(_) | Self::NetPartition(_) => Some("packets"),
+            Self::NetReset(_) => Some("connections"),
             Self::DiskError(_) => Some("requests to disks"),
             _ => None,
         }
@@ -259,6 +260,10 @@ impl FaultKind {
                     self.name()
                 ),
                 "write a fault for each cgroup",
+            )),
+            (Self::NetConnect(_), Target::Pid(_)) => Err(BadValue::new(
+                "net.connect can't hit a pid: its programs hang on cgroups",
+                "name a cgroup or a unit, and comm to hit processes of one name alone",
             )),
             _ => Ok(()),
         }
@@ -294,14 +299,7 @@ impl Fault {
                 for (key, result) in fault.traffic.rules() {
                     check(key, result);
                 }
-                let probability = match self.common.probability {
-                    Some(_) => Err(BadValue::new(
-                        "net.loss has none: its effect is the share",
-                        "leave it out and say the share alone",
-                    )),
-                    None => Ok(()),
-                };
-                check("probability", probability);
+                check("probability", self.check_no_probability());
             }
             FaultKind::NetPartition(fault) => {
                 for (key, result) in fault.traffic.rules() {
@@ -328,6 +326,17 @@ impl Fault {
                 for (key, result) in fault.rules() {
                     check(key, result);
                 }
+            }
+            FaultKind::NetConnect(fault) => {
+                for (key, result) in fault.rules() {
+                    check(key, result);
+                }
+            }
+            FaultKind::NetReset(fault) => {
+                for (key, result) in fault.rules() {
+                    check(key, result);
+                }
+                check("probability", self.check_no_probability());
             }
             FaultKind::PressureCpu(_) => {}
             FaultKind::SyscallDelay(fault) => {
@@ -408,6 +417,13 @@ impl Fault {
             );
             check("stack", Err(bad));
         }
+        if common.stack && matches!(self.kind, FaultKind::NetConnect(_)) {
+            let bad = BadValue::new(
+                "net.connect can't tell it: the kernel shows its programs nobody's stack",
+                "leave it out, or say syscall.error for connect, sendto, sendmsg and bind",
+            );
+            check("stack", Err(bad));
+        }
         check("exclude", check_exclude(&common.exclude));
         check(
             "maxRate",
@@ -440,6 +456,19 @@ impl Fault {
             );
         }
         broken
+    }
+}
+
+impl Fault {
+    /// For kinds whose effect is a share.
+    fn check_no_probability(&self) -> Result<(), BadValue> {
+        match self.common.probability {
+            Some(_) => Err(BadValue::new(
+                format!("{} has none: its effect is the share", self.kind.name()),
+                "leave it out and say the share alone",
+            )),
+            None => Ok(()),
+        }
     }
 }
 

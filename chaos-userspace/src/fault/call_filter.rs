@@ -49,17 +49,22 @@ pub(super) fn compile(filter: &CallFilter) -> Option<KernelFilter> {
         out.parts |= part::SIZE;
         out.min_size = size;
     }
-    if let Some(port) = filter.peer_port {
+    peers(&mut out, &filter.peer, filter.peer_port);
+    (out.parts != 0).then_some(out)
+}
+
+/// Adds whom the other end has to be.
+pub(super) fn peers(out: &mut KernelFilter, peers: &[Network], port: Option<u16>) {
+    if let Some(port) = port {
         out.parts |= part::PORT;
         out.port = port.into();
     }
     // Validation has bounded their number.
-    for (place, peer) in out.peers.iter_mut().zip(&filter.peer) {
+    for (place, peer) in out.peers.iter_mut().zip(peers) {
         out.parts |= part::PEER;
         out.peers_len += 1;
         *place = network(*peer);
     }
-    (out.parts != 0).then_some(out)
 }
 
 /// For programs. Validation has bounded the length, so that a filter is never dropped here.

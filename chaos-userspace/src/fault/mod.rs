@@ -13,8 +13,11 @@ mod mem_mmap;
 mod mem_page;
 mod mem_slab;
 mod net;
+mod net_connect;
 mod net_loss;
+mod net_reset;
 mod pressure_cpu;
+mod socket_filter;
 mod syscall_delay;
 pub(crate) mod syscall_error;
 mod syscall_return;
@@ -22,7 +25,7 @@ mod syscall_return;
 use std::time::Duration;
 
 use chaos_common::{
-    AllocationFilter, CommFilter, Hook, Narrowing, PathFilter, RuleConfig, flags,
+    AllocationFilter, CallFilter, CommFilter, Hook, Narrowing, PathFilter, RuleConfig, flags,
     limits::BUSY_WAIT_NS,
 };
 
@@ -75,6 +78,8 @@ pub const fn ladder(kind: &FaultKind) -> &'static [Mechanism] {
         FaultKind::DiskReadonly(_) => disk_readonly::LADDER,
         FaultKind::DiskQuota(_) => disk_quota::LADDER,
         FaultKind::DiskError(_) => disk_error::LADDER,
+        FaultKind::NetConnect(_) => net_connect::LADDER,
+        FaultKind::NetReset(_) => net_reset::LADDER,
     }
 }
 
@@ -93,11 +98,12 @@ pub const fn object(kind: &FaultKind) -> Option<Object> {
         FaultKind::SyscallDelay(_) | FaultKind::SyscallError(_) | FaultKind::SyscallReturn(_) => {
             Some(Object::SyscallError)
         }
-        FaultKind::DiskLimit(_) | FaultKind::PressureCpu(_) => None,
+        FaultKind::DiskLimit(_) | FaultKind::NetReset(_) | FaultKind::PressureCpu(_) => None,
         FaultKind::MemSlab(_) => Some(Object::MemSlab),
         FaultKind::MemPage(_) => Some(Object::MemPage),
         FaultKind::MemMmap(_) => Some(Object::MemMmap),
         FaultKind::DiskError(_) => Some(Object::DiskError),
+        FaultKind::NetConnect(_) => Some(Object::NetConnect),
     }
 }
 
@@ -122,6 +128,8 @@ pub(crate) fn knob(kind: &FaultKind) -> Option<Wanted> {
         | FaultKind::FileError(_)
         | FaultKind::DiskError(_)
         | FaultKind::NetDown(_)
+        | FaultKind::NetConnect(_)
+        | FaultKind::NetReset(_)
         | FaultKind::NetLoss(_)
         | FaultKind::NetPartition(_)
         | FaultKind::SyscallDelay(_)
@@ -160,6 +168,8 @@ pub(crate) fn covers(kind: &FaultKind, mechanism: Mechanism) -> Result<(), Strin
         | FaultKind::FileError(_)
         | FaultKind::DiskError(_)
         | FaultKind::NetDown(_)
+        | FaultKind::NetConnect(_)
+        | FaultKind::NetReset(_)
         | FaultKind::NetLoss(_)
         | FaultKind::NetPartition(_)
         | FaultKind::PressureCpu(_) => Ok(()),
@@ -194,18 +204,21 @@ fn ops(kind: &FaultKind) -> Option<&[SyscallOp]> {
         | FaultKind::FileError(_)
         | FaultKind::DiskError(_)
         | FaultKind::NetDown(_)
+        | FaultKind::NetConnect(_)
+        | FaultKind::NetReset(_)
         | FaultKind::NetLoss(_)
         | FaultKind::NetPartition(_)
         | FaultKind::PressureCpu(_) => None,
     }
 }
 
-/// The system calls, events of files, classes of allocations, or operations of a disk that a kind is
-/// about, if it is about some.
+/// The system calls, events of files, classes of allocations, or operations of a disk or a socket that a
+/// kind is about, if it is about some.
 pub(crate) fn calls(kind: &FaultKind) -> Option<Calls> {
     match kind {
         FaultKind::DiskError(kind) => return Some(disk_error::calls(kind)),
         FaultKind::MemMmap(kind) => return Some(mem_mmap::calls(kind)),
+        FaultKind::NetConnect(kind) => return Some(net_connect::calls(kind)),
         FaultKind::MemPage(kind) => return Some(mem_slab::classes(&kind.gfp)),
         FaultKind::MemSlab(kind) => return Some(mem_slab::classes(&kind.gfp)),
         _ => {}
@@ -260,6 +273,8 @@ pub fn not_covered(kind: &FaultKind) -> Vec<String> {
         FaultKind::DiskReadonly(_) => disk_readonly::NOT_COVERED,
         FaultKind::DiskQuota(_) => disk_quota::NOT_COVERED,
         FaultKind::DiskError(_) => disk_error::NOT_COVERED,
+        FaultKind::NetConnect(_) => net_connect::NOT_COVERED,
+        FaultKind::NetReset(_) => net_reset::NOT_COVERED,
     };
     rows.iter().map(|row| (*row).to_owned()).collect()
 }
@@ -308,12 +323,14 @@ pub fn compile(
         FaultKind::DiskLimit(_) | FaultKind::PressureCpu(_) => {
             return None;
         }
+        FaultKind::NetReset(kind) => net_reset::effect(kind),
         FaultKind::MemSlab(_) | FaultKind::MemPage(_) => mem_slab::effect(&fault.common),
         FaultKind::MemMmap(_) => mem_mmap::effect(&fault.common),
         FaultKind::DiskFull(kind) => disk_full::effect(kind),
         FaultKind::DiskReadonly(kind) => disk_readonly::effect(kind),
         FaultKind::DiskQuota(kind) => disk_quota::effect(kind),
         FaultKind::DiskError(_) => disk_error::effect(&fault.common),
+        FaultKind::NetConnect(kind) => net_connect::effect(kind, &fault.common),
     };
     let Common {
         when,
@@ -372,10 +389,7 @@ pub fn compile(
         },
         path: effect.path,
         calls: calls(&fault.kind),
-        call: fault
-            .kind
-            .of_calls()
-            .and_then(|(_, filter)| call_filter::compile(filter)),
+        call: call_filter(&fault.kind),
         narrowing: narrowing(&fault.common),
         allocation: allocation(&fault.kind),
         // Which one it is, only the machine can tell.
@@ -388,6 +402,15 @@ pub fn compile(
             .as_ref()
             .map(|ordinals| ordinals.as_slice().to_vec()),
     })
+}
+
+/// What it wants of a system call or of a socket.
+fn call_filter(kind: &FaultKind) -> Option<CallFilter> {
+    match kind {
+        FaultKind::NetConnect(kind) => net_connect::filter(kind),
+        FaultKind::NetReset(kind) => net_reset::filter(kind),
+        _ => call_filter::compile(kind.of_calls()?.1),
+    }
 }
 
 /// How many bytes may be written before it injects.

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use chaos_common::limits::PLANS;
+use chaos_common::{Hook, limits::PLANS};
 
 use super::{
     Counters, FaultStatus, NodeControl, NodeError, Plan, PlanStatus, Settings, Trail,
@@ -15,9 +15,10 @@ use super::{
 use crate::{
     boot,
     engine::{EngineError, Excluded, RuleNumber, Sampled},
-    experiment::{Complete, Experiment, Fault, Mechanism, format_duration, word},
+    experiment::{Complete, Experiment, Fault, FaultKind, Mechanism, format_duration, word},
     fault::{self, Timing},
     knob::{KnobError, KnobStatus, Knobs},
+    sockets::{Resets, Targets},
     state::StateDir,
     support,
     target::{Cgroup, CgroupTree, Resolved, excluded},
@@ -30,6 +31,8 @@ pub struct Node {
     ways: Ways,
     /// What is done without BPF, and would not end with this process.
     knobs: Knobs,
+    /// Connections to be ended.
+    resets: Resets,
     state: StateDir,
     /// How long a fault lives in the kernel without a sign of life of this process.
     lease: Duration,
@@ -72,18 +75,17 @@ enum Work {
     },
     /// The change's id, once it is made or waits for its time.
     Knob(Option<u64>),
+    /// Its id, once it is prepared.
+    Reset(Option<u64>),
 }
 
 impl LiveFault {
-    fn way(&self) -> Option<Way> {
-        match self.work {
-            Work::Rule { way, .. } | Work::Over { way, .. } => Some(way),
-            Work::Knob(_) => None,
-        }
-    }
-
     fn mechanism(&self) -> Mechanism {
-        self.way().map_or(Mechanism::CgroupKnob, |way| way.1)
+        match self.work {
+            Work::Rule { way, .. } | Work::Over { way, .. } => way.1,
+            Work::Knob(_) => Mechanism::CgroupKnob,
+            Work::Reset(_) => Mechanism::SockDestroy,
+        }
     }
 }
 
@@ -99,6 +101,7 @@ impl Node {
             lease: settings.lease,
             ways: Ways::new(settings.max_rules),
             knobs: Knobs::new(tree.clone(), settings),
+            resets: Resets::default(),
             tree,
             plans: HashMap::new(),
             next_rule: 1,
@@ -135,6 +138,7 @@ impl Node {
                     let rule = self.draw_rule();
                     Work::Rule { way, rule }
                 }
+                None if matches!(fault.kind, FaultKind::NetReset(_)) => Work::Reset(None),
                 None => Work::Knob(None),
             };
             let account = Account::find(&self.tree, fault, &resolved, &excluded)?;
@@ -142,7 +146,7 @@ impl Node {
             rules.push((index, fault, account.device));
             live.faults.push(LiveFault {
                 id: fault.id.clone(),
-                word: word::format(fault),
+                word: shortened(word::format(fault)),
                 not_covered,
                 target: resolved,
                 excluded,
@@ -185,6 +189,10 @@ impl Node {
                         hooks.cover(plane, rule, &namespaces)?;
                     }
                 }
+                Work::Reset(_) => {
+                    let index = u32::try_from(index).unwrap_or(u32::MAX);
+                    held.work = Work::Reset(self.prepare_reset(fault, index, held, &timing)?);
+                }
                 Work::Knob(_) | Work::Over { .. } => {
                     held.work = Work::Knob(self.turn(fault, &held.target, &timing)?);
                 }
@@ -192,10 +200,44 @@ impl Node {
         }
         // What was tried out and is not needed costs every process of the machine a look.
         self.ways.drop_idle();
-        match self.ways.plane() {
-            Some(plane) => Ok(plane.arm(live.slot, self.lease)?),
-            None => Ok(()),
+        if let Some(plane) = self.ways.plane() {
+            plane.arm(live.slot, self.lease)?;
         }
+        // Last, because what they do is done.
+        for fault in &live.faults {
+            if let Work::Reset(Some(id)) = fault.work {
+                self.resets
+                    .start(id)
+                    .map_err(|error| NodeError::Kernel(format!("start a thread: {error}")))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds out whether the connections of a target can be reached, and gets ready to end them.
+    fn prepare_reset(
+        &mut self,
+        fault: &Fault,
+        index: u32,
+        held: &LiveFault,
+        timing: &Timing,
+    ) -> Result<Option<u64>, NodeError> {
+        let mechanism = Mechanism::SockDestroy;
+        let cannot = |reason: String| {
+            NodeError::Unsupported(format!(
+                "fault {}: this node can't do {}:\n  {mechanism}: {reason}",
+                fault.id,
+                fault.kind.name()
+            ))
+        };
+        support::try_out(&fault.kind, mechanism).map_err(|missing| cannot(missing.reason))?;
+        // Nothing here asks by hook: any does. Validation lets no such fault have another target.
+        let spec = fault::compile(fault, Hook::FileOpenLsm, index, 0, timing);
+        let targets = Targets::new(&self.tree, &held.target, &held.excluded);
+        let (Some(spec), Some(targets)) = (spec, targets) else {
+            return Err(cannot("a connection is a cgroup's".to_owned()));
+        };
+        self.resets.add(targets, spec).map(Some).map_err(cannot)
     }
 
     /// Turns the knob of a fault that is done by one, now or when it is due.
@@ -265,7 +307,7 @@ impl Node {
                 let KnobStatus { counters, ended } = self.evidence(live, fault.work)?;
                 let missed = match fault.work {
                     Work::Rule { way, rule } => self.ways.missed(way, rule),
-                    Work::Over { .. } | Work::Knob(_) => 0,
+                    Work::Over { .. } | Work::Knob(_) | Work::Reset(_) => 0,
                 };
                 Ok(FaultStatus {
                     fault: fault.id.clone(),
@@ -385,6 +427,7 @@ impl Node {
             (Work::Rule { .. }, Some(plane)) => Ok(fault.kept.trail(plane.events_lost()?)),
             // Its own were read before it was taken out.
             (Work::Over { .. }, _) => Ok(fault.kept.trail(0)),
+            (Work::Reset(Some(id)), _) => Ok(self.resets.status(id).trail),
             _ => Ok(Trail::default()),
         }
     }
@@ -407,6 +450,13 @@ impl Node {
                 ended: None,
             }),
             Work::Knob(id) => Ok(id.map(|id| self.knobs.status(id)).unwrap_or_default()),
+            Work::Reset(id) => {
+                let status = id.map(|id| self.resets.status(id)).unwrap_or_default();
+                Ok(KnobStatus {
+                    counters: status.counters,
+                    ended: status.ended,
+                })
+            }
         }
     }
 
@@ -423,7 +473,8 @@ impl Node {
         for fault in &live.faults {
             match fault.work {
                 Work::Rule { way, rule } => self.ways.remove(way, rule),
-                Work::Knob(None) | Work::Over { .. } => {}
+                Work::Knob(None) | Work::Reset(None) | Work::Over { .. } => {}
+                Work::Reset(Some(id)) => self.resets.remove(id),
                 Work::Knob(Some(id)) => {
                     if let Err(error) = self.knobs.remove(id) {
                         tracing::error!(fault = fault.id, %error, "left to the guard");
@@ -499,10 +550,25 @@ impl NodeControl for Node {
             .remove(id)
             .ok_or_else(|| NodeError::UnknownPlan(id.to_owned()))?;
         live.lapsed = lapsed;
+        for fault in &live.faults {
+            if let Work::Reset(Some(id)) = fault.work {
+                self.resets.stop(id);
+            }
+        }
         let last = self.statuses(id, &live);
         self.remove(&live);
         disarmed.and(last)
     }
+}
+
+/// For people: a fault can name thousands of networks.
+fn shortened(mut word: String) -> String {
+    const MOST: usize = 1024;
+    if word.len() > MOST {
+        word.truncate(word.floor_char_boundary(MOST));
+        word.push('…');
+    }
+    word
 }
 
 fn timing(now_ns: u64, fault: &Fault, experiment: &Experiment) -> Option<Timing> {

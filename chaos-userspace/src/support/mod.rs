@@ -12,7 +12,7 @@ pub(crate) use self_test::PLAN as SELF_TEST_PLAN;
 use crate::{
     engine::{EngineError, Hooks, Object, Plane},
     experiment::{FaultKind, Mechanism},
-    fault, seccomp,
+    fault, seccomp, sockets,
     target::CgroupTree,
 };
 
@@ -68,6 +68,10 @@ pub fn try_out(kind: &FaultKind, mechanism: Mechanism) -> Result<(), Missing> {
     };
     if mechanism == Mechanism::SeccompNotify {
         return seccomp::probe().map_err(refuse);
+    }
+    if mechanism == Mechanism::SockDestroy {
+        may_probe(mechanism)?;
+        return sockets::probe().map_err(refuse);
     }
     match fault::object(kind) {
         Some(object) => {

@@ -14,7 +14,8 @@ use std::{
 };
 
 use chaos_common::{
-    AllocationFilter, DiskOp, FileEvent, GfpClass, PathFilter, RuleConfig, flags, limits::PLANS,
+    AllocationFilter, ConnectOp, DiskOp, FileEvent, GfpClass, PathFilter, RuleConfig, flags,
+    limits::PLANS,
 };
 
 use crate::{
@@ -148,6 +149,9 @@ pub(super) fn run(
                     Ok(())
                 }
             }
+            Object::NetConnect => fails(plane, mechanism, &scratch, errno(object), connect, || {
+                bind()
+            }),
         });
     let lies = matches!(
         mechanism,
@@ -203,6 +207,7 @@ fn rule(hooks: &Hooks, object: Object, device: Option<u32>) -> RuleSpec {
         | Object::MemPage
         | Object::MemMmap
         | Object::DiskError
+        | Object::NetConnect
         | Object::NetLoss
         | Object::SyscallError => None,
     };
@@ -218,6 +223,7 @@ fn rule(hooks: &Hooks, object: Object, device: Option<u32>) -> RuleSpec {
         Object::MemMmap => calls_of(MapOp::Mmap.number()),
         Object::MemPage | Object::MemSlab => calls_of(GfpClass::Kernel as u32),
         Object::DiskError => calls_of(DiskOp::Flush as u32),
+        Object::NetConnect => calls_of(ConnectOp::Connect as u32),
         Object::NetLoss => None,
     };
     let allocation = match object {
@@ -384,6 +390,41 @@ fn packet_is_lost() -> i32 {
         socket.recv(&mut [0; 16])
     };
     if received().is_ok() { NOT_HIT } else { HIT }
+}
+
+/// Connects a socket to nobody, without a packet. Without a loopback that fails by itself, but not as
+/// the rule says.
+fn connect() -> Result<(), i32> {
+    on_socket(libc::connect).or_else(|error| if error == ERRNO { Err(error) } else { Ok(()) })
+}
+
+/// Gives a socket an address of its own.
+fn bind() -> Result<(), i32> {
+    on_socket(libc::bind)
+}
+
+/// Asks a new socket of UDP for something about any address and any port.
+fn on_socket(
+    ask: unsafe extern "C" fn(i32, *const libc::sockaddr, libc::socklen_t) -> i32,
+) -> Result<(), i32> {
+    let address = libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: 0,
+        sin_addr: libc::in_addr { s_addr: 0 },
+        sin_zero: [0; 8],
+    };
+    // SAFETY: nobody else has the descriptor, and the address is as long as is said.
+    unsafe {
+        let socket = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
+        if socket < 0 {
+            return Err(last_errno());
+        }
+        let length = size_of_val(&address) as libc::socklen_t;
+        let done = ask(socket, (&raw const address).cast(), length);
+        let error = last_errno();
+        libc::close(socket);
+        if done < 0 { Err(error) } else { Ok(()) }
+    }
 }
 
 fn open(path: &CStr) -> Result<(), i32> {

@@ -5,6 +5,7 @@
 
 mod disk;
 mod memory;
+mod sockets;
 
 use std::time::Duration;
 
@@ -222,11 +223,21 @@ impl Reader {
                 let kind = FaultKind::DiskError(self.disk_error(&inside, wire));
                 (kind, self.common(field, &inside, &common))
             }
+            Some(Wire::NetConnect(wire)) => {
+                let inside = format!("{field}.netConnect");
+                let kind = FaultKind::NetConnect(self.net_connect(&inside, &wire));
+                (kind, self.common(field, &inside, &common))
+            }
+            Some(Wire::NetReset(wire)) => {
+                let inside = format!("{field}.netReset");
+                let kind = FaultKind::NetReset(self.net_reset(&inside, &wire));
+                (kind, self.common(field, &inside, &common))
+            }
             None => {
                 self.bad(
                     field,
                     "has no kind; say one of diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, \
-                     memMmap, memPage, memSlab, netDown, netLoss, netPartition, pressureCpu, syscallDelay, syscallError or syscallReturn",
+                     memMmap, memPage, memSlab, netConnect, netDown, netLoss, netPartition, netReset, pressureCpu, syscallDelay, syscallError or syscallReturn",
                 );
                 let harmless = FileError {
                     ops: vec![FileOp::Open],
@@ -468,5 +479,7 @@ pub(in crate::api) fn mechanism_of(wire: proto::Mechanism) -> Option<Mechanism> 
         proto::Mechanism::FmodRetSyscall => Some(Mechanism::FmodRetSyscall),
         proto::Mechanism::KprobeOverride => Some(Mechanism::KprobeOverride),
         proto::Mechanism::SeccompNotify => Some(Mechanism::SeccompNotify),
+        proto::Mechanism::CgroupSockAddr => Some(Mechanism::CgroupSockAddr),
+        proto::Mechanism::SockDestroy => Some(Mechanism::SockDestroy),
     }
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use crate::{
     api::proto,
     experiment::{
-        ByteRate, ByteSize, CallFilter, Common, DiskError, DiskFull, DiskLimit, DiskOp, DiskQuota,
-        DiskReadonly, Experiment, Fault, FaultKind, FileDelay, FileError, FileOp, Gfp, MapOp,
-        Mechanism, MemMmap, MemPage, MemSlab, PathFilter, PressureCpu, Scope, Share, SyscallDelay,
-        SyscallError, SyscallReturn, Target,
+        ByteRate, ByteSize, CallFilter, Common, ConnectOp, DiskError, DiskFull, DiskLimit, DiskOp,
+        DiskQuota, DiskReadonly, Experiment, Fault, FaultKind, FileDelay, FileError, FileOp, Gfp,
+        MapOp, Mechanism, MemMmap, MemPage, MemSlab, NetConnect, NetReset, PathFilter, PressureCpu,
+        Protocol, Scope, Share, SocketFilter, SyscallDelay, SyscallError, SyscallReturn, Target,
     },
 };
 
@@ -23,6 +23,8 @@ impl From<Mechanism> for proto::Mechanism {
             Mechanism::FmodRetSyscall => Self::FmodRetSyscall,
             Mechanism::KprobeOverride => Self::KprobeOverride,
             Mechanism::SeccompNotify => Self::SeccompNotify,
+            Mechanism::CgroupSockAddr => Self::CgroupSockAddr,
+            Mechanism::SockDestroy => Self::SockDestroy,
         }
     }
 }
@@ -90,6 +92,8 @@ impl From<&Fault> for proto::Fault {
                 FaultKind::DiskQuota(kind) => Wire::DiskQuota(kind.into()),
                 FaultKind::FileDelay(kind) => Wire::FileDelay(kind.into()),
                 FaultKind::DiskError(kind) => Wire::DiskError(kind.into()),
+                FaultKind::NetConnect(kind) => Wire::NetConnect(kind.into()),
+                FaultKind::NetReset(kind) => Wire::NetReset(kind.into()),
             }),
         }
     }
@@ -310,6 +314,54 @@ impl From<DiskOp> for proto::DiskOp {
             DiskOp::Write => Self::Write,
             DiskOp::Flush => Self::Flush,
             DiskOp::Discard => Self::Discard,
+        }
+    }
+}
+
+impl From<&NetConnect> for proto::NetConnect {
+    fn from(kind: &NetConnect) -> Self {
+        Self {
+            ops: kind
+                .ops
+                .iter()
+                .map(|op| proto::ConnectOp::from(*op).into())
+                .collect(),
+            errno: kind.errno.to_string(),
+            filter: sockets(&kind.filter),
+        }
+    }
+}
+
+impl From<ConnectOp> for proto::ConnectOp {
+    fn from(op: ConnectOp) -> Self {
+        match op {
+            ConnectOp::Connect => Self::Connect,
+            ConnectOp::Sendmsg => Self::Sendmsg,
+            ConnectOp::Bind => Self::Bind,
+        }
+    }
+}
+
+/// Nothing for one that asks nothing.
+fn sockets(filter: &SocketFilter) -> Option<proto::SocketFilter> {
+    (*filter != SocketFilter::default()).then(|| proto::SocketFilter {
+        peer: filter.peer.iter().map(ToString::to_string).collect(),
+        peer_port: filter.peer_port.map(Into::into),
+        local_port: filter.local_port.map(Into::into),
+        protocol: match filter.protocol {
+            None => proto::Protocol::Unspecified,
+            Some(Protocol::Tcp) => proto::Protocol::Tcp,
+            Some(Protocol::Udp) => proto::Protocol::Udp,
+        }
+        .into(),
+    })
+}
+
+impl From<&NetReset> for proto::NetReset {
+    fn from(kind: &NetReset) -> Self {
+        Self {
+            share: Some(kind.share.into()),
+            filter: sockets(&kind.filter),
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::fmt::{Display, Write as _};
 
 use crate::experiment::{
-    DiskFull, DiskQuota, DiskReadonly, Fault, FaultKind, SyscallOp, quantity::format_duration,
-    task::changed, violation::Violations,
+    DiskFull, DiskQuota, DiskReadonly, Fault, FaultKind, SocketFilter, SyscallOp,
+    quantity::format_duration, task::changed, violation::Violations,
 };
 
 /// The fault as a word that [`parse`](super::parse) reads back as the same, except for its id and its target,
@@ -57,6 +57,14 @@ pub fn format(fault: &Fault) -> String {
             }
             out.push('=', &"EIO");
         }
+        FaultKind::NetConnect(kind) => {
+            if !kind.ops.is_empty() {
+                let ops: Vec<&str> = kind.ops.iter().map(|op| op.name()).collect();
+                out.push(':', &ops.join("+"));
+            }
+            out.push('=', &kind.errno);
+        }
+        FaultKind::NetReset(kind) => out.push('=', &kind.share),
     }
     if let Some(probability) = common.probability {
         out.push('@', &probability);
@@ -93,6 +101,8 @@ pub fn format(fault: &Fault) -> String {
         FaultKind::DiskFull(DiskFull { bytes, .. })
         | FaultKind::DiskQuota(DiskQuota { bytes, .. }) => out.key("bytes", *bytes),
         FaultKind::DiskError(disk) => out.key("device", disk.device.as_ref()),
+        FaultKind::NetConnect(net) => out.sockets(&net.filter),
+        FaultKind::NetReset(net) => out.sockets(&net.filter),
         FaultKind::DiskReadonly(_)
         | FaultKind::NetDown(_)
         | FaultKind::NetLoss(_)
@@ -152,6 +162,13 @@ impl Out {
     fn calls(&mut self, ops: &[SyscallOp]) {
         let ops: Vec<String> = ops.iter().map(ToString::to_string).collect();
         self.push(':', &ops.join("+"));
+    }
+
+    fn sockets(&mut self, filter: &SocketFilter) {
+        self.keys("peer", &filter.peer);
+        self.key("peerPort", filter.peer_port);
+        self.key("localPort", filter.local_port);
+        self.key("proto", filter.protocol);
     }
 
     /// One for each item.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{API_VERSION, KIND, checks::format_check};
 use crate::experiment::{
-    DiskFull, DiskQuota, Experiment, Fault, FaultKind, SyscallOp, Target, keys::Kind,
+    DiskFull, DiskQuota, Experiment, Fault, FaultKind, SocketFilter, SyscallOp, Target, keys::Kind,
     quantity::format_duration, task::changed,
 };
 
@@ -133,6 +133,15 @@ pub fn format_fault(fault: &Fault) -> String {
             out.line(4, "errno", "EIO");
             out.option(4, "device", disk.device.as_ref().map(|path| scalar(path)));
         }
+        FaultKind::NetConnect(kind) => {
+            out.names(4, "ops", &kind.ops);
+            out.option(4, "errno", Some(kind.errno));
+            out.sockets(4, &kind.filter);
+        }
+        FaultKind::NetReset(kind) => {
+            out.option(4, "share", Some(kind.share));
+            out.sockets(4, &kind.filter);
+        }
     }
     if let Some((_, filter)) = fault.kind.of_calls() {
         out.list(4, "fd", &filter.fd);
@@ -227,6 +236,13 @@ impl Out {
             })
             .collect();
         self.line(indent, "ops", &format!("[{}]", ops.join(", ")));
+    }
+
+    fn sockets(&mut self, indent: usize, filter: &SocketFilter) {
+        self.list(indent, "peer", &filter.peer);
+        self.option(indent, "peerPort", filter.peer_port);
+        self.option(indent, "localPort", filter.local_port);
+        self.option(indent, "proto", filter.protocol);
     }
 
     fn target(&mut self, indent: usize, target: &Target) {
