@@ -17,6 +17,7 @@ const MEMORY: &str = "mem.*";
 /// A kernel or profile, or all of them, the kind that cannot be done there, and the only mechanism that cannot do
 /// it, if the others can.
 const MISSING: &[(&str, &str, Option<&str>)] = &[
+const MISSING: [(&str, &str, Option<&str>); 43] = [
     // Targets are cgroups of version 2.
     ("cgroup1", "disk.error", None),
     ("cgroup1", "disk.full", None),
@@ -29,6 +30,7 @@ const MISSING: &[(&str, &str, Option<&str>)] = &[
     ("cgroup1", "net.connect", None),
     ("cgroup1", "net.loss", None),
     ("cgroup1", "net.partition", None),
+    ("cgroup1", "net.reset", None),
     ("cgroup1", "pressure.cpu", None),
     ("cgroup1", MEMORY, None),
     ("cgroup1", CALLS, Some("fmod-ret-syscall")),

@@ -72,6 +72,7 @@ impl From<&Sample> for proto::Sample {
                     bytes: *bytes,
                     flow: flow.as_ref().map(Into::into),
                 }),
+                Subject::Connection(flow) => Wire::Connection(flow.into()),
             }),
         }
     }
@@ -182,6 +183,7 @@ impl TryFrom<proto::Sample> for Sample {
                     bytes: packet.bytes,
                     flow: packet.flow.map(Flow::try_from).transpose()?,
                 },
+                Some(Wire::Connection(flow)) => Subject::Connection(flow.try_into()?),
                 None => return Err(Malformed::new("Sample", "it says nothing of what was hit")),
             },
             stack,

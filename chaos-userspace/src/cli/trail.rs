@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use crate::node::{Frame, Sample, Subject, Trail};
+use crate::node::{Flow, Frame, Sample, Subject, Trail};
 
 /// Writes one injection: a line, and one for each frame of its stack.
 pub(super) fn write(out: &mut impl Write, label: &str, sample: &Sample) -> io::Result<()> {
@@ -47,18 +47,28 @@ fn line(sample: &Sample) -> String {
         Subject::Packet {
             bytes,
             flow: Some(flow),
-        } => {
-            let (from, to) = flow.ends();
-            let protocol = flow
-                .protocol_name()
-                .map_or_else(|| format!("protocol {}", flow.protocol), str::to_owned);
-            format!("packet of {bytes} bytes, {protocol} {from} > {to}")
-        }
+        } => format!("packet of {bytes} bytes, {}", flow_words(flow)),
+        Subject::Connection(flow) => format!("connection, {}", flow_words(flow)),
     };
     format!(
         "{at:.6}  event {} hit: {what}, cgroup {}",
         sample.ordinal, sample.cgroup
     )
+}
+
+fn flow_words(flow: &Flow) -> String {
+    let (from, to) = flow.ends();
+    let protocol = flow
+        .protocol_name()
+        .map_or_else(|| format!("protocol {}", flow.protocol), str::to_owned);
+    format!("{protocol} {from} > {to}")
+}
+
+fn flow_json(value: &mut Value, flow: &Flow) {
+    let (source, destination) = flow.ends();
+    value["protocol"] = json!(flow.protocol);
+    value["source"] = json!(source);
+    value["destination"] = json!(destination);
 }
 
 /// What the lines do not say.
@@ -110,12 +120,10 @@ pub(super) fn event(sample: &Sample) -> Value {
         Subject::Packet { bytes, flow } => {
             value["bytes"] = json!(bytes);
             if let Some(flow) = flow {
-                let (source, destination) = flow.ends();
-                value["protocol"] = json!(flow.protocol);
-                value["source"] = json!(source);
-                value["destination"] = json!(destination);
+                flow_json(&mut value, flow);
             }
         }
+        Subject::Connection(flow) => flow_json(&mut value, flow),
     }
     value
 }

@@ -128,6 +128,8 @@ pub enum Subject {
         /// Between whom it was; `None` if it was neither IPv4 nor IPv6.
         flow: Option<Flow>,
     },
+    /// A connection, its own end as the source.
+    Connection(Flow),
 }
 
 /// What the kernel counted for one fault, summed over its rules and CPUs.

@@ -19,17 +19,17 @@ use std::{
     time::Duration,
 };
 
-use chaos_common::{Address, CallFacts, part};
+use chaos_common::{Address, CallFacts, Protocol, part};
 
 pub(crate) use self::targets::Targets;
 use self::{
     diag::{Connection, Destroyed, Diag},
-    rule::Rule,
+    rule::{Event, Rule},
 };
 use crate::{
     boot,
     engine::RuleSpec,
-    node::{Counters, Trail},
+    node::{Counters, Flow, Trail},
 };
 
 /// What this process holds. Dropping it ends all of it.
@@ -74,7 +74,11 @@ impl Resets {
     /// # Errors
     /// Why the connections of its target can't be reached, in words for people.
     pub(crate) fn add(&mut self, targets: Targets, spec: RuleSpec) -> Result<u64, String> {
-        for namespace in targets.find().namespaces {
+        let found = targets.find();
+        if let Some(reason) = found.hidden {
+            return Err(reason);
+        }
+        for namespace in found.namespaces {
             namespace.visit(|| Diag::open().map(drop))?;
         }
         self.next += 1;
@@ -180,6 +184,9 @@ impl Reset {
     /// Ends what is to be ended now.
     fn fire(&self) {
         let found = self.targets.find();
+        if found.hidden.is_some() {
+            self.state().ended.clone_from(&found.hidden);
+        }
         for namespace in &found.namespaces {
             let result = namespace.visit(|| {
                 let mut diag = Diag::open()?;
@@ -200,16 +207,26 @@ impl Reset {
     }
 
     fn ask(&self, diag: &mut Diag, connection: &Connection) {
-        let facts = CallFacts {
-            known: part::PEER | part::PORT | part::LOCAL_PORT,
-            peer: address(connection.peer.ip()),
-            port: connection.peer.port().into(),
-            local_port: connection.local.port().into(),
-            ..CallFacts::default()
+        let (local, peer) = (connection.local, connection.peer);
+        let event = Event {
+            cgroup: connection.cgroup.unwrap_or(0),
+            flow: Flow {
+                protocol: Protocol::Tcp as u8,
+                source: local.ip(),
+                destination: peer.ip(),
+                ports: Some((local.port(), peer.port())),
+            },
+            facts: CallFacts {
+                known: part::PEER | part::PORT | part::LOCAL_PORT,
+                peer: address(peer.ip()),
+                port: peer.port().into(),
+                local_port: local.port().into(),
+                ..CallFacts::default()
+            },
         };
         let state = &mut *self.state();
         let State { rule, ended } = state;
-        rule.ask(boot::time_ns(), &facts, || match diag.destroy(connection) {
+        rule.ask(boot::time_ns(), &event, || match diag.destroy(connection) {
             Ok(destroyed) => Some(destroyed == Destroyed::Now),
             Err(error) => {
                 *ended = Some(format!("a connection could not be ended: {error}"));

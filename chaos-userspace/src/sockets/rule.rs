@@ -1,6 +1,6 @@
 //! The rule of a fault that decides here and not in the kernel, with all that is remembered of it.
 
-use std::cell::Cell;
+use std::{cell::Cell, collections::VecDeque, time::Duration};
 
 use chaos_common::{
     CallFacts, Counters as Decisions, Decision, Filtered, RuleConfig, RuleMemory, decide,
@@ -8,8 +8,9 @@ use chaos_common::{
 };
 
 use crate::{
+    boot,
     engine::RuleSpec,
-    node::{Counters, Trail},
+    node::{Counters, Flow, Sample, Subject, Trail},
 };
 
 /// A rule, for one thread at a time.
@@ -20,6 +21,20 @@ pub(super) struct Rule {
     decisions: Decisions,
     /// Ordinals of what was hit.
     record: Vec<u64>,
+    /// The newest of these.
+    events: VecDeque<Sample>,
+    sampled: u64,
+}
+
+/// An event: something about a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Event {
+    /// Of its cgroup.
+    pub(super) cgroup: u64,
+    /// Between whom it is.
+    pub(super) flow: Flow,
+    /// What filters ask about.
+    pub(super) facts: CallFacts,
 }
 
 #[derive(Debug, Default)]
@@ -77,6 +92,8 @@ impl Rule {
             memory,
             decisions: Decisions::default(),
             record: Vec::new(),
+            events: VecDeque::new(),
+            sampled: 0,
         }
     }
 
@@ -90,11 +107,11 @@ impl Rule {
     pub(super) fn ask(
         &mut self,
         now: u64,
-        facts: &CallFacts,
+        event: &Event,
         inject: impl FnOnce() -> Option<bool>,
     ) {
         let filters = || match &self.spec.call {
-            Some(wanted) => wanted.filter(facts),
+            Some(wanted) => wanted.filter(&event.facts),
             None => Filtered::In,
         };
         // Whoever asks is alive, and that is all that a lease says.
@@ -107,10 +124,31 @@ impl Rule {
                 None => Decision::Error,
             };
         }
-        if decision == Decision::Inject && self.record.len() <= RECORD_ORDINALS as usize {
-            self.record.push(self.memory.ordinal.get());
+        if decision == Decision::Inject {
+            self.keep(now, event);
         }
         self.decisions.decided[decision as usize] += 1;
+    }
+
+    /// Records what was hit.
+    fn keep(&mut self, now: u64, event: &Event) {
+        let ordinal = self.memory.ordinal.get();
+        if self.record.len() <= RECORD_ORDINALS as usize {
+            self.record.push(ordinal);
+        }
+        if self.events.len() == Trail::EVENTS {
+            self.events.pop_front();
+        }
+        let since_boot = Duration::from_nanos(now);
+        self.sampled += 1;
+        self.events.push_back(Sample {
+            ordinal,
+            at: boot::time_of_day(since_boot),
+            since_boot,
+            cgroup: event.cgroup,
+            subject: Subject::Connection(event.flow),
+            stack: Vec::new(),
+        });
     }
 
     /// What was counted.
@@ -124,9 +162,11 @@ impl Rule {
     pub(super) fn trail(&self) -> Trail {
         let kept = self.record.len().min(RECORD_ORDINALS as usize);
         Trail {
+            events: self.events.iter().cloned().collect(),
+            sampled: self.sampled,
+            lost: 0,
             ordinals: self.record[..kept].to_vec(),
             truncated: self.record.len() > kept,
-            ..Trail::default()
         }
     }
 }
@@ -155,6 +195,19 @@ mod tests {
         })
     }
 
+    fn event() -> Event {
+        Event {
+            cgroup: 9,
+            flow: Flow {
+                protocol: 6,
+                source: [127, 0, 0, 1].into(),
+                destination: [10, 0, 0, 7].into(),
+                ports: Some((80, 4711)),
+            },
+            facts: CallFacts::default(),
+        }
+    }
+
     #[test]
     fn a_budget_is_kept_and_what_was_gone_before_is_not_counted_as_hit() {
         let config = RuleConfig {
@@ -163,17 +216,19 @@ mod tests {
         };
         let mut rule = rule(config, None);
         let mut done = 0;
-        for event in 0..6 {
-            rule.ask(1, &CallFacts::default(), || {
+        for number in 0..6 {
+            rule.ask(1, &event(), || {
                 done += 1;
-                (event != 1).then_some(event != 2)
+                (number != 1).then_some(number != 2)
             });
         }
         let counters = rule.counters();
         assert_eq!((done, counters.considered, counters.injected), (3, 6, 1));
         assert_eq!((counters.over_budget, counters.error), (3, 1));
         assert_eq!(counters.matched, 5);
-        assert_eq!(rule.trail().ordinals, [1]);
+        let trail = rule.trail();
+        assert_eq!((trail.ordinals, trail.sampled), (vec![1], 1));
+        assert_eq!(trail.events[0].subject, Subject::Connection(event().flow));
     }
 
     #[test]
@@ -185,7 +240,7 @@ mod tests {
         };
         let ordinals = |mut rule: Rule| {
             for _ in 0..100 {
-                rule.ask(1, &CallFacts::default(), || Some(true));
+                rule.ask(1, &event(), || Some(true));
             }
             rule.trail().ordinals
         };

@@ -31,6 +31,8 @@ pub(super) struct Found {
     pub(super) cgroups: HashSet<u64>,
     /// Where its processes are.
     pub(super) namespaces: Vec<Namespace>,
+    /// Why some of them can't be found out, in words for people.
+    pub(super) hidden: Option<String>,
 }
 
 /// A network namespace, held open.
@@ -78,14 +80,16 @@ impl Targets {
         // Of a threaded cgroup the processes are its parent's.
         let processes = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
         for pid in processes.lines() {
-            // One that has just exited has no connections of its own any more.
-            if let Ok(namespace) = Namespace::at(&format!("/proc/{pid}/ns/net"))
-                && found
-                    .namespaces
-                    .iter()
-                    .all(|known| known.identity != namespace.identity)
-            {
-                found.namespaces.push(namespace);
+            match Namespace::at(&format!("/proc/{pid}/ns/net")) {
+                Ok(namespace) => found.add(namespace),
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    found.hidden = Some(format!(
+                        "in which network namespace pid {pid} is can't be told, which needs \
+                         CAP_SYS_PTRACE: {error}"
+                    ));
+                }
+                // One that has just exited has no connections of its own any more.
+                Err(_) => {}
             }
         }
         let Ok(entries) = fs::read_dir(folder) else {
@@ -95,6 +99,15 @@ impl Targets {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 self.walk(&entry.path(), found);
             }
+        }
+    }
+}
+
+impl Found {
+    fn add(&mut self, namespace: Namespace) {
+        let is_known = |known: &Namespace| known.identity == namespace.identity;
+        if !self.namespaces.iter().any(is_known) {
+            self.namespaces.push(namespace);
         }
     }
 }

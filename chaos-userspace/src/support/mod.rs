@@ -71,6 +71,7 @@ pub fn try_out(kind: &FaultKind, mechanism: Mechanism) -> Result<(), Missing> {
     }
     if mechanism == Mechanism::SockDestroy {
         may_probe(mechanism)?;
+        CgroupTree::find().map_err(|error| refuse(error.to_string()))?;
         return sockets::probe().map_err(refuse);
     }
     match fault::object(kind) {
