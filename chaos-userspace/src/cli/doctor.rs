@@ -28,7 +28,7 @@ pub(super) struct DoctorArgs {
 }
 
 /// One kind by an example that shows it, and a command that it hits.
-const EXAMPLES: [(&str, &str); 15] = [
+const EXAMPLES: [(&str, &str); 19] = [
     (
         "file.error:open=EIO,path=/etc/hostname",
         "cat /etc/hostname",
@@ -73,6 +73,10 @@ const EXAMPLES: [(&str, &str); 15] = [
         "disk.error:write=EIO,device=/var/tmp",
         "dd if=/dev/zero of=/var/tmp/kchaos bs=4K count=1 oflag=direct",
     ),
+    ("clock.offset:realtime=+1h", "date"),
+    ("clock.speed:monotonic+boottime=0.5", "uptime"),
+    ("clock.freeze:realtime", "date +%N"),
+    ("clock.step:realtime=+10s,every=1m", "date"),
 ];
 
 struct Rung {

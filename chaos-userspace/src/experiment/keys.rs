@@ -1,9 +1,10 @@
 //! The keys of a fault: which kind has which, and where each stands in a file.
 
 use super::{
-    CallFilter, Common, CpuQuota, Direction, DiskError, DiskFull, DiskLimit, DiskQuota,
-    DiskReadonly, Errno, Fault, FaultKind, FileDelay, FileError, Mechanism, MemMmap, MemPage,
-    MemSlab, NetLoss, PathFilter, PressureCpu, Share, SyscallDelay, SyscallError, SyscallReturn,
+    CallFilter, ClockFreeze, ClockOffset, ClockRate, ClockSpeed, ClockStep, Common, CpuQuota, Direction,
+    DiskError, DiskFull, DiskLimit, DiskQuota, DiskReadonly, Errno, Fault, FaultKind, FileDelay,
+    FileError, Mechanism, MemMmap, MemPage, MemSlab, NetLoss, PathFilter, PressureCpu, Share,
+    SyscallDelay, SyscallError, SyscallReturn, TimeOffset,
     violation::BadValue,
     wording::{all_of, nearest, quoted},
 };
@@ -81,7 +82,7 @@ pub(super) struct Kind {
     /// The field that stands before `=` in a word, after `:`; it may be left out where it is not
     /// required.
     pub(super) what: Option<&'static str>,
-    /// The field that stands after `=` in a word.
+    /// The field that stands after `=` in a word; empty if nothing does.
     pub(super) effect: &'static str,
     /// The other fields of its own.
     pub(super) own: &'static [Key],
@@ -95,7 +96,82 @@ pub(super) struct Kind {
     pub(super) blank: fn() -> FaultKind,
 }
 
-pub(super) static KINDS: [Kind; 15] = [
+pub(super) static KINDS: [Kind; 19] = [
+    Kind {
+        name: "clock.freeze",
+        block: "clockFreeze",
+        what: Some("clocks"),
+        effect: "",
+        own: &[],
+        required: &[key("clocks", Type::List, "[realtime]")],
+        example: "clock.freeze:realtime",
+        mechanisms: &[Mechanism::Vdso],
+        blank: || FaultKind::ClockFreeze(ClockFreeze { clocks: Vec::new() }),
+    },
+    Kind {
+        name: "clock.offset",
+        block: "clockOffset",
+        what: Some("clocks"),
+        effect: "offset",
+        own: &[key("allowBackwards", Type::Flag, "true")],
+        required: &[
+            key("clocks", Type::List, "[realtime]"),
+            key("offset", Type::Text, "-600s"),
+        ],
+        example: "clock.offset:realtime=+1h",
+        mechanisms: &[Mechanism::Vdso],
+        blank: || {
+            FaultKind::ClockOffset(ClockOffset {
+                clocks: Vec::new(),
+                offset: TimeOffset::HOUR,
+                allow_backwards: false,
+            })
+        },
+    },
+    Kind {
+        name: "clock.speed",
+        block: "clockSpeed",
+        what: Some("clocks"),
+        effect: "speed",
+        own: &[key("allowBackwards", Type::Flag, "true")],
+        required: &[
+            key("clocks", Type::List, "[realtime]"),
+            key("speed", Type::Text, "2"),
+        ],
+        example: "clock.speed:monotonic+boottime=0.5",
+        mechanisms: &[Mechanism::Vdso],
+        blank: || {
+            FaultKind::ClockSpeed(ClockSpeed {
+                clocks: Vec::new(),
+                speed: ClockRate::HALF,
+                allow_backwards: false,
+            })
+        },
+    },
+    Kind {
+        name: "clock.step",
+        block: "clockStep",
+        what: Some("clocks"),
+        effect: "offset",
+        own: &[
+            key("every", Type::Text, "10s"),
+            key("allowBackwards", Type::Flag, "true"),
+        ],
+        required: &[
+            key("clocks", Type::List, "[realtime]"),
+            key("offset", Type::Text, "-10s"),
+        ],
+        example: "clock.step:realtime=+10s,every=1m",
+        mechanisms: &[Mechanism::Vdso],
+        blank: || {
+            FaultKind::ClockStep(ClockStep {
+                clocks: Vec::new(),
+                offset: TimeOffset::HOUR,
+                every: ClockStep::EVERY,
+                allow_backwards: false,
+            })
+        },
+    },
     Kind {
         name: "disk.error",
         block: "diskError",
@@ -403,11 +479,7 @@ pub(super) static KINDS: [Kind; 15] = [
 ];
 
 /// Kinds of the design that are not built yet.
-const PLANNED_KINDS: [&str; 18] = [
-    "clock.freeze",
-    "clock.offset",
-    "clock.speed",
-    "clock.step",
+const PLANNED_KINDS: [&str; 14] = [
     "dns.answer",
     "dns.delay",
     "dns.error",
@@ -429,27 +501,31 @@ impl Kind {
     pub(super) fn of(kind: &FaultKind) -> &'static Self {
         // The indices are checked by a test.
         match kind {
-            FaultKind::FileError(_) => &KINDS[6],
-            FaultKind::DiskLimit(_) => &KINDS[2],
-            FaultKind::NetLoss(_) => &KINDS[10],
-            FaultKind::PressureCpu(_) => &KINDS[11],
-            FaultKind::SyscallDelay(_) => &KINDS[12],
-            FaultKind::SyscallError(_) => &KINDS[13],
-            FaultKind::SyscallReturn(_) => &KINDS[14],
-            FaultKind::MemSlab(_) => &KINDS[9],
-            FaultKind::MemPage(_) => &KINDS[8],
-            FaultKind::MemMmap(_) => &KINDS[7],
-            FaultKind::DiskFull(_) => &KINDS[1],
-            FaultKind::DiskReadonly(_) => &KINDS[4],
-            FaultKind::DiskQuota(_) => &KINDS[3],
-            FaultKind::FileDelay(_) => &KINDS[5],
-            FaultKind::DiskError(_) => &KINDS[0],
+            FaultKind::ClockFreeze(_) => &KINDS[0],
+            FaultKind::ClockOffset(_) => &KINDS[1],
+            FaultKind::ClockSpeed(_) => &KINDS[2],
+            FaultKind::ClockStep(_) => &KINDS[3],
+            FaultKind::FileError(_) => &KINDS[10],
+            FaultKind::DiskLimit(_) => &KINDS[6],
+            FaultKind::NetLoss(_) => &KINDS[14],
+            FaultKind::PressureCpu(_) => &KINDS[15],
+            FaultKind::SyscallDelay(_) => &KINDS[16],
+            FaultKind::SyscallError(_) => &KINDS[17],
+            FaultKind::SyscallReturn(_) => &KINDS[18],
+            FaultKind::MemSlab(_) => &KINDS[13],
+            FaultKind::MemPage(_) => &KINDS[12],
+            FaultKind::MemMmap(_) => &KINDS[11],
+            FaultKind::DiskFull(_) => &KINDS[5],
+            FaultKind::DiskReadonly(_) => &KINDS[8],
+            FaultKind::DiskQuota(_) => &KINDS[7],
+            FaultKind::FileDelay(_) => &KINDS[9],
+            FaultKind::DiskError(_) => &KINDS[4],
         }
     }
 
     /// What stands in for a kind that can't be told: one that breaks no rule by itself.
     pub(super) fn stand_in() -> &'static Self {
-        &KINDS[6]
+        &KINDS[10]
     }
 
     /// By its name in a fault word.

@@ -7,6 +7,7 @@ use std::{fmt, time::Duration};
 
 mod call_filter;
 mod check;
+pub(crate) mod clock;
 mod disk;
 pub(crate) mod disk_error;
 mod errno;
@@ -36,6 +37,7 @@ pub mod yaml;
 
 pub use call_filter::{CallFilter, FdKind, Network, OpenFlag};
 pub use check::{Bound, Check, Comparison, Counter, Moment};
+pub use clock::{Clock, ClockRate, TimeOffset};
 pub use disk_error::DiskOp;
 pub use errno::Errno;
 pub use file_op::FileOp;
@@ -133,6 +135,14 @@ pub enum FaultKind {
     FileDelay(FileDelay),
     /// `disk.error`: what a disk is asked for on the target's account fails.
     DiskError(DiskError),
+    /// `clock.offset`: clocks are ahead, or behind.
+    ClockOffset(ClockOffset),
+    /// `clock.speed`: clocks run faster, or slower.
+    ClockSpeed(ClockSpeed),
+    /// `clock.freeze`: clocks stand still.
+    ClockFreeze(ClockFreeze),
+    /// `clock.step`: clocks jump again and again.
+    ClockStep(ClockStep),
 }
 
 /// `file.error`
@@ -319,6 +329,48 @@ pub struct DiskError {
     pub device: Option<String>,
 }
 
+/// `clock.offset`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClockOffset {
+    /// Which clocks; at least one, no duplicates.
+    pub clocks: Vec<Clock>,
+    /// How far they are moved.
+    pub offset: TimeOffset,
+    /// Also where a clock that never does so runs backwards.
+    pub allow_backwards: bool,
+}
+
+/// `clock.speed`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClockSpeed {
+    /// Which clocks; at least one, no duplicates.
+    pub clocks: Vec<Clock>,
+    /// How many times as fast they run.
+    pub speed: ClockRate,
+    /// Also where a clock that never does so runs backwards.
+    pub allow_backwards: bool,
+}
+
+/// `clock.freeze`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClockFreeze {
+    /// Which clocks; at least one, no duplicates.
+    pub clocks: Vec<Clock>,
+}
+
+/// `clock.step`: `times` says how many steps at most.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClockStep {
+    /// Which clocks; at least one, no duplicates.
+    pub clocks: Vec<Clock>,
+    /// How far each step moves them.
+    pub offset: TimeOffset,
+    /// From one step to the next, at least a millisecond. The first comes at once.
+    pub every: Duration,
+    /// Also where a clock that never does so runs backwards.
+    pub allow_backwards: bool,
+}
+
 /// Direction of packets, seen from the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -407,11 +459,13 @@ pub enum Mechanism {
     KprobeOverride,
     /// A seccomp filter whose notifications are answered from user space.
     SeccompNotify,
+    /// A stub in each process, behind the functions of its vDSO.
+    Vdso,
 }
 
 impl Mechanism {
     /// Every mechanism, in no order of rank.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Lsm,
         Self::FmodRet,
         Self::CgroupSkb,
@@ -419,6 +473,7 @@ impl Mechanism {
         Self::FmodRetSyscall,
         Self::KprobeOverride,
         Self::SeccompNotify,
+        Self::Vdso,
     ];
 
     /// The word for it in files, fault words and reports.
@@ -431,6 +486,7 @@ impl Mechanism {
             Self::FmodRetSyscall => "fmod-ret-syscall",
             Self::KprobeOverride => "kprobe-override",
             Self::SeccompNotify => "seccomp-notify",
+            Self::Vdso => "vdso",
         }
     }
 }
@@ -470,6 +526,10 @@ impl FaultKind {
             Self::DiskQuota(_) => "disk.quota",
             Self::FileDelay(_) => "file.delay",
             Self::DiskError(_) => "disk.error",
+            Self::ClockOffset(_) => "clock.offset",
+            Self::ClockSpeed(_) => "clock.speed",
+            Self::ClockFreeze(_) => "clock.freeze",
+            Self::ClockStep(_) => "clock.step",
         }
     }
 }

@@ -119,6 +119,14 @@ impl Reader {
 
     fn effect(&mut self, kind: &Kind, head: &Head<'_>) {
         match &head.effect {
+            None if kind.effect.is_empty() => {}
+            Some(effect) if kind.effect.is_empty() => {
+                let bad = BadValue::new(
+                    format!("{} takes nothing after '='", kind.name),
+                    format!("write {}", kind.example),
+                );
+                self.found.push(Violation::of("kind", bad).at(effect.place()));
+            }
             None => self.missing(kind.effect, kind, head.effect_place()),
             Some(effect) if effect.text.is_empty() => {
                 self.missing(kind.effect, kind, effect.span.start);

@@ -1,6 +1,11 @@
 //! From a validated fault to what the kernel is told: no I/O, one file per kind.
 
 pub(crate) mod call_filter;
+pub(crate) mod clock;
+mod clock_freeze;
+mod clock_offset;
+mod clock_speed;
+mod clock_step;
 mod disk_error;
 mod disk_full;
 mod disk_limit;
@@ -74,6 +79,10 @@ pub const fn ladder(kind: &FaultKind) -> &'static [Mechanism] {
         FaultKind::DiskReadonly(_) => disk_readonly::LADDER,
         FaultKind::DiskQuota(_) => disk_quota::LADDER,
         FaultKind::DiskError(_) => disk_error::LADDER,
+        FaultKind::ClockOffset(_) => clock_offset::LADDER,
+        FaultKind::ClockSpeed(_) => clock_speed::LADDER,
+        FaultKind::ClockFreeze(_) => clock_freeze::LADDER,
+        FaultKind::ClockStep(_) => clock_step::LADDER,
     }
 }
 
@@ -90,7 +99,12 @@ pub const fn object(kind: &FaultKind) -> Option<Object> {
         FaultKind::SyscallDelay(_) | FaultKind::SyscallError(_) | FaultKind::SyscallReturn(_) => {
             Some(Object::SyscallError)
         }
-        FaultKind::DiskLimit(_) | FaultKind::PressureCpu(_) => None,
+        FaultKind::DiskLimit(_)
+        | FaultKind::ClockOffset(_)
+        | FaultKind::ClockSpeed(_)
+        | FaultKind::ClockFreeze(_)
+        | FaultKind::ClockStep(_)
+        | FaultKind::PressureCpu(_) => None,
         FaultKind::MemSlab(_) => Some(Object::MemSlab),
         FaultKind::MemPage(_) => Some(Object::MemPage),
         FaultKind::MemMmap(_) => Some(Object::MemMmap),
@@ -118,6 +132,10 @@ pub(crate) fn knob(kind: &FaultKind) -> Option<Wanted> {
         | FaultKind::FileDelay(_)
         | FaultKind::FileError(_)
         | FaultKind::DiskError(_)
+        | FaultKind::ClockOffset(_)
+        | FaultKind::ClockSpeed(_)
+        | FaultKind::ClockFreeze(_)
+        | FaultKind::ClockStep(_)
         | FaultKind::NetLoss(_)
         | FaultKind::SyscallDelay(_)
         | FaultKind::SyscallError(_)
@@ -153,6 +171,10 @@ pub(crate) fn covers(kind: &FaultKind, mechanism: Mechanism) -> Result<(), Strin
         | FaultKind::FileDelay(_)
         | FaultKind::FileError(_)
         | FaultKind::DiskError(_)
+        | FaultKind::ClockOffset(_)
+        | FaultKind::ClockSpeed(_)
+        | FaultKind::ClockFreeze(_)
+        | FaultKind::ClockStep(_)
         | FaultKind::NetLoss(_)
         | FaultKind::PressureCpu(_) => Ok(()),
     }
@@ -185,6 +207,10 @@ fn ops(kind: &FaultKind) -> Option<&[SyscallOp]> {
         | FaultKind::FileDelay(_)
         | FaultKind::FileError(_)
         | FaultKind::DiskError(_)
+        | FaultKind::ClockOffset(_)
+        | FaultKind::ClockSpeed(_)
+        | FaultKind::ClockFreeze(_)
+        | FaultKind::ClockStep(_)
         | FaultKind::NetLoss(_)
         | FaultKind::PressureCpu(_) => None,
     }
@@ -248,6 +274,10 @@ pub fn not_covered(kind: &FaultKind) -> Vec<String> {
         FaultKind::DiskReadonly(_) => disk_readonly::NOT_COVERED,
         FaultKind::DiskQuota(_) => disk_quota::NOT_COVERED,
         FaultKind::DiskError(_) => disk_error::NOT_COVERED,
+        FaultKind::ClockOffset(_) => clock_offset::NOT_COVERED,
+        FaultKind::ClockSpeed(_) => clock_speed::NOT_COVERED,
+        FaultKind::ClockFreeze(_) => clock_freeze::NOT_COVERED,
+        FaultKind::ClockStep(_) => clock_step::NOT_COVERED,
     };
     rows.iter().map(|row| (*row).to_owned()).collect()
 }
@@ -287,7 +317,12 @@ pub fn compile(
         FaultKind::SyscallDelay(kind) => syscall_delay::effect(kind, &fault.common),
         FaultKind::SyscallError(kind) => syscall_error::effect(kind, &fault.common),
         FaultKind::SyscallReturn(kind) => syscall_return::effect(kind, &fault.common),
-        FaultKind::DiskLimit(_) | FaultKind::PressureCpu(_) => {
+        FaultKind::DiskLimit(_)
+        | FaultKind::ClockOffset(_)
+        | FaultKind::ClockSpeed(_)
+        | FaultKind::ClockFreeze(_)
+        | FaultKind::ClockStep(_)
+        | FaultKind::PressureCpu(_) => {
             return None;
         }
         FaultKind::MemSlab(_) | FaultKind::MemPage(_) => mem_slab::effect(&fault.common),
@@ -393,7 +428,7 @@ fn narrowing(common: &Common) -> Option<Narrowing> {
     })
 }
 
-fn nanoseconds(duration: Duration) -> u64 {
+pub(crate) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 

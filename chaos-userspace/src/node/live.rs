@@ -7,6 +7,7 @@ use chaos_common::limits::PLANS;
 use super::{
     Counters, FaultStatus, NodeControl, NodeError, Plan, PlanStatus, Settings, Trail,
     account::Account,
+    clocks::ClockFaults,
     error::{bad, not_found},
     stack::Mappings,
     trail::Kept,
@@ -30,6 +31,7 @@ pub struct Node {
     ways: Ways,
     /// What is done without BPF, and would not end with this process.
     knobs: Knobs,
+    clocks: ClockFaults,
     state: StateDir,
     /// How long a fault lives in the kernel without a sign of life of this process.
     lease: Duration,
@@ -46,12 +48,12 @@ struct Live {
 }
 
 #[derive(Debug)]
-struct LiveFault {
+pub(super) struct LiveFault {
     id: String,
     word: String,
-    target: Resolved,
+    pub(super) target: Resolved,
     /// Parts of it that are left out.
-    excluded: Vec<Cgroup>,
+    pub(super) excluded: Vec<Cgroup>,
     work: Work,
     not_covered: Vec<String>,
     deadline_ns: u64,
@@ -72,18 +74,17 @@ enum Work {
     },
     /// The change's id, once it is made or waits for its time.
     Knob(Option<u64>),
+    /// The rule's id, once clocks are bent or wait for their time.
+    Clock(Option<u64>),
 }
 
 impl LiveFault {
-    fn way(&self) -> Option<Way> {
-        match self.work {
-            Work::Rule { way, .. } | Work::Over { way, .. } => Some(way),
-            Work::Knob(_) => None,
-        }
-    }
-
     fn mechanism(&self) -> Mechanism {
-        self.way().map_or(Mechanism::CgroupKnob, |way| way.1)
+        match self.work {
+            Work::Rule { way, .. } | Work::Over { way, .. } => way.1,
+            Work::Knob(_) => Mechanism::CgroupKnob,
+            Work::Clock(_) => Mechanism::Vdso,
+        }
     }
 }
 
@@ -98,6 +99,7 @@ impl Node {
             state: settings.state.clone(),
             lease: settings.lease,
             ways: Ways::new(settings.max_rules),
+            clocks: ClockFaults::new(settings.clone()),
             knobs: Knobs::new(tree.clone(), settings),
             tree,
             plans: HashMap::new(),
@@ -108,6 +110,12 @@ impl Node {
     /// Keeps a guard from now on, for a process that others must not find traces of when it was killed.
     pub fn stay_guarded(&mut self) {
         self.knobs.stay_guarded();
+    }
+
+    /// Says which child of this process waits before its exec: faults of programs are not about it
+    /// before that.
+    pub(crate) fn hold(&mut self, pid: u32) {
+        self.clocks.hold(pid);
     }
 
     fn try_apply(&mut self, plan: &Plan, live: &mut Live) -> Result<(), NodeError> {
@@ -134,6 +142,7 @@ impl Node {
                     let rule = self.draw_rule();
                     Work::Rule { way, rule }
                 }
+                None if fault.kind.clocks().is_some() => Work::Clock(None),
                 None => Work::Knob(None),
             };
             let account = Account::find(&self.tree, fault, &resolved, &excluded)?;
@@ -179,6 +188,10 @@ impl Node {
                             }
                             other => other.into(),
                         })?;
+                }
+                Work::Clock(_) => {
+                    let id = self.clocks.begin(&self.tree, fault, held, &timing)?;
+                    held.work = Work::Clock(Some(id));
                 }
                 Work::Knob(_) | Work::Over { .. } => {
                     held.work = Work::Knob(self.turn(fault, &held.target, &timing)?);
@@ -260,7 +273,8 @@ impl Node {
                 let KnobStatus { counters, ended } = self.evidence(live, fault.work)?;
                 let missed = match fault.work {
                     Work::Rule { way, rule } => self.ways.missed(way, rule),
-                    Work::Over { .. } | Work::Knob(_) => 0,
+                    Work::Clock(Some(id)) => self.clocks.late(id),
+                    Work::Over { .. } | Work::Knob(_) | Work::Clock(None) => 0,
                 };
                 Ok(FaultStatus {
                     fault: fault.id.clone(),
@@ -378,6 +392,7 @@ impl Node {
                 ended: None,
             }),
             Work::Knob(id) => Ok(id.map(|id| self.knobs.status(id)).unwrap_or_default()),
+            Work::Clock(id) => Ok(id.map(|id| self.clocks.status(id)).unwrap_or_default()),
         }
     }
 
@@ -394,7 +409,8 @@ impl Node {
         for fault in &live.faults {
             match fault.work {
                 Work::Rule { way, rule } => self.ways.remove(way, rule),
-                Work::Knob(None) | Work::Over { .. } => {}
+                Work::Knob(None) | Work::Clock(None) | Work::Over { .. } => {}
+                Work::Clock(Some(id)) => self.clocks.end(id),
                 Work::Knob(Some(id)) => {
                     if let Err(error) = self.knobs.remove(id) {
                         tracing::error!(fault = fault.id, %error, "left to the guard");

@@ -26,7 +26,7 @@ use nix::{
 use super::{
     READY, SUBCOMMAND,
     thread::{self, Change},
-    watchdog::Watchdog,
+    Watchdog,
 };
 use crate::{boot, target::FIRST_PID_NAMESPACE};
 

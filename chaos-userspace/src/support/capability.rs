@@ -9,6 +9,8 @@ pub enum Capability {
     DacOverride = 1,
     /// Packet programs.
     NetAdmin = 12,
+    /// Memory and registers of others.
+    SysPtrace = 19,
     /// Holds `CAP_BPF` and `CAP_PERFMON`, and what was there before them.
     SysAdmin = 21,
     /// Programs that look into the kernel.
@@ -23,6 +25,7 @@ impl Capability {
         match self {
             Self::DacOverride => "CAP_DAC_OVERRIDE",
             Self::NetAdmin => "CAP_NET_ADMIN",
+            Self::SysPtrace => "CAP_SYS_PTRACE",
             Self::SysAdmin => "CAP_SYS_ADMIN",
             Self::Perfmon => "CAP_PERFMON",
             Self::Bpf => "CAP_BPF",
@@ -42,6 +45,8 @@ pub fn missing_capabilities(mechanism: Mechanism) -> Vec<Capability> {
         // For a knob the permissions of its file decide; and everybody may set no_new_privs, which a
         // filter takes without CAP_SYS_ADMIN.
         Mechanism::CgroupKnob | Mechanism::SeccompNotify => &[],
+        // As long as kernel.yama.ptrace_scope does not forbid it, own processes need none.
+        Mechanism::Vdso => &[Capability::SysPtrace],
     };
     let have = effective();
     needed

@@ -12,7 +12,7 @@ pub(crate) use self_test::PLAN as SELF_TEST_PLAN;
 use crate::{
     engine::{EngineError, Hooks, Object, Plane},
     experiment::{FaultKind, Mechanism},
-    fault, seccomp,
+    fault, seccomp, vdso,
     target::CgroupTree,
 };
 
@@ -66,6 +66,10 @@ pub fn try_out(kind: &FaultKind, mechanism: Mechanism) -> Result<(), Missing> {
         reason,
         capabilities: Vec::new(),
     };
+    if mechanism == Mechanism::Vdso {
+        may_probe(mechanism)?;
+        return vdso::probe().map_err(refuse);
+    }
     if mechanism == Mechanism::SeccompNotify {
         return seccomp::probe().map_err(refuse);
     }

@@ -3,6 +3,7 @@
 //! What can't be represented is a violation too; it is replaced by something harmless, so that the
 //! rest is checked as well and everything that is wrong is reported at once.
 
+mod clock;
 mod disk;
 mod memory;
 
@@ -11,10 +12,11 @@ use std::time::Duration;
 use crate::{
     api::proto,
     experiment::{
-        ByteRate, Comm, Common, Complete, CpuQuota, Direction, DiskLimit, DiskReadonly, Errno,
-        Experiment, Fault, FaultKind, FileDelay, FileError, FileOp, Mechanism, NetLoss, Ordinals,
-        PathFilter, PressureCpu, Pulse, Rate, Scope, Share, SyscallDelay, SyscallError, SyscallOp,
-        SyscallReturn, Target, Violation, Violations, When, number_default_ids,
+        ByteRate, Comm, Common, Complete,
+        CpuQuota, Direction, DiskLimit, DiskReadonly, Errno, Experiment, Fault, FaultKind,
+        FileDelay, FileError, FileOp, Mechanism, NetLoss, Ordinals, PathFilter, PressureCpu, Pulse,
+        Rate, Scope, Share, SyscallDelay, SyscallError, SyscallOp, SyscallReturn, Target,
+        Violation, Violations, When, number_default_ids,
     },
 };
 
@@ -212,10 +214,30 @@ impl Reader {
                 let kind = FaultKind::DiskError(self.disk_error(&inside, wire));
                 (kind, self.common(field, &inside, &common))
             }
+            Some(Wire::ClockOffset(wire)) => {
+                let inside = format!("{field}.clockOffset");
+                let kind = FaultKind::ClockOffset(self.clock_offset(&inside, &wire));
+                (kind, self.common(field, &inside, &common))
+            }
+            Some(Wire::ClockSpeed(wire)) => {
+                let inside = format!("{field}.clockSpeed");
+                let kind = FaultKind::ClockSpeed(self.clock_speed(&inside, &wire));
+                (kind, self.common(field, &inside, &common))
+            }
+            Some(Wire::ClockFreeze(wire)) => {
+                let inside = format!("{field}.clockFreeze");
+                let kind = FaultKind::ClockFreeze(self.clock_freeze(&inside, &wire));
+                (kind, self.common(field, &inside, &common))
+            }
+            Some(Wire::ClockStep(wire)) => {
+                let inside = format!("{field}.clockStep");
+                let kind = FaultKind::ClockStep(self.clock_step(&inside, &wire));
+                (kind, self.common(field, &inside, &common))
+            }
             None => {
                 self.bad(
                     field,
-                    "has no kind; say one of diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, \
+                    "has no kind; say one of clockFreeze, clockOffset, clockSpeed, clockStep, diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, \
                      memMmap, memPage, memSlab, netLoss, pressureCpu, syscallDelay, syscallError or syscallReturn",
                 );
                 let harmless = FileError {
@@ -476,6 +498,7 @@ pub(in crate::api) fn mechanism_of(wire: proto::Mechanism) -> Option<Mechanism> 
         proto::Mechanism::FmodRet => Some(Mechanism::FmodRet),
         proto::Mechanism::CgroupSkb => Some(Mechanism::CgroupSkb),
         proto::Mechanism::CgroupKnob => Some(Mechanism::CgroupKnob),
+        proto::Mechanism::Vdso => Some(Mechanism::Vdso),
         proto::Mechanism::FmodRetSyscall => Some(Mechanism::FmodRetSyscall),
         proto::Mechanism::KprobeOverride => Some(Mechanism::KprobeOverride),
         proto::Mechanism::SeccompNotify => Some(Mechanism::SeccompNotify),

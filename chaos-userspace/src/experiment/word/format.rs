@@ -56,6 +56,19 @@ pub fn format(fault: &Fault) -> String {
             }
             out.push('=', &"EIO");
         }
+        FaultKind::ClockFreeze(kind) => out.names(&kind.clocks),
+        FaultKind::ClockOffset(kind) => {
+            out.names(&kind.clocks);
+            out.push('=', &kind.offset);
+        }
+        FaultKind::ClockSpeed(kind) => {
+            out.names(&kind.clocks);
+            out.push('=', &kind.speed);
+        }
+        FaultKind::ClockStep(kind) => {
+            out.names(&kind.clocks);
+            out.push('=', &kind.offset);
+        }
     }
     if let Some(probability) = common.probability {
         out.push('@', &probability);
@@ -94,7 +107,16 @@ pub fn format(fault: &Fault) -> String {
         FaultKind::DiskFull(DiskFull { bytes, .. })
         | FaultKind::DiskQuota(DiskQuota { bytes, .. }) => out.key("bytes", *bytes),
         FaultKind::DiskError(disk) => out.key("device", disk.device.as_ref()),
+        FaultKind::ClockStep(kind) => {
+            out.key("every", Some(format_duration(kind.every)));
+            out.key("allowBackwards", kind.allow_backwards.then_some(true));
+        }
+        FaultKind::ClockOffset(_) | FaultKind::ClockSpeed(_) => {
+            let allowed = fault.kind.allows_backwards();
+            out.key("allowBackwards", allowed.then_some(true));
+        }
         FaultKind::DiskReadonly(_)
+        | FaultKind::ClockFreeze(_)
         | FaultKind::PressureCpu(_)
         | FaultKind::SyscallDelay(_)
         | FaultKind::SyscallError(_)
@@ -140,6 +162,11 @@ impl Out {
     fn calls(&mut self, ops: &[SyscallOp]) {
         let ops: Vec<String> = ops.iter().map(ToString::to_string).collect();
         self.push(':', &ops.join("+"));
+    }
+
+    fn names(&mut self, names: &[impl ToString]) {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        self.push(':', &names.join("+"));
     }
 
     /// One for each item.

@@ -133,7 +133,23 @@ pub fn format_fault(fault: &Fault) -> String {
             out.line(4, "errno", "EIO");
             out.option(4, "device", disk.device.as_ref().map(|path| scalar(path)));
         }
+        FaultKind::ClockFreeze(kind) => out.names(4, "clocks", &kind.clocks),
+        FaultKind::ClockOffset(kind) => {
+            out.names(4, "clocks", &kind.clocks);
+            out.option(4, "offset", Some(kind.offset));
+        }
+        FaultKind::ClockSpeed(kind) => {
+            out.names(4, "clocks", &kind.clocks);
+            out.option(4, "speed", Some(kind.speed));
+        }
+        FaultKind::ClockStep(kind) => {
+            out.names(4, "clocks", &kind.clocks);
+            out.option(4, "offset", Some(kind.offset));
+            out.option(4, "every", Some(format_duration(kind.every)));
+        }
     }
+    let backwards = fault.kind.allows_backwards();
+    out.option(4, "allowBackwards", backwards.then_some(true));
     if let Some((_, filter)) = fault.kind.of_calls() {
         out.list(4, "fd", &filter.fd);
         out.option(
