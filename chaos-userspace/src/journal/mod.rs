@@ -187,9 +187,9 @@ impl Locked<'_> {
         &self.contents.live
     }
 
-    /// Processes whose instructions are replaced.
-    pub fn patches(&self) -> &[Patch] {
-        &self.contents.patches
+    /// Whether there is nothing to undo.
+    pub fn is_empty(&self) -> bool {
+        self.contents.is_empty()
     }
 
     /// Bytes that could not be read.

@@ -29,9 +29,10 @@ use crate::{
 pub struct Node {
     tree: CgroupTree,
     ways: Ways,
+    /// Before what has the guard, so that it ends while there is one.
+    clocks: ClockFaults,
     /// What is done without BPF, and would not end with this process.
     knobs: Knobs,
-    clocks: ClockFaults,
     state: StateDir,
     /// How long a fault lives in the kernel without a sign of life of this process.
     lease: Duration,
@@ -190,6 +191,7 @@ impl Node {
                         })?;
                 }
                 Work::Clock(_) => {
+                    self.knobs.stay_guarded();
                     let id = self.clocks.begin(&self.tree, fault, held, &timing)?;
                     held.work = Work::Clock(Some(id));
                 }

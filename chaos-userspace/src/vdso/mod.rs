@@ -14,9 +14,11 @@ mod patch;
 mod stub;
 pub(crate) mod tender;
 mod tracee;
+mod undo;
 mod wanted;
 
 pub use tender::main_if_asked;
+pub(crate) use undo::{Restored, undo, undo_orphans};
 pub use wanted::Wanted;
 
 /// Whether the functions of this machine's vDSO can be redirected.

@@ -52,6 +52,8 @@ struct Live {
     state: Tended,
     /// It is not a gap what is found the first time.
     begun: bool,
+    /// Its deadline has passed, or the lease.
+    over: bool,
 }
 
 #[derive(Debug)]
@@ -100,6 +102,8 @@ impl Tending {
 
     /// The owner lives.
     pub(super) fn hear(&mut self) {
+        // What was over by then stays so.
+        self.lapse();
         self.heard = Instant::now();
     }
 
@@ -129,6 +133,7 @@ impl Tending {
                 epoch_ns,
                 state: Tended::default(),
                 begun: false,
+                over: false,
             },
         );
         self.look_around();
@@ -153,6 +158,8 @@ impl Tending {
                 }
             }
         }
+        // It has been said while this took its time.
+        self.heard = Instant::now();
         self.keep();
         Ok(state)
     }
@@ -160,11 +167,21 @@ impl Tending {
     /// How it goes.
     pub(super) fn state(&mut self, id: u64) -> Tended {
         self.count();
+        let live = self.rules.get(&id);
+        live.map_or_else(Tended::default, |live| live.state.clone())
+    }
+
+    /// Who was not heard for as long as the lease has no rules any more.
+    fn lapse(&mut self) {
         let lapsed = self.heard.elapsed() >= self.lease;
-        self.rules.get_mut(&id).map_or_else(Tended::default, |live| {
-            live.state.lapsed |= lapsed;
-            live.state.clone()
-        })
+        let now_ns = now(Base::Boottime);
+        for live in self.rules.values_mut() {
+            live.over |= live.begun && live.rule.deadline_ns <= now_ns;
+            if lapsed && !live.over {
+                live.over = true;
+                live.state.lapsed = true;
+            }
+        }
     }
 
     /// Ends a rule: first for everybody, by a store each, then in their code.
@@ -212,6 +229,7 @@ impl Tending {
 
     /// Finds who came, who went, and who has become another program.
     pub(super) fn look_around(&mut self) {
+        self.lapse();
         let wanted = self.wanted();
         self.drop_gone();
         for (pid, (start, rules)) in &wanted {
@@ -250,7 +268,7 @@ impl Tending {
     /// Who is in the targets, with the start of each and the rules that concern it.
     fn wanted(&self) -> HashMap<u32, (u64, Vec<u64>)> {
         let mut wanted: HashMap<u32, (u64, Vec<u64>)> = HashMap::new();
-        for (id, live) in &self.rules {
+        for (id, live) in self.rules.iter().filter(|(_, live)| !live.over) {
             for (pid, start) in found(&live.rule) {
                 wanted.entry(pid).or_insert_with(|| (start, Vec::new())).1.push(*id);
             }
@@ -441,7 +459,7 @@ impl Tending {
                 let Some(live) = self.rules.get(&slot.rule) else {
                     continue;
                 };
-                if live.begun {
+                if live.begun && !live.over {
                     slot.keep(&family.control, index, &live.rule, left_ns);
                 }
             }
