@@ -73,7 +73,7 @@ mod tests {
             let pid = hit.id();
             thread::sleep(Duration::from_millis(100));
             for _ in 0..cycles() {
-                let ended = account(inject(&target, "clock.offset:realtime=+1h", "100ms"));
+                let ended = account(inject(&target, "clock.offset:realtime=+1h", "200ms"));
                 let counters = &ended["faults"][0]["counters"];
                 assert_eq!(counters["injected"], 1, "{ended}");
                 assert!(!is_patched(pid), "its bytes are not back");

@@ -35,6 +35,12 @@ impl ClockFaults {
         self.held = Some(pid);
     }
 
+    /// Starts what takes its time to start.
+    pub(super) fn prepare(&mut self) -> Result<(), NodeError> {
+        let started = self.clocks.start();
+        started.map_err(|error| NodeError::Kernel(error.to_string()))
+    }
+
     /// Bends clocks, now or when it is due, and returns the rule's id.
     pub(super) fn begin(
         &mut self,

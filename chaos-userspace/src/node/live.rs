@@ -143,7 +143,12 @@ impl Node {
                     let rule = self.draw_rule();
                     Work::Rule { way, rule }
                 }
-                None if fault.kind.clocks().is_some() => Work::Clock(None),
+                None if fault.kind.clocks().is_some() => {
+                    // The guard, for what nobody else puts back.
+                    self.knobs.stay_guarded();
+                    self.clocks.prepare()?;
+                    Work::Clock(None)
+                }
                 None => Work::Knob(None),
             };
             let account = Account::find(&self.tree, fault, &resolved, &excluded)?;
@@ -191,7 +196,6 @@ impl Node {
                         })?;
                 }
                 Work::Clock(_) => {
-                    self.knobs.stay_guarded();
                     let id = self.clocks.begin(&self.tree, fault, held, &timing)?;
                     held.work = Work::Clock(Some(id));
                 }

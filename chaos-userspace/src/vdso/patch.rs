@@ -143,10 +143,10 @@ impl Before {
         self.plan.entries.iter().map(bytes).collect()
     }
 
-    /// Redirects its functions. `note` is called before anything of the vDSO is changed.
+    /// Redirects its functions; nothing is bent before its control page says so. `note` is called before anything of the vDSO is changed.
     pub(super) fn patch(
         self,
-        mut tracee: Tracee,
+        tracee: &mut Tracee,
         owner: (u32, u64),
         family: u64,
         slots: u64,
@@ -164,7 +164,7 @@ impl Before {
             .gap(self.vdso, 2 * PAGE as u64)
             .ok_or_else(|| PatchError::Never("it has no room near its vDSO".to_owned()))?;
         let (trampolines, jumps) = self.relocate(place)?;
-        let control = self.map(&mut tracee, place)?;
+        let control = self.map(tracee, place)?;
         let mut header = Header::new(owner, family, self.sites());
         header.slots = slots;
         let codes: Vec<(Function, Vec<u8>)> = trampolines
@@ -172,7 +172,7 @@ impl Before {
             .map(|(function, it)| (*function, it.bytes.clone()))
             .collect();
         let page = stub::page(&header, &codes);
-        self.write(&tracee, place, &page)?;
+        self.write(tracee, place, &page)?;
         note()?;
         for (_, trampoline) in &trampolines {
             tracee.move_threads(&trampoline.moved);
@@ -180,7 +180,6 @@ impl Before {
         for (address, jump) in &jumps {
             tracee.write(*address, jump)?;
         }
-        drop(tracee);
         Ok((
             Patched {
                 memory: self.memory,

@@ -62,20 +62,25 @@ impl Clocks {
         }
     }
 
+    /// Starts the tender, if there is none.
+    ///
+    /// # Errors
+    /// [`TenderError::Lost`]
+    pub(crate) fn start(&mut self) -> Result<(), TenderError> {
+        if self.tender.is_none() {
+            self.tender = Some(Tender::start(&self.settings)?);
+        }
+        Ok(())
+    }
+
     /// Bends clocks. When this returns, those of everybody who is there are, or will be when the rule
     /// is due.
     ///
     /// # Errors
     /// See [`TenderError`]; nobody is touched then.
     pub(crate) fn bend(&mut self, rule: Rule) -> Result<(), TenderError> {
-        let tender = match &self.tender {
-            Some(tender) => tender,
-            None => self.tender.insert(Tender::start(&self.settings)?),
-        };
-        match tender.ask(&Order::Bend(Box::new(rule)))? {
-            Answer::State(_) => Ok(()),
-            Answer::Refused(why) => Err(TenderError::Unsupported(why)),
-        }
+        self.start()?;
+        self.state(&Order::Bend(Box::new(rule))).map(drop)
     }
 
     /// How it goes.
