@@ -68,7 +68,8 @@ struct Args {
 fn main() -> ExitCode {
     if let Some(helped) = guard::main_if_asked()
         .or_else(pause::main_if_asked)
-        .or_else(vdso::main_if_asked) {
+        .or_else(vdso::main_if_asked)
+    {
         return helped;
     }
     match agent() {

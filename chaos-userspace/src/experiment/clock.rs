@@ -100,7 +100,9 @@ impl TimeOffset {
 impl fmt::Display for TimeOffset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0 < 0 { "-" } else { "+" })?;
-        f.write_str(&format_duration(Duration::from_nanos(self.0.unsigned_abs())))
+        f.write_str(&format_duration(Duration::from_nanos(
+            self.0.unsigned_abs(),
+        )))
     }
 }
 
@@ -193,7 +195,12 @@ impl FromStr for ClockRate {
         let bad = |problem: &str, remedy: &str| {
             BadValue::new(format!("{} {problem}", quoted(text)), remedy)
         };
-        let no_number = || bad("is no speed", "say how many times as fast, such as 0.5 or 2");
+        let no_number = || {
+            bad(
+                "is no speed",
+                "say how many times as fast, such as 0.5 or 2",
+            )
+        };
         let out_of_range = || bad("is out of range", "say from 0.001 to 1000");
         let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
         let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
@@ -212,7 +219,10 @@ impl FromStr for ClockRate {
             .ok_or_else(out_of_range)?;
         match billionths {
             0 => Err(bad("stands still", "clock.freeze does that")),
-            Self::ONE => Err(bad("is as fast as ever", "say another speed, such as 0.5 or 2")),
+            Self::ONE => Err(bad(
+                "is as fast as ever",
+                "say another speed, such as 0.5 or 2",
+            )),
             _ => Self::from_billionths(billionths).ok_or_else(out_of_range),
         }
     }

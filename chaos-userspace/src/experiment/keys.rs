@@ -1,10 +1,10 @@
 //! The keys of a fault: which kind has which, and where each stands in a file.
 
 use super::{
-    CallFilter, ClockFreeze, ClockOffset, ClockRate, ClockSpeed, ClockStep, Common, CpuQuota, Direction,
-    DiskError, DiskFull, DiskLimit, DiskQuota, DiskReadonly, Errno, Fault, FaultKind, FileDelay,
-    FileError, Mechanism, MemMmap, MemPage, MemSlab, NetLoss, PathFilter, PressureCpu, Share,
-    SyscallDelay, SyscallError, SyscallReturn, TimeOffset,
+    CallFilter, ClockFreeze, ClockOffset, ClockRate, ClockSpeed, ClockStep, Common, CpuQuota,
+    Direction, DiskError, DiskFull, DiskLimit, DiskQuota, DiskReadonly, Errno, Fault, FaultKind,
+    FileDelay, FileError, Mechanism, MemMmap, MemPage, MemSlab, NetLoss, PathFilter, PressureCpu,
+    Share, SyscallDelay, SyscallError, SyscallReturn, TimeOffset,
     violation::BadValue,
     wording::{all_of, nearest, quoted},
 };

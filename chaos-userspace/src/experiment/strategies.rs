@@ -12,13 +12,13 @@ use proptest::{
 };
 
 use super::{
-    Bound, ByteRate, ByteSize, CallFilter, Check, Clock, ClockFreeze, ClockOffset, ClockRate, ClockSpeed, ClockStep, TimeOffset,
-    Comm, Common, Comparison, Counter, CpuQuota, Direction, DiskError, DiskFull, DiskLimit, DiskOp,
-    DiskQuota, DiskReadonly, Errno, Exclude, Experiment, Fault, FaultKind, FdKind, FileDelay,
-    FileError, FileOp, Gfp, MAX_DURATION, MapOp, MemMmap, MemPage, MemSlab, Moment, NetLoss,
-    Network, OpenFlag, Ordinals, PathFilter, PressureCpu, Pulse, Rate, Scope, Share, Syscall,
-    SyscallClass, SyscallDelay, SyscallError, SyscallOp, SyscallReturn, Target, When,
-    number_default_ids,
+    Bound, ByteRate, ByteSize, CallFilter, Check, Clock, ClockFreeze, ClockOffset, ClockRate,
+    ClockSpeed, ClockStep, Comm, Common, Comparison, Counter, CpuQuota, Direction, DiskError,
+    DiskFull, DiskLimit, DiskOp, DiskQuota, DiskReadonly, Errno, Exclude, Experiment, Fault,
+    FaultKind, FdKind, FileDelay, FileError, FileOp, Gfp, MAX_DURATION, MapOp, MemMmap, MemPage,
+    MemSlab, Moment, NetLoss, Network, OpenFlag, Ordinals, PathFilter, PressureCpu, Pulse, Rate,
+    Scope, Share, Syscall, SyscallClass, SyscallDelay, SyscallError, SyscallOp, SyscallReturn,
+    Target, TimeOffset, When, number_default_ids,
 };
 
 const MAX_NANOS: u64 = 30 * 24 * 60 * 60 * 1_000_000_000;
@@ -492,11 +492,17 @@ fn clock() -> BoxedStrategy<FaultKind> {
     let clocks = || subsequence(Clock::ALL.to_vec(), 1..=3);
     let offset = || {
         let most = 36_500 * 86_400 * 1_000_000_000_i64;
-        prop_oneof![-most..=most, (-5000..5000_i64).prop_map(|n| n * 1_000_000_000)]
-            .prop_filter_map("zero", TimeOffset::from_nanos)
+        prop_oneof![
+            -most..=most,
+            (-5000..5000_i64).prop_map(|n| n * 1_000_000_000)
+        ]
+        .prop_filter_map("zero", TimeOffset::from_nanos)
     };
-    let speed = prop_oneof![1_000_000..1_000_000_000_000_u64, (1..100_u64).prop_map(|n| n * 100_000_000)]
-        .prop_filter_map("as fast as ever", ClockRate::from_billionths);
+    let speed = prop_oneof![
+        1_000_000..1_000_000_000_000_u64,
+        (1..100_u64).prop_map(|n| n * 100_000_000)
+    ]
+    .prop_filter_map("as fast as ever", ClockRate::from_billionths);
     let every = lifetime().prop_map(|every| every.max(Duration::from_millis(1)));
     prop_oneof![
         clocks().prop_map(|clocks| FaultKind::ClockFreeze(ClockFreeze { clocks })),

@@ -125,7 +125,8 @@ impl Reader {
                     format!("{} takes nothing after '='", kind.name),
                     format!("write {}", kind.example),
                 );
-                self.found.push(Violation::of("kind", bad).at(effect.place()));
+                self.found
+                    .push(Violation::of("kind", bad).at(effect.place()));
             }
             None => self.missing(kind.effect, kind, head.effect_place()),
             Some(effect) if effect.text.is_empty() => {

@@ -345,7 +345,9 @@ fn contents(bytes: &[u8]) -> (Contents, usize) {
                 contents.live.push(change);
             }
             Ok(Some(Kind::Patch(patch))) if patch.boot_id == boot_id => {
-                contents.patches.retain(|it| !it.is_of(patch.pid, patch.start));
+                contents
+                    .patches
+                    .retain(|it| !it.is_of(patch.pid, patch.start));
                 contents.patches.push(patch);
             }
             Ok(Some(Kind::Restored(of))) => {

@@ -41,14 +41,14 @@ impl ClockFaults {
         started.map_err(|error| NodeError::Kernel(error.to_string()))
     }
 
-    /// Bends clocks, now or when it is due, and returns the rule's id.
+    /// Bends clocks, now or when it is due, and returns the rule's id, and its deadline.
     pub(super) fn begin(
         &mut self,
         tree: &CgroupTree,
         fault: &Fault,
         live: &LiveFault,
         timing: &Timing,
-    ) -> Result<u64, NodeError> {
+    ) -> Result<(u64, u64), NodeError> {
         let cannot = |reason: &str| {
             NodeError::Unsupported(format!(
                 "fault {}: this node can't do {}:\n  {}: {reason}",
@@ -81,11 +81,11 @@ impl ClockFaults {
             }),
             held: self.held,
         };
-        self.clocks.bend(rule).map_err(|error| match error {
+        let tended = self.clocks.bend(rule).map_err(|error| match error {
             TenderError::Unsupported(reason) => cannot(&reason),
             TenderError::Lost(_) => NodeError::Kernel(error.to_string()),
         })?;
-        Ok(id)
+        Ok((id, tended.deadline_ns))
     }
 
     /// How it goes.
@@ -122,7 +122,8 @@ fn told(state: &Tended) -> KnobStatus {
             ..Counters::default()
         },
         ended: state.lapsed.then(|| {
-            "kchaos did not run for longer than its lease, and clocks were true meanwhile".to_owned()
+            "kchaos did not run for longer than its lease, and clocks were true meanwhile"
+                .to_owned()
         }),
     }
 }

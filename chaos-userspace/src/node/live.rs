@@ -196,7 +196,8 @@ impl Node {
                         })?;
                 }
                 Work::Clock(_) => {
-                    let id = self.clocks.begin(&self.tree, fault, held, &timing)?;
+                    let (id, deadline_ns) = self.clocks.begin(&self.tree, fault, held, &timing)?;
+                    held.deadline_ns = deadline_ns;
                     held.work = Work::Clock(Some(id));
                 }
                 Work::Knob(_) | Work::Over { .. } => {

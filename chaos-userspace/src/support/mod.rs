@@ -12,8 +12,9 @@ pub(crate) use self_test::PLAN as SELF_TEST_PLAN;
 use crate::{
     engine::{EngineError, Hooks, Object, Plane},
     experiment::{FaultKind, Mechanism},
-    fault, seccomp, vdso,
+    fault, seccomp,
     target::CgroupTree,
+    vdso,
 };
 
 /// Why a mechanism is not to be had here.

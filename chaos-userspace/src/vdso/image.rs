@@ -63,7 +63,11 @@ impl Plan {
             .dynamic_symbols()
             .filter(|symbol| symbol.size() > 0)
             .filter_map(|symbol| {
-                Some((symbol.name().ok()?.to_owned(), symbol.address(), symbol.size()))
+                Some((
+                    symbol.name().ok()?.to_owned(),
+                    symbol.address(),
+                    symbol.size(),
+                ))
             })
             .collect();
         let code = |address: u64, size: u64| {
@@ -92,8 +96,14 @@ impl Plan {
             let bytes = code(*address, *size).ok_or("a function lies outside of its vDSO")?;
             entries.push(redirect(function, bytes, *address, &targets)?);
         }
-        if !entries.iter().any(|it| it.function == Function::ClockGettime) {
-            return Err(format!("its vDSO has no {}", Function::ClockGettime.symbol()));
+        if !entries
+            .iter()
+            .any(|it| it.function == Function::ClockGettime)
+        {
+            return Err(format!(
+                "its vDSO has no {}",
+                Function::ClockGettime.symbol()
+            ));
         }
         Ok(Self {
             entries,
@@ -113,7 +123,9 @@ pub(super) fn entries(image: &[u8]) -> Option<Vec<u64>> {
         .map(|symbol| {
             let at = symbol.address();
             let index = usize::try_from(at).unwrap_or(usize::MAX);
-            let marked = image.get(index..).is_some_and(|it| it.starts_with(&ENDBR64));
+            let marked = image
+                .get(index..)
+                .is_some_and(|it| it.starts_with(&ENDBR64));
             if marked { at + 4 } else { at }
         });
     Some(entries.collect())
@@ -188,8 +200,8 @@ impl Redirect {
         instructions.push(back);
         let block = InstructionBlock::new(&instructions, trampoline);
         let options = BlockEncoderOptions::RETURN_NEW_INSTRUCTION_OFFSETS;
-        let encoded = BlockEncoder::encode(64, block, options)
-            .map_err(|error| cannot(error.to_string()))?;
+        let encoded =
+            BlockEncoder::encode(64, block, options).map_err(|error| cannot(error.to_string()))?;
         let moved = moved
             .into_iter()
             .zip(&encoded.new_instruction_offsets)

@@ -210,9 +210,7 @@ impl Before {
         let mut jumps = Vec::new();
         for entry in &self.plan.entries {
             let at = place + entry.function.trampoline() as u64;
-            let trampoline = entry
-                .trampoline(self.vdso, at)
-                .map_err(PatchError::Never)?;
+            let trampoline = entry.trampoline(self.vdso, at).map_err(PatchError::Never)?;
             let jump = entry
                 .jump(self.vdso, place + entry.function.entry() as u64)
                 .ok_or_else(|| PatchError::Never("it has no room near its vDSO".to_owned()))?;
@@ -325,7 +323,11 @@ impl Header {
                 original: site.original[..length].to_vec(),
             }
         };
-        self.sites.iter().map(bytes).filter(|it| !it.original.is_empty()).collect()
+        self.sites
+            .iter()
+            .map(bytes)
+            .filter(|it| !it.original.is_empty())
+            .collect()
     }
 }
 

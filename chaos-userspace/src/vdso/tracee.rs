@@ -141,10 +141,9 @@ impl Tracee {
 
     fn seize(&mut self, tid: i32) -> Result<(), TraceError> {
         seize(tid, &mut self.unfiltered).map_err(|error| match error.raw_os_error() {
-            Some(libc::EPERM) => tracer(tid).map_or_else(
-                || TraceError::of("trace it", error),
-                TraceError::Traced,
-            ),
+            Some(libc::EPERM) => {
+                tracer(tid).map_or_else(|| TraceError::of("trace it", error), TraceError::Traced)
+            }
             _ => TraceError::of("trace it", error),
         })?;
         self.held.push(tid);
@@ -495,7 +494,9 @@ fn is_held(pid: i32, tid: i32) -> bool {
 /// Who traces a thread.
 fn tracer(tid: i32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("TracerPid:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("TracerPid:"))?;
     line.trim().parse().ok().filter(|pid| *pid != 0)
 }
 
@@ -513,12 +514,23 @@ fn set_registers(tid: i32, registers: &libc::user_regs_struct) -> io::Result<()>
 
 fn signal_mask(tid: i32) -> io::Result<u64> {
     let mut mask = 0_u64;
-    raw(libc::PTRACE_GETSIGMASK, tid, size_of::<u64>(), (&raw mut mask).cast())?;
+    raw(
+        libc::PTRACE_GETSIGMASK,
+        tid,
+        size_of::<u64>(),
+        (&raw mut mask).cast(),
+    )?;
     Ok(mask)
 }
 
 fn set_signal_mask(tid: i32, mut mask: u64) -> io::Result<()> {
-    raw(libc::PTRACE_SETSIGMASK, tid, size_of::<u64>(), (&raw mut mask).cast()).map(drop)
+    raw(
+        libc::PTRACE_SETSIGMASK,
+        tid,
+        size_of::<u64>(),
+        (&raw mut mask).cast(),
+    )
+    .map(drop)
 }
 
 /// The system call itself, which writes the word to where its data points.
@@ -526,7 +538,13 @@ fn peek(tid: i32, address: u64) -> io::Result<u64> {
     let mut word = 0_u64;
     // SAFETY: writes a word.
     let result = unsafe {
-        libc::syscall(libc::SYS_ptrace, libc::PTRACE_PEEKDATA, tid, address, &raw mut word)
+        libc::syscall(
+            libc::SYS_ptrace,
+            libc::PTRACE_PEEKDATA,
+            tid,
+            address,
+            &raw mut word,
+        )
     };
     if result < 0 {
         return Err(io::Error::last_os_error());
@@ -537,7 +555,13 @@ fn peek(tid: i32, address: u64) -> io::Result<u64> {
 fn poke(tid: i32, address: u64, word: u64) -> io::Result<()> {
     let address = usize::try_from(address).map_err(io::Error::other)?;
     let word = usize::try_from(word).map_err(io::Error::other)?;
-    raw(libc::PTRACE_POKEDATA, tid, address, ptr::without_provenance_mut(word)).map(drop)
+    raw(
+        libc::PTRACE_POKEDATA,
+        tid,
+        address,
+        ptr::without_provenance_mut(word),
+    )
+    .map(drop)
 }
 
 fn request(request: libc::c_uint, tid: i32, data: i32) -> io::Result<()> {

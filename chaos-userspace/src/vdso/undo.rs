@@ -60,7 +60,11 @@ pub(crate) fn undo_orphans(of: Owner) {
     };
     let of_it = |header: &Header| (header.owner_pid, header.owner_start) == (of.pid, of.start);
     for entry in entries.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
             continue;
         };
         if let Err(why) = restore(pid, of_it) {

@@ -25,7 +25,11 @@ const fn bases(clock: Clock) -> &'static [Base] {
 impl Wanted {
     fn new(clocks: &[Clock], bend: Bend) -> Self {
         Self {
-            bases: clocks.iter().flat_map(|clock| bases(*clock)).copied().collect(),
+            bases: clocks
+                .iter()
+                .flat_map(|clock| bases(*clock))
+                .copied()
+                .collect(),
             bend,
             backwards: true,
         }

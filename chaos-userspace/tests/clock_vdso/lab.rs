@@ -138,7 +138,15 @@ pub(crate) fn kchaos(arguments: &[&str]) -> Output {
 /// `kchaos inject`, with the account at its end.
 pub(crate) fn inject(cgroup: &Cgroup, fault: &str, duration: &str) -> Child {
     let target = cgroup.target();
-    let arguments = ["--json", "--target", &target, "--fault", fault, "--duration", duration];
+    let arguments = [
+        "--json",
+        "--target",
+        &target,
+        "--fault",
+        fault,
+        "--duration",
+        duration,
+    ];
     Command::new(KCHAOS)
         .arg("inject")
         .args(arguments)
@@ -157,7 +165,10 @@ pub(crate) fn account(child: Child) -> serde_json::Value {
 /// Processes that this one has started, and theirs.
 pub(crate) fn descendants(pid: u32) -> Vec<u32> {
     let children = |pid: u32| -> Vec<u32> {
-        let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        let tasks = fs::read_dir(format!("/proc/{pid}/task"))
+            .into_iter()
+            .flatten()
+            .flatten();
         tasks
             .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
             .flat_map(|text| {

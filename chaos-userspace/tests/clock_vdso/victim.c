@@ -1,8 +1,9 @@
 // Reads clocks by way of the vDSO, each reading between two of the kernel itself.
-//   victim check OFFSET THREADS SECONDS   realtime is true, or OFFSET nanoseconds off; nothing between
+//   victim check OFFSET THREADS SECONDS   until SIGTERM at the latest: realtime is true, or OFFSET nanoseconds off; nothing between
 //   victim model CLOCK SECONDS            lines of: kernel, reading, kernel
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +32,11 @@ static ns read_clock(clockid_t clock) {
 static ns offset;
 static atomic_int over;
 static atomic_llong seen_true, seen_bent;
+
+static void end(int signal) {
+    (void)signal;
+    over = 1;
+}
 
 static void bad(const char *what, ns before, ns reading, ns after) {
     printf("bad %s: %lld between %lld and %lld\n", what, reading, before, after);
@@ -96,7 +102,7 @@ static int check(int threads, ns nanos) {
     for (long i = 1; i < threads; i++) pthread_create(&others[i], NULL, hammer, (void *)(i & 1));
     ns until = raw(CLOCK_MONOTONIC) + nanos;
     int was = -1;
-    while (raw(CLOCK_MONOTONIC) < until) {
+    while (!over && raw(CLOCK_MONOTONIC) < until) {
         int bent = look();
         if (bent != was) {
             printf("%s %lld\n", bent ? "bent" : "true", raw(CLOCK_MONOTONIC));
@@ -125,6 +131,7 @@ static int model(clockid_t clock, ns nanos) {
 }
 
 int main(int argc, char **argv) {
+    signal(SIGTERM, end);
     ns nanos = argc > 1 ? (ns)(atof(argv[argc - 1]) * 1e9) : 0;
     if (argc == 5 && !strcmp(argv[1], "check")) {
         offset = atoll(argv[2]);

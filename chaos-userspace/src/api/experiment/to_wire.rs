@@ -5,11 +5,11 @@ use std::time::Duration;
 use crate::{
     api::proto,
     experiment::{
-        ByteRate, ByteSize, CallFilter, Clock, ClockFreeze, ClockOffset, ClockSpeed, ClockStep, Common,
-        Direction, DiskError, DiskFull, DiskLimit, DiskOp, DiskQuota, DiskReadonly, Experiment,
-        Fault, FaultKind, FileDelay, FileError, FileOp, Gfp, MapOp, Mechanism, MemMmap, MemPage,
-        MemSlab, NetLoss, PathFilter, PressureCpu, Scope, Share, SyscallDelay, SyscallError,
-        SyscallReturn, Target,
+        ByteRate, ByteSize, CallFilter, Clock, ClockFreeze, ClockOffset, ClockSpeed, ClockStep,
+        Common, Direction, DiskError, DiskFull, DiskLimit, DiskOp, DiskQuota, DiskReadonly,
+        Experiment, Fault, FaultKind, FileDelay, FileError, FileOp, Gfp, MapOp, Mechanism, MemMmap,
+        MemPage, MemSlab, NetLoss, PathFilter, PressureCpu, Scope, Share, SyscallDelay,
+        SyscallError, SyscallReturn, Target,
     },
 };
 

@@ -74,6 +74,8 @@ pub(crate) struct Tended {
     pub(crate) late: u64,
     /// Why those that were found and have no stub have none: the last reason.
     pub(crate) refused: Option<String>,
+    /// Boot time of its end: what it took to patch everybody is not counted.
+    pub(crate) deadline_ns: u64,
     /// The owner was not heard for too long.
     pub(crate) lapsed: bool,
 }

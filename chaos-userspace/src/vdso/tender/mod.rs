@@ -10,18 +10,15 @@ mod tended;
 
 use std::{
     io::{self, BufReader},
-    os::{
-        fd::OwnedFd,
-        unix::net::UnixStream,
-    },
+    os::{fd::OwnedFd, unix::net::UnixStream},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread::{self, JoinHandle},
     time::Duration,
 };
 
-pub(crate) use message::{Pulse, Rule, Tended, Whom};
 use message::{Answer, Order, receive, send};
+pub(crate) use message::{Pulse, Rule, Tended, Whom};
 pub use process::main_if_asked;
 
 use crate::{guard::in_own_session, node::Settings, state::Owner};
@@ -78,9 +75,9 @@ impl Clocks {
     ///
     /// # Errors
     /// See [`TenderError`]; nobody is touched then.
-    pub(crate) fn bend(&mut self, rule: Rule) -> Result<(), TenderError> {
+    pub(crate) fn bend(&mut self, rule: Rule) -> Result<Tended, TenderError> {
         self.start()?;
-        self.state(&Order::Bend(Box::new(rule))).map(drop)
+        self.state(&Order::Bend(Box::new(rule)))
     }
 
     /// How it goes.
@@ -153,8 +150,7 @@ impl Tender {
     fn ask(&self, order: &Order) -> io::Result<Answer> {
         let connection = self.connection();
         send(&*connection, order)?;
-        receive(&mut BufReader::new(&*connection))?
-            .ok_or_else(|| io::Error::other("it has ended"))
+        receive(&mut BufReader::new(&*connection))?.ok_or_else(|| io::Error::other("it has ended"))
     }
 
     fn connection(&self) -> MutexGuard<'_, UnixStream> {

@@ -143,8 +143,12 @@ impl Tending {
             return Err("it is gone".to_owned());
         };
         live.begun = true;
-        live.epoch_ns = live.epoch_ns.max(now_ns + MARGIN_NS);
-        let epoch_ns = live.epoch_ns;
+        let epoch_ns = live.rule.start_ns.max(now_ns + MARGIN_NS);
+        // It lives as long as it was to live.
+        live.rule.deadline_ns += epoch_ns - live.rule.start_ns;
+        live.rule.start_ns = epoch_ns;
+        live.epoch_ns = epoch_ns;
+        live.state.deadline_ns = live.rule.deadline_ns;
         let state = live.state.clone();
         let all_refused = state.found > 0 && state.patched == 0;
         if let (true, Some(why)) = (all_refused, &state.refused) {
@@ -253,7 +257,9 @@ impl Tending {
                     start: known,
                 }) if known == start && Instant::now() < *again => {}
                 _ => {
-                    let late = rules.iter().any(|id| self.rules.get(id).is_some_and(|live| live.begun));
+                    let late = rules
+                        .iter()
+                        .any(|id| self.rules.get(id).is_some_and(|live| live.begun));
                     let done = self.patch(*pid, *start, rules, None, late);
                     self.note(*pid, *start, rules, late, done);
                 }
@@ -276,7 +282,11 @@ impl Tending {
         let mut wanted: HashMap<u32, (u64, Vec<u64>)> = HashMap::new();
         for (id, live) in self.rules.iter().filter(|(_, live)| !live.over) {
             for (pid, start) in found(&live.rule) {
-                wanted.entry(pid).or_insert_with(|| (start, Vec::new())).1.push(*id);
+                wanted
+                    .entry(pid)
+                    .or_insert_with(|| (start, Vec::new()))
+                    .1
+                    .push(*id);
             }
         }
         wanted
@@ -446,7 +456,11 @@ impl Tending {
         match restored {
             Ok(()) | Err(PatchError::Gone) => self.forget(pid, start),
             Err(PatchError::Never(error)) => {
-                tracing::warn!(pid, error, "its vDSO goes on by way of the stub, which bends nothing");
+                tracing::warn!(
+                    pid,
+                    error,
+                    "its vDSO goes on by way of the stub, which bends nothing"
+                );
             }
             Err(PatchError::Later(_)) => {
                 let state = State::Patched(patched);

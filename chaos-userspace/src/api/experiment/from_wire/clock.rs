@@ -69,7 +69,10 @@ impl Reader {
                 .find(|known| i32::from(proto::Clock::from(*known)) == *clock);
             match known {
                 Some(known) => clocks.push(known),
-                None => self.bad(&format!("{field}.clocks"), format!("{clock} is not a clock")),
+                None => self.bad(
+                    &format!("{field}.clocks"),
+                    format!("{clock} is not a clock"),
+                ),
             }
         }
         clocks
