@@ -14,6 +14,7 @@ use crate::{
     run::guard,
     state::{Registration, StateDir},
     target::CgroupTree,
+    vdso::{self, Restored},
 };
 
 /// What was done about one leftover.
@@ -62,9 +63,19 @@ fn undo(tree: &CgroupTree, state: &StateDir, thing: &Thing) -> Result<Option<Str
                 Err(error) => Err(error.to_string()),
             }
         }
+        Thing::Patch(patch) => {
+            let restored = vdso::undo(&state.journal(), patch, knob::PATIENCE)
+                .map_err(|error| error.to_string())?;
+            vdso::undo_orphans(patch.owner());
+            Ok(match restored {
+                Restored::Now => Some("it has its own bytes again".to_owned()),
+                Restored::Already => None,
+                Restored::Gone => Some("the process is gone".to_owned()),
+            })
+        }
         // Goes with the journal, once nothing in it is live.
         Thing::Damage(_) => match state.journal().lock(knob::PATIENCE) {
-            Ok(journal) if journal.live().is_empty() => Ok(Some(
+            Ok(journal) if journal.is_empty() => Ok(Some(
                 "compare cpu.max and io.max of your targets with what it should be".to_owned(),
             )),
             Ok(_) => Err("the journal is in use by what is live".to_owned()),

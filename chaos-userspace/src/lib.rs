@@ -24,3 +24,4 @@ pub mod state;
 pub mod stop;
 pub mod support;
 pub mod target;
+pub mod vdso;

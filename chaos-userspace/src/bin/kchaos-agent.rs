@@ -20,6 +20,7 @@ use chaos_userspace::{
     scheduler::{Config, Scheduler, SystemClock},
     state::{Role, StateDir},
     target::CgroupTree,
+    vdso,
 };
 use clap::Parser;
 use tokio::{
@@ -65,7 +66,10 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    if let Some(helped) = guard::main_if_asked().or_else(pause::main_if_asked) {
+    if let Some(helped) = guard::main_if_asked()
+        .or_else(pause::main_if_asked)
+        .or_else(vdso::main_if_asked)
+    {
         return helped;
     }
     match agent() {

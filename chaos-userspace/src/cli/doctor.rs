@@ -28,7 +28,7 @@ pub(super) struct DoctorArgs {
 }
 
 /// One kind by an example that shows it, and a command that it hits.
-const EXAMPLES: [(&str, &str); 19] = [
+const EXAMPLES: [(&str, &str); 23] = [
     (
         "file.error:open=EIO,path=/etc/hostname",
         "cat /etc/hostname",
@@ -86,6 +86,10 @@ const EXAMPLES: [(&str, &str); 19] = [
         "net.reset=100%,peerPort=80,pulse=100ms/1s",
         "curl -sS -o /dev/null -m 10 --limit-rate 1 http://127.0.0.1:80/",
     ),
+    ("clock.offset:realtime=+1h", "date"),
+    ("clock.speed:monotonic+boottime=0.5", "uptime"),
+    ("clock.freeze:realtime", "date +%N"),
+    ("clock.step:realtime=+10s,every=1m", "date"),
 ];
 
 struct Rung {

@@ -4,9 +4,10 @@
 //! not know `fmod_ret`. aya-obj parses and relocates; the rest is a few system calls.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     io,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
+    sync::{Mutex, PoisonError},
 };
 
 use aya::maps::MapData;
@@ -92,8 +93,7 @@ impl Code {
             program: object.name(),
             reason,
         };
-        let mut elf =
-            aya_obj::Object::parse(object.bytes()?).map_err(|error| refused(chain(&error)))?;
+        let mut elf = parsed(object, refused)?;
         if object.reads_kernel() {
             let kernel = Kernel::get()?;
             kernel.suffices(object)?;
@@ -265,6 +265,22 @@ impl Program {
             program: None,
         })
     }
+}
+
+/// What is in an object. Taking it apart is most of what loading costs, and some programs are loaded once
+/// for each network namespace, so it is done once.
+fn parsed(
+    object: Object,
+    refused: impl Fn(String) -> EngineError,
+) -> Result<aya_obj::Object, EngineError> {
+    static PARSED: Mutex<BTreeMap<&str, aya_obj::Object>> = Mutex::new(BTreeMap::new());
+    let mut known = PARSED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(parsed) = known.get(object.name()) {
+        return Ok(parsed.clone());
+    }
+    let parsed = aya_obj::Object::parse(object.bytes()?).map_err(|error| refused(chain(&error)))?;
+    known.insert(object.name(), parsed.clone());
+    Ok(parsed)
 }
 
 fn make(object: Object, name: &str, definition: &aya_obj::Map) -> Result<MapData, EngineError> {

@@ -1,10 +1,11 @@
 //! The keys of a fault: which kind has which, and where each stands in a file.
 
 use super::{
-    CallFilter, Common, CpuQuota, Direction, DiskError, DiskFull, DiskLimit, DiskQuota,
-    DiskReadonly, Errno, Fault, FaultKind, FileDelay, FileError, Mechanism, MemMmap, MemPage,
-    MemSlab, NetConnect, NetDown, NetLoss, NetPartition, NetReset, PathFilter, PressureCpu, Share,
-    SocketFilter, SyscallDelay, SyscallError, SyscallReturn, Traffic,
+    CallFilter, ClockFreeze, ClockOffset, ClockRate, ClockSpeed, ClockStep, Common, CpuQuota,
+    Direction, DiskError, DiskFull, DiskLimit, DiskQuota, DiskReadonly, Errno, Fault, FaultKind,
+    FileDelay, FileError, Mechanism, MemMmap, MemPage, MemSlab, NetConnect, NetDown, NetLoss,
+    NetPartition, NetReset, PathFilter, PressureCpu, Share, SocketFilter, SyscallDelay,
+    SyscallError, SyscallReturn, TimeOffset, Traffic,
     traffic::OF_TRAFFIC,
     violation::BadValue,
     wording::{all_of, nearest, quoted},
@@ -85,6 +86,7 @@ pub(super) struct Kind {
     pub(super) what: Option<&'static str>,
     /// The field that stands after `=` in a word, if there is one.
     pub(super) effect: Option<&'static str>,
+    /// The field that stands after `=` in a word; empty if nothing does.
     /// The other fields of its own.
     pub(super) own: &'static [Key],
     /// `what` and `effect`, as keys of the block.
@@ -97,7 +99,82 @@ pub(super) struct Kind {
     pub(super) blank: fn() -> FaultKind,
 }
 
-pub(super) static KINDS: [Kind; 19] = [
+pub(super) static KINDS: [Kind; 23] = [
+    Kind {
+        name: "clock.freeze",
+        block: "clockFreeze",
+        what: Some("clocks"),
+        effect: None,
+        own: &[],
+        required: &[key("clocks", Type::List, "[realtime]")],
+        example: "clock.freeze:realtime",
+        mechanisms: &[Mechanism::Vdso],
+        blank: || FaultKind::ClockFreeze(ClockFreeze { clocks: Vec::new() }),
+    },
+    Kind {
+        name: "clock.offset",
+        block: "clockOffset",
+        what: Some("clocks"),
+        effect: Some("offset"),
+        own: &[key("allowBackwards", Type::Flag, "true")],
+        required: &[
+            key("clocks", Type::List, "[realtime]"),
+            key("offset", Type::Text, "-600s"),
+        ],
+        example: "clock.offset:realtime=+1h",
+        mechanisms: &[Mechanism::Vdso],
+        blank: || {
+            FaultKind::ClockOffset(ClockOffset {
+                clocks: Vec::new(),
+                offset: TimeOffset::HOUR,
+                allow_backwards: false,
+            })
+        },
+    },
+    Kind {
+        name: "clock.speed",
+        block: "clockSpeed",
+        what: Some("clocks"),
+        effect: Some("speed"),
+        own: &[key("allowBackwards", Type::Flag, "true")],
+        required: &[
+            key("clocks", Type::List, "[realtime]"),
+            key("speed", Type::Text, "2"),
+        ],
+        example: "clock.speed:monotonic+boottime=0.5",
+        mechanisms: &[Mechanism::Vdso],
+        blank: || {
+            FaultKind::ClockSpeed(ClockSpeed {
+                clocks: Vec::new(),
+                speed: ClockRate::HALF,
+                allow_backwards: false,
+            })
+        },
+    },
+    Kind {
+        name: "clock.step",
+        block: "clockStep",
+        what: Some("clocks"),
+        effect: Some("offset"),
+        own: &[
+            key("every", Type::Text, "10s"),
+            key("allowBackwards", Type::Flag, "true"),
+        ],
+        required: &[
+            key("clocks", Type::List, "[realtime]"),
+            key("offset", Type::Text, "-10s"),
+        ],
+        example: "clock.step:realtime=+10s,every=1m",
+        mechanisms: &[Mechanism::Vdso],
+        blank: || {
+            FaultKind::ClockStep(ClockStep {
+                clocks: Vec::new(),
+                offset: TimeOffset::HOUR,
+                every: ClockStep::EVERY,
+                allow_backwards: false,
+            })
+        },
+    },
     Kind {
         name: "disk.error",
         block: "diskError",
@@ -482,11 +559,7 @@ pub(super) static KINDS: [Kind; 19] = [
 ];
 
 /// Kinds of the design that are not built yet.
-const PLANNED_KINDS: [&str; 14] = [
-    "clock.freeze",
-    "clock.offset",
-    "clock.speed",
-    "clock.step",
+const PLANNED_KINDS: [&str; 10] = [
     "dns.answer",
     "dns.delay",
     "dns.error",
@@ -508,7 +581,7 @@ impl Kind {
 
     /// What stands in for a kind that can't be told: one that breaks no rule by itself.
     pub(super) fn stand_in() -> &'static Self {
-        &KINDS[6]
+        &KINDS[10]
     }
 
     /// By its name in a fault word.

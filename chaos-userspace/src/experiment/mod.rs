@@ -7,6 +7,7 @@ use std::{borrow::Cow, fmt, time::Duration};
 
 mod call_filter;
 mod check;
+pub(crate) mod clock;
 mod disk;
 pub(crate) mod disk_error;
 mod errno;
@@ -40,6 +41,7 @@ pub mod yaml;
 
 pub use call_filter::{CallFilter, FdKind, Network, OpenFlag};
 pub use check::{Bound, Check, Comparison, Counter, Moment};
+pub use clock::{Clock, ClockRate, TimeOffset};
 pub use disk_error::DiskOp;
 pub use errno::Errno;
 pub use file_op::FileOp;
@@ -148,6 +150,14 @@ pub enum FaultKind {
     NetConnect(NetConnect),
     /// `net.reset`: connections are ended.
     NetReset(NetReset),
+    /// `clock.offset`: clocks are ahead, or behind.
+    ClockOffset(ClockOffset),
+    /// `clock.speed`: clocks run faster, or slower.
+    ClockSpeed(ClockSpeed),
+    /// `clock.freeze`: clocks stand still.
+    ClockFreeze(ClockFreeze),
+    /// `clock.step`: clocks jump again and again.
+    ClockStep(ClockStep),
 }
 
 /// `file.error`
@@ -370,6 +380,48 @@ pub struct NetReset {
     pub filter: SocketFilter,
 }
 
+/// `clock.offset`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClockOffset {
+    /// Which clocks; at least one, no duplicates.
+    pub clocks: Vec<Clock>,
+    /// How far they are moved.
+    pub offset: TimeOffset,
+    /// Also where a clock that never does so runs backwards.
+    pub allow_backwards: bool,
+}
+
+/// `clock.speed`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClockSpeed {
+    /// Which clocks; at least one, no duplicates.
+    pub clocks: Vec<Clock>,
+    /// How many times as fast they run.
+    pub speed: ClockRate,
+    /// Also where a clock that never does so runs backwards.
+    pub allow_backwards: bool,
+}
+
+/// `clock.freeze`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClockFreeze {
+    /// Which clocks; at least one, no duplicates.
+    pub clocks: Vec<Clock>,
+}
+
+/// `clock.step`: `times` says how many steps at most.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClockStep {
+    /// Which clocks; at least one, no duplicates.
+    pub clocks: Vec<Clock>,
+    /// How far each step moves them.
+    pub offset: TimeOffset,
+    /// From one step to the next, at least a millisecond. The first comes at once.
+    pub every: Duration,
+    /// Also where a clock that never does so runs backwards.
+    pub allow_backwards: bool,
+}
+
 /// Direction of packets, seen from the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -464,11 +516,13 @@ pub enum Mechanism {
     CgroupSockAddr,
     /// The kernel's own end of a connection, by `sock_diag`.
     SockDestroy,
+    /// A stub in each process, behind the functions of its vDSO.
+    Vdso,
 }
 
 impl Mechanism {
     /// Every mechanism, in no order of rank.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Lsm,
         Self::FmodRet,
         Self::CgroupSkb,
@@ -479,6 +533,7 @@ impl Mechanism {
         Self::SeccompNotify,
         Self::CgroupSockAddr,
         Self::SockDestroy,
+        Self::Vdso,
     ];
 
     /// The word for it in files, fault words and reports.
@@ -494,6 +549,7 @@ impl Mechanism {
             Self::SeccompNotify => "seccomp-notify",
             Self::CgroupSockAddr => "cgroup-sock-addr",
             Self::SockDestroy => "sock-destroy",
+            Self::Vdso => "vdso",
         }
     }
 }
@@ -551,6 +607,10 @@ impl FaultKind {
             Self::DiskError(_) => "disk.error",
             Self::NetConnect(_) => "net.connect",
             Self::NetReset(_) => "net.reset",
+            Self::ClockOffset(_) => "clock.offset",
+            Self::ClockSpeed(_) => "clock.speed",
+            Self::ClockFreeze(_) => "clock.freeze",
+            Self::ClockStep(_) => "clock.step",
         }
     }
 }

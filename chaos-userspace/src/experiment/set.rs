@@ -23,6 +23,9 @@ impl Fault {
         {
             return Ok(());
         }
+        if self.kind.set_clock(key, text)? {
+            return Ok(());
+        }
         let is_own = match &mut self.kind {
             FaultKind::DiskError(fault) => fault.set(key, text)?,
             FaultKind::NetLoss(NetLoss { traffic, .. })

@@ -12,13 +12,14 @@ use proptest::{
 };
 
 use super::{
-    Bound, ByteRate, ByteSize, CallFilter, Check, Comm, Common, Comparison, ConnectOp, Counter,
-    CpuQuota, Direction, DiskError, DiskFull, DiskLimit, DiskOp, DiskQuota, DiskReadonly, Errno,
-    Exclude, Experiment, Fault, FaultKind, FdKind, FileDelay, FileError, FileOp, Gfp, MAX_DURATION,
-    MapOp, MemMmap, MemPage, MemSlab, Moment, NetConnect, NetDown, NetLoss, NetPartition, NetReset,
-    Network, OpenFlag, Ordinals, PathFilter, PressureCpu, Proto, Protocol, Pulse, Rate, Scope,
-    Share, SocketFilter, Syscall, SyscallClass, SyscallDelay, SyscallError, SyscallOp,
-    SyscallReturn, Target, Traffic, When, number_default_ids,
+    Bound, ByteRate, ByteSize, CallFilter, Check, Clock, ClockFreeze, ClockOffset, ClockRate,
+    ClockSpeed, ClockStep, Comm, Common, Comparison, ConnectOp, Counter, CpuQuota, Direction,
+    DiskError, DiskFull, DiskLimit, DiskOp, DiskQuota, DiskReadonly, Errno, Exclude, Experiment,
+    Fault, FaultKind, FdKind, FileDelay, FileError, FileOp, Gfp, MAX_DURATION, MapOp, MemMmap,
+    MemPage, MemSlab, Moment, NetConnect, NetDown, NetLoss, NetPartition, NetReset, Network,
+    OpenFlag, Ordinals, PathFilter, PressureCpu, Proto, Protocol, Pulse, Rate, Scope, Share,
+    SocketFilter, Syscall, SyscallClass, SyscallDelay, SyscallError, SyscallOp, SyscallReturn,
+    Target, TimeOffset, Traffic, When, number_default_ids,
 };
 
 const MAX_NANOS: u64 = 30 * 24 * 60 * 60 * 1_000_000_000;
@@ -510,6 +511,23 @@ pub(crate) fn fault() -> BoxedStrategy<Fault> {
     let net_connect = net_connect()
         .prop_map(FaultKind::NetConnect)
         .prop_flat_map(|kind| common(option::of(share()).boxed(), kind));
+    let clock = clock()
+        .prop_flat_map(|kind| common(Just(None).boxed(), kind))
+        .prop_map(|fault| Fault {
+            common: Common {
+                duration: fault.common.duration,
+                after: fault.common.after,
+                pulse: fault.common.pulse,
+                exclude: fault.common.exclude,
+                mechanism: fault.common.mechanism,
+                times: match fault.kind {
+                    FaultKind::ClockStep(_) => fault.common.times,
+                    _ => None,
+                },
+                ..Common::default()
+            },
+            ..fault
+        });
     let port = || option::of(1..=u16::MAX);
     let net_reset = (share(), peers(), port(), port())
         .prop_map(|(share, peer, peer_port, local_port)| {
@@ -565,6 +583,7 @@ pub(crate) fn fault() -> BoxedStrategy<Fault> {
         file.boxed(),
         net_reset.boxed(),
         net_connect.boxed(),
+        clock.boxed(),
         disk_error.boxed(),
         file_delay.boxed(),
         disk_state.boxed(),
@@ -574,6 +593,47 @@ pub(crate) fn fault() -> BoxedStrategy<Fault> {
         net.boxed(),
         knob.boxed(),
         syscall.boxed()
+    ]
+    .boxed()
+}
+
+/// Kinds about clocks, which may run backwards where they would.
+fn clock() -> BoxedStrategy<FaultKind> {
+    let clocks = || subsequence(Clock::ALL.to_vec(), 1..=3);
+    let offset = || {
+        let most = 36_500 * 86_400 * 1_000_000_000_i64;
+        prop_oneof![
+            -most..=most,
+            (-5000..5000_i64).prop_map(|n| n * 1_000_000_000)
+        ]
+        .prop_filter_map("zero", TimeOffset::from_nanos)
+    };
+    let speed = prop_oneof![
+        1_000_000..1_000_000_000_000_u64,
+        (1..100_u64).prop_map(|n| n * 100_000_000)
+    ]
+    .prop_filter_map("as fast as ever", ClockRate::from_billionths);
+    let every = lifetime().prop_map(|every| every.max(Duration::from_millis(1)));
+    prop_oneof![
+        clocks().prop_map(|clocks| FaultKind::ClockFreeze(ClockFreeze { clocks })),
+        (clocks(), offset()).prop_map(|(clocks, offset)| FaultKind::ClockOffset(ClockOffset {
+            clocks,
+            offset,
+            allow_backwards: true,
+        })),
+        (clocks(), speed).prop_map(|(clocks, speed)| FaultKind::ClockSpeed(ClockSpeed {
+            clocks,
+            speed,
+            allow_backwards: true,
+        })),
+        (clocks(), offset(), every).prop_map(|(clocks, offset, every)| {
+            FaultKind::ClockStep(ClockStep {
+                clocks,
+                offset,
+                every,
+                allow_backwards: true,
+            })
+        }),
     ]
     .boxed()
 }

@@ -338,6 +338,14 @@ impl Fault {
                 }
                 check("probability", self.check_no_probability());
             }
+            FaultKind::ClockFreeze(_)
+            | FaultKind::ClockOffset(_)
+            | FaultKind::ClockSpeed(_)
+            | FaultKind::ClockStep(_) => {
+                for (key, result) in self.kind.clock_rules() {
+                    check(key, result);
+                }
+            }
             FaultKind::PressureCpu(_) => {}
             FaultKind::SyscallDelay(fault) => {
                 check("ops", check_ops(&fault.ops, "fsync"));
@@ -376,6 +384,20 @@ impl Fault {
                         "{} has none: it is a limit, and decides about no event",
                         self.kind.name()
                     ),
+                    "leave it out",
+                );
+                check(key, Err(bad));
+            }
+        }
+        if self.kind.clocks().is_some() {
+            let is_step = matches!(self.kind, FaultKind::ClockStep(_));
+            for key in common.per_event() {
+                // Steps are few, and everybody sees the same ones.
+                if matches!(key, "pulse" | "exclude") || is_step && key == "times" {
+                    continue;
+                }
+                let bad = BadValue::new(
+                    format!("{} has none: it holds for every reading", self.kind.name()),
                     "leave it out",
                 );
                 check(key, Err(bad));

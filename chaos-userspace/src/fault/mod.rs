@@ -1,6 +1,11 @@
 //! From a validated fault to what the kernel is told: no I/O, one file per kind.
 
 pub(crate) mod call_filter;
+pub(crate) mod clock;
+mod clock_freeze;
+mod clock_offset;
+mod clock_speed;
+mod clock_step;
 mod disk_error;
 mod disk_full;
 mod disk_limit;
@@ -80,6 +85,10 @@ pub const fn ladder(kind: &FaultKind) -> &'static [Mechanism] {
         FaultKind::DiskError(_) => disk_error::LADDER,
         FaultKind::NetConnect(_) => net_connect::LADDER,
         FaultKind::NetReset(_) => net_reset::LADDER,
+        FaultKind::ClockOffset(_) => clock_offset::LADDER,
+        FaultKind::ClockSpeed(_) => clock_speed::LADDER,
+        FaultKind::ClockFreeze(_) => clock_freeze::LADDER,
+        FaultKind::ClockStep(_) => clock_step::LADDER,
     }
 }
 
@@ -98,7 +107,13 @@ pub const fn object(kind: &FaultKind) -> Option<Object> {
         FaultKind::SyscallDelay(_) | FaultKind::SyscallError(_) | FaultKind::SyscallReturn(_) => {
             Some(Object::SyscallError)
         }
-        FaultKind::DiskLimit(_) | FaultKind::NetReset(_) | FaultKind::PressureCpu(_) => None,
+        FaultKind::DiskLimit(_)
+        | FaultKind::NetReset(_)
+        | FaultKind::ClockOffset(_)
+        | FaultKind::ClockSpeed(_)
+        | FaultKind::ClockFreeze(_)
+        | FaultKind::ClockStep(_)
+        | FaultKind::PressureCpu(_) => None,
         FaultKind::MemSlab(_) => Some(Object::MemSlab),
         FaultKind::MemPage(_) => Some(Object::MemPage),
         FaultKind::MemMmap(_) => Some(Object::MemMmap),
@@ -130,6 +145,10 @@ pub(crate) fn knob(kind: &FaultKind) -> Option<Wanted> {
         | FaultKind::NetDown(_)
         | FaultKind::NetConnect(_)
         | FaultKind::NetReset(_)
+        | FaultKind::ClockOffset(_)
+        | FaultKind::ClockSpeed(_)
+        | FaultKind::ClockFreeze(_)
+        | FaultKind::ClockStep(_)
         | FaultKind::NetLoss(_)
         | FaultKind::NetPartition(_)
         | FaultKind::SyscallDelay(_)
@@ -170,6 +189,10 @@ pub(crate) fn covers(kind: &FaultKind, mechanism: Mechanism) -> Result<(), Strin
         | FaultKind::NetDown(_)
         | FaultKind::NetConnect(_)
         | FaultKind::NetReset(_)
+        | FaultKind::ClockOffset(_)
+        | FaultKind::ClockSpeed(_)
+        | FaultKind::ClockFreeze(_)
+        | FaultKind::ClockStep(_)
         | FaultKind::NetLoss(_)
         | FaultKind::NetPartition(_)
         | FaultKind::PressureCpu(_) => Ok(()),
@@ -206,6 +229,10 @@ fn ops(kind: &FaultKind) -> Option<&[SyscallOp]> {
         | FaultKind::NetDown(_)
         | FaultKind::NetConnect(_)
         | FaultKind::NetReset(_)
+        | FaultKind::ClockOffset(_)
+        | FaultKind::ClockSpeed(_)
+        | FaultKind::ClockFreeze(_)
+        | FaultKind::ClockStep(_)
         | FaultKind::NetLoss(_)
         | FaultKind::NetPartition(_)
         | FaultKind::PressureCpu(_) => None,
@@ -275,6 +302,10 @@ pub fn not_covered(kind: &FaultKind) -> Vec<String> {
         FaultKind::DiskError(_) => disk_error::NOT_COVERED,
         FaultKind::NetConnect(_) => net_connect::NOT_COVERED,
         FaultKind::NetReset(_) => net_reset::NOT_COVERED,
+        FaultKind::ClockOffset(_) => clock_offset::NOT_COVERED,
+        FaultKind::ClockSpeed(_) => clock_speed::NOT_COVERED,
+        FaultKind::ClockFreeze(_) => clock_freeze::NOT_COVERED,
+        FaultKind::ClockStep(_) => clock_step::NOT_COVERED,
     };
     rows.iter().map(|row| (*row).to_owned()).collect()
 }
@@ -320,7 +351,12 @@ pub fn compile(
         FaultKind::SyscallDelay(kind) => syscall_delay::effect(kind, &fault.common),
         FaultKind::SyscallError(kind) => syscall_error::effect(kind, &fault.common),
         FaultKind::SyscallReturn(kind) => syscall_return::effect(kind, &fault.common),
-        FaultKind::DiskLimit(_) | FaultKind::PressureCpu(_) => {
+        FaultKind::DiskLimit(_)
+        | FaultKind::ClockOffset(_)
+        | FaultKind::ClockSpeed(_)
+        | FaultKind::ClockFreeze(_)
+        | FaultKind::ClockStep(_)
+        | FaultKind::PressureCpu(_) => {
             return None;
         }
         FaultKind::NetReset(kind) => net_reset::effect(kind),
@@ -443,7 +479,7 @@ fn narrowing(common: &Common) -> Option<Narrowing> {
     })
 }
 
-fn nanoseconds(duration: Duration) -> u64 {
+pub(crate) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 

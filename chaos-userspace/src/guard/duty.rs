@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::{journal::Change, state::Owner};
+use crate::{
+    journal::{Change, Patch},
+    state::Owner,
+};
 
 /// A guard looks around at least so often.
 const LOOK: Duration = Duration::from_millis(500);
@@ -38,6 +41,12 @@ impl View {
     pub(super) fn is_due(&self, change: &Change) -> bool {
         self.is_mine(change)
             && (self.gone || self.is_held() || self.disabled || change.deadline_ns <= self.now_ns)
+    }
+
+    /// Whether a process has to get its own bytes back now. Until its owner has ended, the tender of
+    /// clocks does that; and they are true without.
+    pub(super) fn is_due_patch(&self, patch: &Patch) -> bool {
+        patch.owner() == self.owner && self.gone
     }
 
     /// How long the guard may sleep, if nothing happens.

@@ -17,11 +17,12 @@ use nix::{
 use super::{DISMISSAL, SUBCOMMAND, duty::View};
 use crate::{
     boot, heal,
-    journal::Change,
+    journal::{Change, Patch},
     knob::{self, KnobError},
     node::scratch::ScratchCgroup,
     state::{Owner, Role, StateDir},
     target::{CgroupTree, Process},
+    vdso,
 };
 
 /// How long the journal's lock is waited for at a time.
@@ -104,8 +105,17 @@ impl Watch {
                 lease: self.lease,
                 disabled: self.state.disabled().is_some(),
             };
-            let live = journal.read().map(|read| read.live).unwrap_or_default();
+            let contents = journal.read().unwrap_or_default();
+            let live = contents.live;
             let mut left = 0;
+            let patches = contents.patches.iter();
+            let patches: Vec<&Patch> = patches.filter(|patch| view.is_due_patch(patch)).collect();
+            for patch in &patches {
+                left += usize::from(vdso::undo(&journal, patch, LOCK_PATIENCE).is_err());
+            }
+            if !patches.is_empty() && left == 0 {
+                vdso::undo_orphans(self.owner);
+            }
             for change in live.iter().filter(|change| view.is_due(change)) {
                 left += usize::from(!self.undo(tree, change, &view, process));
             }
@@ -199,11 +209,15 @@ fn ignore_signals() {
     }
 }
 
-/// Keeps what writes other users' control files, and ends other users' processes.
+/// Keeps what writes other users' control files, ends other users' processes, and writes to them.
 fn drop_capabilities() {
-    let keep: CapsHashSet = [Capability::CAP_DAC_OVERRIDE, Capability::CAP_KILL]
-        .into_iter()
-        .collect();
+    let keep: CapsHashSet = [
+        Capability::CAP_DAC_OVERRIDE,
+        Capability::CAP_KILL,
+        Capability::CAP_SYS_PTRACE,
+    ]
+    .into_iter()
+    .collect();
     for set in [CapSet::Effective, CapSet::Permitted] {
         if let Ok(have) = caps::read(None, set) {
             let less = have.intersection(&keep).copied().collect();

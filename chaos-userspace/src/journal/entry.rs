@@ -69,10 +69,68 @@ impl Change {
     }
 }
 
+/// The first instructions of functions in a process were replaced.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Patch {
+    /// The process: pid …
+    #[prost(uint32, tag = "1")]
+    pub pid: u32,
+    /// … and start, in clock ticks.
+    #[prost(uint64, tag = "2")]
+    pub start: u64,
+    /// Who did it: pid …
+    #[prost(uint32, tag = "3")]
+    pub owner_pid: u32,
+    /// … and start, in clock ticks.
+    #[prost(uint64, tag = "4")]
+    pub owner_start: u64,
+    /// The boot that it was made in.
+    #[prost(string, tag = "5")]
+    pub boot_id: String,
+    /// What was there.
+    #[prost(message, repeated, tag = "6")]
+    pub bytes: Vec<PatchedBytes>,
+}
+
+impl Patch {
+    /// Whose it is.
+    pub fn owner(&self) -> Owner {
+        Owner {
+            pid: self.owner_pid,
+            start: self.owner_start,
+        }
+    }
+
+    /// Whether it is about this process.
+    pub(crate) fn is_of(&self, pid: u32, start: u64) -> bool {
+        (self.pid, self.start) == (pid, start)
+    }
+}
+
+/// Bytes of a process before they were replaced.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct PatchedBytes {
+    /// Where.
+    #[prost(fixed64, tag = "1")]
+    pub address: u64,
+    /// What was there.
+    #[prost(bytes = "vec", tag = "2")]
+    pub original: Vec<u8>,
+}
+
+/// A process that has its own bytes again, or is gone.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub(super) struct Restored {
+    #[prost(uint32, tag = "1")]
+    pub(super) pid: u32,
+    #[prost(uint64, tag = "2")]
+    pub(super) start: u64,
+}
+
 /// The payload of a record.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub(super) struct Entry {
-    #[prost(oneof = "Kind", tags = "1, 2")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4")]
     pub(super) kind: Option<Kind>,
 }
 
@@ -84,4 +142,10 @@ pub(super) enum Kind {
     /// Written after the change of this id was undone.
     #[prost(fixed64, tag = "2")]
     Done(u64),
+    /// Written before the bytes are replaced.
+    #[prost(message, tag = "3")]
+    Patch(Patch),
+    /// Written after they were put back.
+    #[prost(message, tag = "4")]
+    Restored(Restored),
 }

@@ -16,8 +16,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use entry::Change;
-use entry::{Entry, Kind};
+pub use entry::{Change, Patch, PatchedBytes};
+use entry::{Entry, Kind, Restored};
 use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
@@ -69,8 +69,17 @@ pub enum JournalError {
 pub struct Contents {
     /// What is not undone, in the order in which it was done.
     pub live: Vec<Change>,
+    /// Processes whose instructions are replaced.
+    pub patches: Vec<Patch>,
     /// Bytes that can't be read: damage between records, not a record that was never finished.
     pub damaged: usize,
+}
+
+impl Contents {
+    /// Whether there is nothing to undo.
+    pub fn is_empty(&self) -> bool {
+        self.live.is_empty() && self.patches.is_empty()
+    }
 }
 
 /// The journal while nobody else writes it.
@@ -178,6 +187,11 @@ impl Locked<'_> {
         &self.contents.live
     }
 
+    /// Whether there is nothing to undo.
+    pub fn is_empty(&self) -> bool {
+        self.contents.is_empty()
+    }
+
     /// Bytes that could not be read.
     pub fn damaged(&self) -> usize {
         self.contents.damaged
@@ -200,8 +214,38 @@ impl Locked<'_> {
     pub fn done(&mut self, id: u64) -> Result<(), JournalError> {
         self.append(Kind::Done(id))?;
         self.contents.live.retain(|change| change.id != id);
+        self.compact_if_large()
+    }
+
+    /// Writes down what is about to be replaced in a process. When this returns it is on the disk.
+    ///
+    /// # Errors
+    /// When it could not be written; nothing must be replaced then.
+    pub fn begin_patch(&mut self, patch: Patch) -> Result<(), JournalError> {
+        self.append(Kind::Patch(patch.clone()))?;
+        let patches = &mut self.contents.patches;
+        patches.retain(|it| !it.is_of(patch.pid, patch.start));
+        patches.push(patch);
+        Ok(())
+    }
+
+    /// Writes down that a process has its own bytes again, or is gone.
+    ///
+    /// # Errors
+    /// When it could not be written; they will be put back again, which does no harm.
+    pub fn patch_done(&mut self, pid: u32, start: u64) -> Result<(), JournalError> {
+        let patches = &mut self.contents.patches;
+        if !patches.iter().any(|it| it.is_of(pid, start)) {
+            return Ok(());
+        }
+        patches.retain(|it| !it.is_of(pid, start));
+        self.append(Kind::Restored(Restored { pid, start }))?;
+        self.compact_if_large()
+    }
+
+    fn compact_if_large(&mut self) -> Result<(), JournalError> {
         let size = self.file.metadata().map_err(self.journal.io("look at"))?;
-        if size.len() > COMPACT_BEYOND && !self.contents.live.is_empty() {
+        if size.len() > COMPACT_BEYOND && !self.contents.is_empty() {
             self.compact()?;
         }
         Ok(())
@@ -243,8 +287,9 @@ impl Locked<'_> {
             .mode(0o600)
             .open(&path)
             .map_err(io("compact"))?;
-        for change in &self.contents.live {
-            let kind = Some(Kind::Begin(change.clone()));
+        let changes = self.contents.live.iter().cloned().map(Kind::Begin);
+        let patches = self.contents.patches.iter().cloned().map(Kind::Patch);
+        for kind in changes.chain(patches).map(Some) {
             file.write_all(&frame::encode(&Entry { kind }.encode_to_vec()))
                 .map_err(io("compact"))?;
         }
@@ -263,7 +308,7 @@ impl Locked<'_> {
 impl Drop for Locked<'_> {
     /// A journal with nothing in it is no file at all.
     fn drop(&mut self) {
-        if !self.contents.live.is_empty() {
+        if !self.contents.is_empty() {
             return;
         }
         // The second is there when somebody was killed while the first was written anew.
@@ -289,8 +334,8 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 fn contents(bytes: &[u8]) -> (Contents, usize) {
     let scan = frame::scan(bytes);
     let mut contents = Contents {
-        live: Vec::new(),
         damaged: scan.damaged,
+        ..Contents::default()
     };
     let boot_id = boot::id();
     for payload in scan.payloads {
@@ -299,7 +344,16 @@ fn contents(bytes: &[u8]) -> (Contents, usize) {
             Ok(Some(Kind::Begin(change))) if change.boot_id == boot_id => {
                 contents.live.push(change);
             }
-            Ok(Some(Kind::Begin(_))) => {}
+            Ok(Some(Kind::Patch(patch))) if patch.boot_id == boot_id => {
+                contents
+                    .patches
+                    .retain(|it| !it.is_of(patch.pid, patch.start));
+                contents.patches.push(patch);
+            }
+            Ok(Some(Kind::Restored(of))) => {
+                contents.patches.retain(|it| !it.is_of(of.pid, of.start));
+            }
+            Ok(Some(Kind::Begin(_) | Kind::Patch(_))) => {}
             Ok(Some(Kind::Done(id))) => contents.live.retain(|change| change.id != id),
             Ok(None) | Err(_) => contents.damaged += payload.len(),
         }

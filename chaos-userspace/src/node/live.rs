@@ -7,6 +7,7 @@ use chaos_common::{Hook, limits::PLANS};
 use super::{
     Counters, FaultStatus, NodeControl, NodeError, Plan, PlanStatus, Settings, Trail,
     account::Account,
+    clocks::ClockFaults,
     error::{bad, not_found},
     stack::Mappings,
     trail::Kept,
@@ -29,6 +30,8 @@ use crate::{
 pub struct Node {
     tree: CgroupTree,
     ways: Ways,
+    /// Before what has the guard, so that it ends while there is one.
+    clocks: ClockFaults,
     /// What is done without BPF, and would not end with this process.
     knobs: Knobs,
     /// Connections to be ended.
@@ -49,12 +52,12 @@ struct Live {
 }
 
 #[derive(Debug)]
-struct LiveFault {
+pub(super) struct LiveFault {
     id: String,
     word: String,
-    target: Resolved,
+    pub(super) target: Resolved,
     /// Parts of it that are left out.
-    excluded: Vec<Cgroup>,
+    pub(super) excluded: Vec<Cgroup>,
     work: Work,
     not_covered: Vec<String>,
     deadline_ns: u64,
@@ -77,6 +80,8 @@ enum Work {
     Knob(Option<u64>),
     /// Its id, once it is prepared.
     Reset(Option<u64>),
+    /// The rule's id, once clocks are bent or wait for their time.
+    Clock(Option<u64>),
 }
 
 impl LiveFault {
@@ -85,6 +90,7 @@ impl LiveFault {
             Work::Rule { way, .. } | Work::Over { way, .. } => way.1,
             Work::Knob(_) => Mechanism::CgroupKnob,
             Work::Reset(_) => Mechanism::SockDestroy,
+            Work::Clock(_) => Mechanism::Vdso,
         }
     }
 }
@@ -100,6 +106,7 @@ impl Node {
             state: settings.state.clone(),
             lease: settings.lease,
             ways: Ways::new(settings.max_rules),
+            clocks: ClockFaults::new(settings.clone()),
             knobs: Knobs::new(tree.clone(), settings),
             resets: Resets::default(),
             tree,
@@ -111,6 +118,12 @@ impl Node {
     /// Keeps a guard from now on, for a process that others must not find traces of when it was killed.
     pub fn stay_guarded(&mut self) {
         self.knobs.stay_guarded();
+    }
+
+    /// Says which child of this process waits before its exec: faults of programs are not about it
+    /// before that.
+    pub(crate) fn hold(&mut self, pid: u32) {
+        self.clocks.hold(pid);
     }
 
     fn try_apply(&mut self, plan: &Plan, live: &mut Live) -> Result<(), NodeError> {
@@ -139,6 +152,12 @@ impl Node {
                     Work::Rule { way, rule }
                 }
                 None if matches!(fault.kind, FaultKind::NetReset(_)) => Work::Reset(None),
+                None if fault.kind.clocks().is_some() => {
+                    // The guard, for what nobody else puts back.
+                    self.knobs.stay_guarded();
+                    self.clocks.prepare()?;
+                    Work::Clock(None)
+                }
                 None => Work::Knob(None),
             };
             let account = Account::find(&self.tree, fault, &resolved, &excluded)?;
@@ -192,6 +211,11 @@ impl Node {
                 Work::Reset(_) => {
                     let index = u32::try_from(index).unwrap_or(u32::MAX);
                     held.work = Work::Reset(self.prepare_reset(fault, index, held, &timing)?);
+                }
+                Work::Clock(_) => {
+                    let (id, deadline_ns) = self.clocks.begin(&self.tree, fault, held, &timing)?;
+                    held.deadline_ns = deadline_ns;
+                    held.work = Work::Clock(Some(id));
                 }
                 Work::Knob(_) | Work::Over { .. } => {
                     held.work = Work::Knob(self.turn(fault, &held.target, &timing)?);
@@ -307,7 +331,8 @@ impl Node {
                 let KnobStatus { counters, ended } = self.evidence(live, fault.work)?;
                 let missed = match fault.work {
                     Work::Rule { way, rule } => self.ways.missed(way, rule),
-                    Work::Over { .. } | Work::Knob(_) | Work::Reset(_) => 0,
+                    Work::Clock(Some(id)) => self.clocks.late(id),
+                    Work::Over { .. } | Work::Knob(_) | Work::Clock(None) | Work::Reset(_) => 0,
                 };
                 Ok(FaultStatus {
                     fault: fault.id.clone(),
@@ -457,6 +482,7 @@ impl Node {
                     ended: status.ended,
                 })
             }
+            Work::Clock(id) => Ok(id.map(|id| self.clocks.status(id)).unwrap_or_default()),
         }
     }
 
@@ -473,8 +499,9 @@ impl Node {
         for fault in &live.faults {
             match fault.work {
                 Work::Rule { way, rule } => self.ways.remove(way, rule),
-                Work::Knob(None) | Work::Reset(None) | Work::Over { .. } => {}
+                Work::Knob(None) | Work::Clock(None) | Work::Reset(None) | Work::Over { .. } => {}
                 Work::Reset(Some(id)) => self.resets.remove(id),
+                Work::Clock(Some(id)) => self.clocks.end(id),
                 Work::Knob(Some(id)) => {
                     if let Err(error) = self.knobs.remove(id) {
                         tracing::error!(fault = fault.id, %error, "left to the guard");

@@ -220,6 +220,7 @@ impl Default for Settings {
 }
 
 mod account;
+mod clocks;
 mod error;
 mod flow;
 mod live;

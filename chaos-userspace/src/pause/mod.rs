@@ -22,6 +22,7 @@ use std::{
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 pub use process::main_if_asked;
+pub(crate) use watchdog::Watchdog;
 
 use crate::guard::in_own_session;
 

@@ -24,9 +24,8 @@ use nix::{
 };
 
 use super::{
-    READY, SUBCOMMAND,
+    READY, SUBCOMMAND, Watchdog,
     thread::{self, Change},
-    watchdog::Watchdog,
 };
 use crate::{boot, target::FIRST_PID_NAMESPACE};
 

@@ -15,10 +15,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A timer in the kernel, which a process that is held, or frozen, does not hold.
 #[derive(Debug)]
-pub(super) struct Watchdog(Timer);
+pub(crate) struct Watchdog(Timer);
 
 impl Watchdog {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let kill = SigEvent::new(SigevNotify::SigevSignal {
             signal: Signal::SIGKILL,
             si_value: 0,
@@ -27,13 +27,13 @@ impl Watchdog {
     }
 
     /// It is good if this is called again within so long.
-    pub(super) fn feed(&mut self, within: Duration) -> io::Result<()> {
+    pub(crate) fn feed(&mut self, within: Duration) -> io::Result<()> {
         let due = Expiration::OneShot((within + PATIENCE).into());
         Ok(self.0.set(due, TimerSetTimeFlags::empty())?)
     }
 
     /// Nobody is stopped.
-    pub(super) fn rest(&mut self) -> io::Result<()> {
+    pub(crate) fn rest(&mut self) -> io::Result<()> {
         // Zero is off.
         let off = Expiration::OneShot(Duration::ZERO.into());
         Ok(self.0.set(off, TimerSetTimeFlags::empty())?)

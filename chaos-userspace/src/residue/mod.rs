@@ -17,7 +17,7 @@ pub(crate) use runs::unregistered;
 
 use crate::{
     boot,
-    journal::{Change, JournalError},
+    journal::{Change, JournalError, Patch},
     node::scratch,
     state::{Registration, StateDir},
     target::CgroupTree,
@@ -42,6 +42,8 @@ pub enum Thing {
     Process(Registration),
     /// A changed control file.
     Change(Change),
+    /// A process whose clocks are read by way of a stub.
+    Patch(Patch),
     /// Bytes of the journal that can't be read.
     Damage(usize),
     /// A cgroup, by its directory.
@@ -58,6 +60,7 @@ impl Thing {
         match self {
             Self::Process(_) => "process",
             Self::Change(_) => "change",
+            Self::Patch(_) => "patch",
             Self::Damage(_) => "damage",
             Self::Cgroup(_) => "cgroup",
             Self::Bpf(object) => object.kind.name(),
@@ -67,7 +70,10 @@ impl Thing {
 
     /// Whether the machine is disturbed for as long as it is there.
     pub const fn injects(&self) -> bool {
-        matches!(self, Self::Process(_) | Self::Change(_) | Self::Bpf(_))
+        matches!(
+            self,
+            Self::Process(_) | Self::Change(_) | Self::Patch(_) | Self::Bpf(_)
+        )
     }
 }
 
@@ -91,6 +97,11 @@ impl fmt::Display for Thing {
                 change.wanted,
                 change.original,
                 change.owner_pid
+            ),
+            Self::Patch(patch) => write!(
+                f,
+                "the vDSO of process {}, by process {}",
+                patch.pid, patch.owner_pid
             ),
             Self::Damage(bytes) => write!(
                 f,
@@ -163,6 +174,10 @@ pub fn without_bpf(tree: &CgroupTree, state: &StateDir) -> Result<Vec<Item>, Loo
     found.extend(contents.live.into_iter().map(|change| Item {
         live: change.owner().is_alive() && change.deadline_ns > now_ns,
         thing: Thing::Change(change),
+    }));
+    found.extend(contents.patches.into_iter().map(|patch| Item {
+        live: patch.owner().is_alive(),
+        thing: Thing::Patch(patch),
     }));
     if contents.damaged > 0 {
         found.push(Item {

@@ -64,6 +64,7 @@ impl Armed {
         };
         if let (Some(rest), Some(cgroup)) = (armed.split.rest(), cgroup) {
             let mut node = Node::new(settings)?;
+            node.hold(waiting.pid.unsigned_abs());
             node.apply(&plan(rest, cgroup))?;
             armed.node = Some(node);
         }

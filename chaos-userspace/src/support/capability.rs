@@ -10,6 +10,7 @@ pub enum Capability {
     /// Packet programs.
     NetAdmin = 12,
     /// Other users' processes.
+    /// Memory and registers of others.
     SysPtrace = 19,
     /// Holds `CAP_BPF` and `CAP_PERFMON`, and what was there before them.
     SysAdmin = 21,
@@ -56,6 +57,8 @@ pub fn missing_capabilities(mechanism: Mechanism) -> Vec<Capability> {
         // For a knob the permissions of its file decide; and everybody may set no_new_privs, which a
         // filter takes without CAP_SYS_ADMIN.
         Mechanism::CgroupKnob | Mechanism::SeccompNotify => &[],
+        // As long as kernel.yama.ptrace_scope does not forbid it, own processes need none.
+        Mechanism::Vdso => &[Capability::SysPtrace],
     };
     let have = effective();
     needed

@@ -14,6 +14,7 @@ use crate::{
     experiment::{FaultKind, Mechanism},
     fault, seccomp, sockets,
     target::CgroupTree,
+    vdso,
 };
 
 /// Why a mechanism is not to be had here.
@@ -66,6 +67,10 @@ pub fn try_out(kind: &FaultKind, mechanism: Mechanism) -> Result<(), Missing> {
         reason,
         capabilities: Vec::new(),
     };
+    if mechanism == Mechanism::Vdso {
+        may_probe(mechanism)?;
+        return vdso::probe().map_err(refuse);
+    }
     if mechanism == Mechanism::SeccompNotify {
         return seccomp::probe().map_err(refuse);
     }

@@ -88,6 +88,11 @@ impl Process {
         self.pid
     }
 
+    /// When it was started, in clock ticks since boot.
+    pub fn start_ticks(&self) -> u64 {
+        self.start_ticks
+    }
+
     /// Its name, at most 15 bytes.
     pub fn name(&self) -> &str {
         &self.name

@@ -3,6 +3,7 @@
 //! What can't be represented is a violation too; it is replaced by something harmless, so that the
 //! rest is checked as well and everything that is wrong is reported at once.
 
+mod clock;
 mod disk;
 mod memory;
 mod sockets;
@@ -233,10 +234,30 @@ impl Reader {
                 let kind = FaultKind::NetReset(self.net_reset(&inside, &wire));
                 (kind, self.common(field, &inside, &common))
             }
+            Some(Wire::ClockOffset(wire)) => {
+                let inside = format!("{field}.clockOffset");
+                let kind = FaultKind::ClockOffset(self.clock_offset(&inside, &wire));
+                (kind, self.common(field, &inside, &common))
+            }
+            Some(Wire::ClockSpeed(wire)) => {
+                let inside = format!("{field}.clockSpeed");
+                let kind = FaultKind::ClockSpeed(self.clock_speed(&inside, &wire));
+                (kind, self.common(field, &inside, &common))
+            }
+            Some(Wire::ClockFreeze(wire)) => {
+                let inside = format!("{field}.clockFreeze");
+                let kind = FaultKind::ClockFreeze(self.clock_freeze(&inside, &wire));
+                (kind, self.common(field, &inside, &common))
+            }
+            Some(Wire::ClockStep(wire)) => {
+                let inside = format!("{field}.clockStep");
+                let kind = FaultKind::ClockStep(self.clock_step(&inside, &wire));
+                (kind, self.common(field, &inside, &common))
+            }
             None => {
                 self.bad(
                     field,
-                    "has no kind; say one of diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, \
+                    "has no kind; say one of clockFreeze, clockOffset, clockSpeed, clockStep, diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, \
                      memMmap, memPage, memSlab, netConnect, netDown, netLoss, netPartition, netReset, pressureCpu, syscallDelay, syscallError or syscallReturn",
                 );
                 let harmless = FileError {
@@ -476,6 +497,7 @@ pub(in crate::api) fn mechanism_of(wire: proto::Mechanism) -> Option<Mechanism> 
         proto::Mechanism::CgroupSkb => Some(Mechanism::CgroupSkb),
         proto::Mechanism::CgroupKnob => Some(Mechanism::CgroupKnob),
         proto::Mechanism::Tcx => Some(Mechanism::Tcx),
+        proto::Mechanism::Vdso => Some(Mechanism::Vdso),
         proto::Mechanism::FmodRetSyscall => Some(Mechanism::FmodRetSyscall),
         proto::Mechanism::KprobeOverride => Some(Mechanism::KprobeOverride),
         proto::Mechanism::SeccompNotify => Some(Mechanism::SeccompNotify),

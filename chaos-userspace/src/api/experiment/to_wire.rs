@@ -5,10 +5,11 @@ use std::time::Duration;
 use crate::{
     api::proto,
     experiment::{
-        ByteRate, ByteSize, CallFilter, Common, ConnectOp, DiskError, DiskFull, DiskLimit, DiskOp,
-        DiskQuota, DiskReadonly, Experiment, Fault, FaultKind, FileDelay, FileError, FileOp, Gfp,
-        MapOp, Mechanism, MemMmap, MemPage, MemSlab, NetConnect, NetReset, PathFilter, PressureCpu,
-        Protocol, Scope, Share, SocketFilter, SyscallDelay, SyscallError, SyscallReturn, Target,
+        ByteRate, ByteSize, CallFilter, Clock, ClockFreeze, ClockOffset, ClockSpeed, ClockStep,
+        Common, ConnectOp, DiskError, DiskFull, DiskLimit, DiskOp, DiskQuota, DiskReadonly,
+        Experiment, Fault, FaultKind, FileDelay, FileError, FileOp, Gfp, MapOp, Mechanism, MemMmap,
+        MemPage, MemSlab, NetConnect, NetReset, PathFilter, PressureCpu, Protocol, Scope, Share,
+        SocketFilter, SyscallDelay, SyscallError, SyscallReturn, Target,
     },
 };
 
@@ -24,6 +25,7 @@ impl From<Mechanism> for proto::Mechanism {
             Mechanism::KprobeOverride => Self::KprobeOverride,
             Mechanism::SeccompNotify => Self::SeccompNotify,
             Mechanism::CgroupSockAddr => Self::CgroupSockAddr,
+            Mechanism::Vdso => Self::Vdso,
             Mechanism::SockDestroy => Self::SockDestroy,
         }
     }
@@ -92,6 +94,10 @@ impl From<&Fault> for proto::Fault {
                 FaultKind::DiskQuota(kind) => Wire::DiskQuota(kind.into()),
                 FaultKind::FileDelay(kind) => Wire::FileDelay(kind.into()),
                 FaultKind::DiskError(kind) => Wire::DiskError(kind.into()),
+                FaultKind::ClockOffset(kind) => Wire::ClockOffset(kind.into()),
+                FaultKind::ClockSpeed(kind) => Wire::ClockSpeed(kind.into()),
+                FaultKind::ClockFreeze(kind) => Wire::ClockFreeze(kind.into()),
+                FaultKind::ClockStep(kind) => Wire::ClockStep(kind.into()),
                 FaultKind::NetConnect(kind) => Wire::NetConnect(kind.into()),
                 FaultKind::NetReset(kind) => Wire::NetReset(kind.into()),
             }),
@@ -314,6 +320,60 @@ impl From<DiskOp> for proto::DiskOp {
             DiskOp::Write => Self::Write,
             DiskOp::Flush => Self::Flush,
             DiskOp::Discard => Self::Discard,
+        }
+    }
+}
+
+impl From<&ClockFreeze> for proto::ClockFreeze {
+    fn from(kind: &ClockFreeze) -> Self {
+        Self {
+            clocks: clocks(&kind.clocks),
+        }
+    }
+}
+
+impl From<&ClockOffset> for proto::ClockOffset {
+    fn from(kind: &ClockOffset) -> Self {
+        Self {
+            clocks: clocks(&kind.clocks),
+            offset_ns: kind.offset.nanos(),
+            allow_backwards: kind.allow_backwards,
+        }
+    }
+}
+
+impl From<&ClockSpeed> for proto::ClockSpeed {
+    fn from(kind: &ClockSpeed) -> Self {
+        Self {
+            clocks: clocks(&kind.clocks),
+            speed_billionths: kind.speed.billionths(),
+            allow_backwards: kind.allow_backwards,
+        }
+    }
+}
+
+impl From<&ClockStep> for proto::ClockStep {
+    fn from(kind: &ClockStep) -> Self {
+        Self {
+            clocks: clocks(&kind.clocks),
+            offset_ns: kind.offset.nanos(),
+            every: Some(wire_duration(kind.every)),
+            allow_backwards: kind.allow_backwards,
+        }
+    }
+}
+
+fn clocks(clocks: &[Clock]) -> Vec<i32> {
+    let wire = |clock: &Clock| proto::Clock::from(*clock).into();
+    clocks.iter().map(wire).collect()
+}
+
+impl From<Clock> for proto::Clock {
+    fn from(clock: Clock) -> Self {
+        match clock {
+            Clock::Realtime => Self::Realtime,
+            Clock::Monotonic => Self::Monotonic,
+            Clock::Boottime => Self::Boottime,
         }
     }
 }

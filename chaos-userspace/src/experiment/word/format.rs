@@ -65,6 +65,19 @@ pub fn format(fault: &Fault) -> String {
             out.push('=', &kind.errno);
         }
         FaultKind::NetReset(kind) => out.push('=', &kind.share),
+        FaultKind::ClockFreeze(kind) => out.names(&kind.clocks),
+        FaultKind::ClockOffset(kind) => {
+            out.names(&kind.clocks);
+            out.push('=', &kind.offset);
+        }
+        FaultKind::ClockSpeed(kind) => {
+            out.names(&kind.clocks);
+            out.push('=', &kind.speed);
+        }
+        FaultKind::ClockStep(kind) => {
+            out.names(&kind.clocks);
+            out.push('=', &kind.offset);
+        }
     }
     if let Some(probability) = common.probability {
         out.push('@', &probability);
@@ -103,7 +116,16 @@ pub fn format(fault: &Fault) -> String {
         FaultKind::DiskError(disk) => out.key("device", disk.device.as_ref()),
         FaultKind::NetConnect(net) => out.sockets(&net.filter),
         FaultKind::NetReset(net) => out.sockets(&net.filter),
-        FaultKind::DiskReadonly(_)
+        FaultKind::ClockStep(kind) => {
+            out.key("every", Some(format_duration(kind.every)));
+            out.key("allowBackwards", kind.allow_backwards.then_some(true));
+        }
+        FaultKind::ClockOffset(_) | FaultKind::ClockSpeed(_) => {
+            let allowed = fault.kind.allows_backwards();
+            out.key("allowBackwards", allowed.then_some(true));
+        }
+        FaultKind::ClockFreeze(_)
+        | FaultKind::DiskReadonly(_)
         | FaultKind::NetDown(_)
         | FaultKind::NetLoss(_)
         | FaultKind::NetPartition(_)
@@ -169,6 +191,11 @@ impl Out {
         self.key("peerPort", filter.peer_port);
         self.key("localPort", filter.local_port);
         self.key("proto", filter.protocol);
+    }
+
+    fn names(&mut self, names: &[impl ToString]) {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        self.push(':', &names.join("+"));
     }
 
     /// One for each item.

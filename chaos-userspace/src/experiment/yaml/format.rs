@@ -142,7 +142,23 @@ pub fn format_fault(fault: &Fault) -> String {
             out.option(4, "share", Some(kind.share));
             out.sockets(4, &kind.filter);
         }
+        FaultKind::ClockFreeze(kind) => out.names(4, "clocks", &kind.clocks),
+        FaultKind::ClockOffset(kind) => {
+            out.names(4, "clocks", &kind.clocks);
+            out.option(4, "offset", Some(kind.offset));
+        }
+        FaultKind::ClockSpeed(kind) => {
+            out.names(4, "clocks", &kind.clocks);
+            out.option(4, "speed", Some(kind.speed));
+        }
+        FaultKind::ClockStep(kind) => {
+            out.names(4, "clocks", &kind.clocks);
+            out.option(4, "offset", Some(kind.offset));
+            out.option(4, "every", Some(format_duration(kind.every)));
+        }
     }
+    let backwards = fault.kind.allows_backwards();
+    out.option(4, "allowBackwards", backwards.then_some(true));
     if let Some((_, filter)) = fault.kind.of_calls() {
         out.list(4, "fd", &filter.fd);
         out.option(

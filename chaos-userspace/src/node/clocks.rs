@@ -1,0 +1,129 @@
+//! Faults of clocks, as a node has them.
+
+use std::collections::HashMap;
+
+use super::{Counters, NodeError, Settings, live::LiveFault};
+use crate::{
+    experiment::{Fault, Mechanism},
+    fault::{self, Timing, clock},
+    knob::KnobStatus,
+    scheduler::draw,
+    target::{CgroupTree, Resolved},
+    vdso::tender::{Clocks, Pulse, Rule, Tended, TenderError, Whom},
+};
+
+/// What bends clocks, and what of it is live.
+#[derive(Debug)]
+pub(super) struct ClockFaults {
+    clocks: Clocks,
+    /// A child that waits before its exec.
+    held: Option<u32>,
+    /// What was known of each rule the last time.
+    last: HashMap<u64, Tended>,
+}
+
+impl ClockFaults {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self {
+            clocks: Clocks::new(settings),
+            held: None,
+            last: HashMap::new(),
+        }
+    }
+
+    pub(super) fn hold(&mut self, pid: u32) {
+        self.held = Some(pid);
+    }
+
+    /// Starts what takes its time to start.
+    pub(super) fn prepare(&mut self) -> Result<(), NodeError> {
+        let started = self.clocks.start();
+        started.map_err(|error| NodeError::Kernel(error.to_string()))
+    }
+
+    /// Bends clocks, now or when it is due, and returns the rule's id, and its deadline.
+    pub(super) fn begin(
+        &mut self,
+        tree: &CgroupTree,
+        fault: &Fault,
+        live: &LiveFault,
+        timing: &Timing,
+    ) -> Result<(u64, u64), NodeError> {
+        let cannot = |reason: &str| {
+            NodeError::Unsupported(format!(
+                "fault {}: this node can't do {}:\n  {}: {reason}",
+                fault.id,
+                fault.kind.name(),
+                Mechanism::Vdso
+            ))
+        };
+        let wanted = clock::wanted(&fault.kind, fault.common.times)
+            .ok_or_else(|| cannot("it is about no clock"))?;
+        let folder = |path: &str| tree.folder(path).to_string_lossy().into_owned();
+        let target = match &live.target {
+            Resolved::Cgroups(cgroups) => {
+                Whom::Cgroups(cgroups.iter().map(|cgroup| folder(cgroup.path())).collect())
+            }
+            Resolved::Process(process) => Whom::Process(process.pid(), process.start_ticks()),
+        };
+        let (start_ns, deadline_ns) = fault::lifetime(fault, timing);
+        let id = draw();
+        let rule = Rule {
+            id,
+            target,
+            excluded: live.excluded.iter().map(|it| folder(it.path())).collect(),
+            wanted,
+            start_ns,
+            deadline_ns,
+            pulse_ns: fault.common.pulse.map(|pulse| Pulse {
+                active_ns: fault::nanoseconds(pulse.active),
+                every_ns: fault::nanoseconds(pulse.every),
+            }),
+            held: self.held,
+        };
+        let tended = self.clocks.bend(rule).map_err(|error| match error {
+            TenderError::Unsupported(reason) => cannot(&reason),
+            TenderError::Lost(_) => NodeError::Kernel(error.to_string()),
+        })?;
+        Ok((id, tended.deadline_ns))
+    }
+
+    /// How it goes.
+    pub(super) fn status(&self, id: u64) -> KnobStatus {
+        match self.clocks.look(id) {
+            Ok(state) => told(&state),
+            Err(error) => KnobStatus {
+                ended: Some(error.to_string()),
+                ..self.last.get(&id).map(told).unwrap_or_default()
+            },
+        }
+    }
+
+    /// How many programs have run for a while before their clocks were bent.
+    pub(super) fn late(&self, id: u64) -> u64 {
+        self.clocks.look(id).map_or(0, |state| state.late)
+    }
+
+    pub(super) fn end(&mut self, id: u64) {
+        self.last.remove(&id);
+        if let Err(error) = self.clocks.end(id) {
+            tracing::error!(%error, "clocks are true again when their lease is over");
+        }
+    }
+}
+
+fn told(state: &Tended) -> KnobStatus {
+    KnobStatus {
+        counters: Counters {
+            considered: state.found,
+            matched: state.patched,
+            injected: state.bent,
+            error: state.found.saturating_sub(state.patched),
+            ..Counters::default()
+        },
+        ended: state.lapsed.then(|| {
+            "kchaos did not run for longer than its lease, and clocks were true meanwhile"
+                .to_owned()
+        }),
+    }
+}

@@ -1,0 +1,647 @@
+//! Rules, processes and their control pages: what there is, and what has to be done about it.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fs,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::message::{Rule, Tended, Whom};
+use crate::{
+    journal::{Journal, JournalError, Patch, PatchedBytes},
+    scheduler::draw,
+    state::Owner,
+    target::start_ticks,
+    vdso::{
+        control::{Base, Control, SLOTS},
+        patch::{Before, Bytes, PatchError, Patched},
+        tracee::Tracee,
+    },
+};
+
+/// How long the first reading that is bent lies behind the moment in which that was decided: nobody
+/// has read a later one meanwhile.
+const MARGIN_NS: u64 = 2_000_000;
+
+/// Who could not be patched is tried again so much later.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// How long the journal's lock is waited for, while a process stands still.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// All that a tender has.
+#[derive(Debug)]
+pub(super) struct Tending {
+    owner: Owner,
+    boot_id: String,
+    lease: Duration,
+    journal: Journal,
+    rules: BTreeMap<u64, Live>,
+    processes: HashMap<u32, Process>,
+    families: HashMap<u64, Family>,
+    /// When the owner was heard.
+    heard: Instant,
+}
+
+#[derive(Debug)]
+struct Live {
+    rule: Rule,
+    /// Boot time from which it bends.
+    epoch_ns: u64,
+    state: Tended,
+    /// It is not a gap what is found the first time.
+    begun: bool,
+    /// Its deadline has passed, or the lease.
+    over: bool,
+}
+
+#[derive(Debug)]
+struct Process {
+    start: u64,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Patched(Patched),
+    /// Not to be looked at before.
+    Refused(Instant),
+}
+
+/// A control page with those who share it.
+#[derive(Debug)]
+struct Family {
+    control: Control,
+    slots: [Option<Slot>; SLOTS],
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    rule: u64,
+    /// Boot time from which it bends here.
+    epoch_ns: u64,
+    /// Which pulse the page is set for.
+    pulse: Option<u64>,
+    counted: bool,
+}
+
+impl Tending {
+    pub(super) fn new(owner: Owner, lease: Duration, journal: Journal, boot_id: String) -> Self {
+        Self {
+            owner,
+            boot_id,
+            lease,
+            journal,
+            rules: BTreeMap::new(),
+            processes: HashMap::new(),
+            families: HashMap::new(),
+            heard: Instant::now(),
+        }
+    }
+
+    /// The owner lives.
+    pub(super) fn hear(&mut self) {
+        // What was over by then stays so.
+        self.lapse();
+        self.heard = Instant::now();
+    }
+
+    /// Whether there is anything to do.
+    pub(super) fn is_idle(&self) -> bool {
+        self.rules.is_empty() && self.processes.is_empty()
+    }
+
+    /// Takes a rule on, and patches everybody who is there.
+    pub(super) fn begin(&mut self, rule: Rule) -> Result<Tended, String> {
+        let found = found(&rule);
+        for pid in found.keys() {
+            if self.processes.contains_key(pid) {
+                continue;
+            }
+            // Before anybody is touched.
+            if let Err(PatchError::Never(why)) = Before::look(*pid).map(drop) {
+                return Err(format!("process {pid}: {why}"));
+            }
+        }
+        let id = rule.id;
+        let epoch_ns = rule.start_ns;
+        self.rules.insert(
+            id,
+            Live {
+                rule,
+                epoch_ns,
+                state: Tended::default(),
+                begun: false,
+                over: false,
+            },
+        );
+        self.look_around();
+        let now_ns = now(Base::Boottime);
+        let Some(live) = self.rules.get_mut(&id) else {
+            return Err("it is gone".to_owned());
+        };
+        live.begun = true;
+        let epoch_ns = live.rule.start_ns.max(now_ns + MARGIN_NS);
+        // It lives as long as it was to live.
+        live.rule.deadline_ns += epoch_ns - live.rule.start_ns;
+        live.rule.start_ns = epoch_ns;
+        live.epoch_ns = epoch_ns;
+        live.state.deadline_ns = live.rule.deadline_ns;
+        let state = live.state.clone();
+        let all_refused = state.found > 0 && state.patched == 0;
+        if let (true, Some(why)) = (all_refused, &state.refused) {
+            let why = why.clone();
+            self.end(id);
+            return Err(why);
+        }
+        for family in self.families.values_mut() {
+            for slot in family.slots.iter_mut().flatten() {
+                if slot.rule == id {
+                    slot.epoch_ns = epoch_ns;
+                }
+            }
+        }
+        if epoch_ns == now_ns + MARGIN_NS {
+            // Whoever is told that they are bent finds them so.
+            self.keep();
+            thread::sleep(Duration::from_nanos(MARGIN_NS));
+        }
+        // It has been said while this took its time.
+        self.heard = Instant::now();
+        self.keep();
+        Ok(state)
+    }
+
+    /// How it goes.
+    pub(super) fn state(&mut self, id: u64) -> Tended {
+        self.count();
+        let live = self.rules.get(&id);
+        live.map_or_else(Tended::default, |live| live.state.clone())
+    }
+
+    /// Who was not heard for as long as the lease has no rules any more.
+    fn lapse(&mut self) {
+        let lapsed = self.heard.elapsed() >= self.lease;
+        let now_ns = now(Base::Boottime);
+        for live in self.rules.values_mut() {
+            live.over |= live.begun && live.rule.deadline_ns <= now_ns;
+            if lapsed && !live.over {
+                live.over = true;
+                live.state.lapsed = true;
+            }
+        }
+    }
+
+    /// Ends a rule: first for everybody, by a store each, then in their code.
+    pub(super) fn end(&mut self, id: u64) -> Tended {
+        for family in self.families.values() {
+            for (index, slot) in family.slots.iter().enumerate() {
+                if slot.is_some_and(|slot| slot.rule == id) {
+                    family.control.end(index);
+                }
+            }
+        }
+        let state = self.state(id);
+        self.rules.remove(&id);
+        self.look_around();
+        state
+    }
+
+    /// Ends all of it.
+    pub(super) fn end_all(&mut self) {
+        let ids: Vec<u64> = self.rules.keys().copied().collect();
+        for id in ids {
+            self.end(id);
+        }
+    }
+
+    /// A child that was held has made its exec, and stands still behind it.
+    pub(super) fn at_exec(&mut self, tid: i32) {
+        let Ok(pid) = u32::try_from(tid) else { return };
+        for live in self.rules.values_mut() {
+            if live.rule.held == Some(pid) {
+                live.rule.held = None;
+            }
+        }
+        let wanted = self.wanted();
+        let Some((start, rules)) = wanted.get(&pid) else {
+            // Nobody's; it goes on when this is dropped.
+            drop(Tracee::at_exec(tid));
+            return;
+        };
+        let tracee = Tracee::at_exec(tid).map_err(PatchError::from);
+        let done = tracee.and_then(|tracee| self.patch(pid, *start, rules, Some(tracee), false));
+        self.note(pid, *start, rules, false, done);
+        self.keep();
+    }
+
+    /// Finds who came, who went, and who has become another program.
+    pub(super) fn look_around(&mut self) {
+        self.lapse();
+        let wanted = self.wanted();
+        self.drop_gone();
+        for (pid, (start, rules)) in &wanted {
+            match self.processes.get_mut(pid) {
+                Some(Process {
+                    state: State::Patched(_),
+                    ..
+                }) => {
+                    if let Err(error) = self.choose(*pid, rules, true) {
+                        tracing::debug!(pid, %error, "its rules are not changed");
+                    }
+                }
+                Some(Process {
+                    state: State::Refused(again),
+                    start: known,
+                }) if known == start && Instant::now() < *again => {}
+                _ => {
+                    let late = rules
+                        .iter()
+                        .any(|id| self.rules.get(id).is_some_and(|live| live.begun));
+                    let done = self.patch(*pid, *start, rules, None, late);
+                    self.note(*pid, *start, rules, late, done);
+                }
+            }
+        }
+        let unwanted: Vec<u32> = self
+            .processes
+            .keys()
+            .filter(|pid| !wanted.contains_key(pid))
+            .copied()
+            .collect();
+        for pid in unwanted {
+            self.restore(pid);
+        }
+        self.families_without_members();
+    }
+
+    /// Who is in the targets, with the start of each and the rules that concern it.
+    fn wanted(&self) -> HashMap<u32, (u64, Vec<u64>)> {
+        let mut wanted: HashMap<u32, (u64, Vec<u64>)> = HashMap::new();
+        for (id, live) in self.rules.iter().filter(|(_, live)| !live.over) {
+            for (pid, start) in found(&live.rule) {
+                wanted
+                    .entry(pid)
+                    .or_insert_with(|| (start, Vec::new()))
+                    .1
+                    .push(*id);
+            }
+        }
+        wanted
+    }
+
+    fn drop_gone(&mut self) {
+        self.count();
+        let gone: Vec<u32> = self
+            .processes
+            .iter()
+            .filter(|(pid, process)| match &process.state {
+                State::Patched(patched) => !patched.is_there(),
+                State::Refused(_) => start_ticks(**pid) != Some(process.start),
+            })
+            .map(|(pid, _)| *pid)
+            .collect();
+        for pid in gone {
+            if let Some(Process {
+                start,
+                state: State::Patched(_),
+            }) = self.processes.remove(&pid)
+            {
+                self.forget(pid, start);
+            }
+        }
+    }
+
+    /// Makes sure that a process has the stub, and its rules a place in its control page.
+    fn patch(
+        &mut self,
+        pid: u32,
+        start: u64,
+        rules: &[u64],
+        tracee: Option<Tracee>,
+        late: bool,
+    ) -> Result<(), PatchError> {
+        let before = Before::look(pid)?;
+        let before = match before.adopt() {
+            Ok((patched, header)) => {
+                drop(tracee);
+                if !self.families.contains_key(&header.family) {
+                    return Err(PatchError::Never(
+                        "another kchaos bends its clocks: end that fault first".to_owned(),
+                    ));
+                }
+                let bytes = header.bytes_replaced();
+                self.write_down(self.record(pid, start, bytes))
+                    .map_err(|error| PatchError::Later(error.to_string()))?;
+                let state = State::Patched(patched);
+                self.processes.insert(pid, Process { start, state });
+                return self.choose(pid, rules, false);
+            }
+            Err(before) => before,
+        };
+        let mut tracee = match tracee {
+            Some(tracee) => tracee,
+            None => Tracee::stop(pid)?,
+        };
+        let family = draw();
+        let owner = (self.owner.pid, self.owner.start);
+        let record = self.record(pid, start, before.bytes());
+        let note = || {
+            self.write_down(record)
+                .map_err(|error| PatchError::Later(error.to_string()))
+        };
+        // All slots are off until they are set.
+        let slots = (1 << rules.len().min(SLOTS)) - 1;
+        let (patched, control) = before.patch(&mut tracee, owner, family, slots, note)?;
+        self.families.insert(
+            family,
+            Family {
+                control,
+                slots: [None; SLOTS],
+            },
+        );
+        let state = State::Patched(patched);
+        self.processes.insert(pid, Process { start, state });
+        let chosen = self.choose(pid, rules, late);
+        // It goes on with bent clocks.
+        self.keep();
+        drop(tracee);
+        chosen
+    }
+
+    /// Gives rules a place in the control page of a process, and has the process look there.
+    fn choose(&mut self, pid: u32, rules: &[u64], late: bool) -> Result<(), PatchError> {
+        let Some(Process {
+            state: State::Patched(patched),
+            ..
+        }) = self.processes.get_mut(&pid)
+        else {
+            return Ok(());
+        };
+        let Some(family) = self.families.get_mut(&patched.family) else {
+            return Ok(());
+        };
+        let mut slots = 0_u64;
+        for id in rules {
+            let Some(live) = self.rules.get(id) else {
+                continue;
+            };
+            let index = family.place(*id).ok_or_else(|| {
+                PatchError::Never(format!("it has {SLOTS} faults of its clocks already"))
+            })?;
+            let slot = family.slots[index].get_or_insert_with(|| Slot {
+                rule: *id,
+                epoch_ns: live.epoch_ns,
+                pulse: None,
+                counted: false,
+            });
+            // It has read its clock as it is: from here on it goes on at another speed.
+            if late && live.begun && slot.pulse.is_none() && live.rule.wanted.needs_own_start() {
+                slot.epoch_ns = slot.epoch_ns.max(now(Base::Boottime) + MARGIN_NS);
+            }
+            slots |= 1 << index;
+        }
+        if slots != patched.slots {
+            patched.choose(pid, slots)?;
+        }
+        Ok(())
+    }
+
+    /// Counts what came of it.
+    fn note(
+        &mut self,
+        pid: u32,
+        start: u64,
+        rules: &[u64],
+        late: bool,
+        done: Result<(), PatchError>,
+    ) {
+        let first = !matches!(
+            self.processes.get(&pid),
+            Some(Process { state: State::Refused(_), start: known }) if *known == start
+        );
+        let refused = match &done {
+            Ok(()) => None,
+            Err(PatchError::Gone) => return,
+            Err(error) => Some(format!("process {pid}: {error}")),
+        };
+        if refused.is_some() {
+            let again = Instant::now() + AGAIN;
+            let state = State::Refused(again);
+            self.processes.insert(pid, Process { start, state });
+        }
+        for id in rules {
+            if let Some(live) = self.rules.get_mut(id) {
+                live.state.found += u64::from(first);
+                live.state.patched += u64::from(done.is_ok());
+                live.state.late += u64::from(late && done.is_ok());
+                if refused.is_some() {
+                    live.state.refused.clone_from(&refused);
+                }
+            }
+        }
+    }
+
+    fn restore(&mut self, pid: u32) {
+        let Some(Process { start, state }) = self.processes.remove(&pid) else {
+            return;
+        };
+        let State::Patched(mut patched) = state else {
+            return;
+        };
+        // Nothing is bent from here on, whatever becomes of the bytes.
+        let restored = patched.choose(pid, 0).and_then(|()| patched.restore(pid));
+        match restored {
+            Ok(()) | Err(PatchError::Gone) => self.forget(pid, start),
+            Err(PatchError::Never(error)) => {
+                tracing::warn!(
+                    pid,
+                    error,
+                    "its vDSO goes on by way of the stub, which bends nothing"
+                );
+            }
+            Err(PatchError::Later(_)) => {
+                let state = State::Patched(patched);
+                self.processes.insert(pid, Process { start, state });
+            }
+        }
+    }
+
+    /// Keeps what is due alive, for another lease, and has it begin anew with each pulse.
+    pub(super) fn keep(&mut self) {
+        let silent = self.heard.elapsed();
+        let left = self.lease.saturating_sub(silent);
+        let left_ns = u64::try_from(left.as_nanos()).unwrap_or(u64::MAX);
+        if left_ns == 0 {
+            return;
+        }
+        for family in self.families.values_mut() {
+            for (index, slot) in family.slots.iter_mut().enumerate() {
+                let Some(slot) = slot else { continue };
+                let Some(live) = self.rules.get(&slot.rule) else {
+                    continue;
+                };
+                if live.begun && !live.over {
+                    slot.keep(&family.control, index, &live.rule, left_ns);
+                }
+            }
+        }
+    }
+
+    /// Counts pages in which a reading was bent.
+    fn count(&mut self) {
+        for family in self.families.values_mut() {
+            for (index, slot) in family.slots.iter_mut().enumerate() {
+                let Some(slot) = slot else { continue };
+                if !slot.counted && family.control.was_hit(index) {
+                    slot.counted = true;
+                    if let Some(live) = self.rules.get_mut(&slot.rule) {
+                        live.state.bent += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    fn families_without_members(&mut self) {
+        let used: HashSet<u64> = self
+            .processes
+            .values()
+            .filter_map(|process| match &process.state {
+                State::Patched(patched) => Some(patched.family),
+                State::Refused(_) => None,
+            })
+            .collect();
+        let rules = &self.rules;
+        self.families.retain(|id, family| {
+            for (index, slot) in family.slots.iter_mut().enumerate() {
+                if slot.is_some_and(|slot| !rules.contains_key(&slot.rule)) {
+                    family.control.clear(index);
+                    *slot = None;
+                }
+            }
+            used.contains(id)
+        });
+    }
+
+    fn record(&self, pid: u32, start: u64, bytes: Vec<Bytes>) -> Patch {
+        let bytes = bytes.into_iter().map(|bytes| PatchedBytes {
+            address: bytes.address,
+            original: bytes.original,
+        });
+        Patch {
+            pid,
+            start,
+            owner_pid: self.owner.pid,
+            owner_start: self.owner.start,
+            boot_id: self.boot_id.clone(),
+            bytes: bytes.collect(),
+        }
+    }
+
+    fn write_down(&self, record: Patch) -> Result<(), JournalError> {
+        self.journal.lock(PATIENCE)?.begin_patch(record)
+    }
+
+    fn forget(&self, pid: u32, start: u64) {
+        let done = self
+            .journal
+            .lock(PATIENCE)
+            .and_then(|mut journal| journal.patch_done(pid, start));
+        if let Err(error) = done {
+            tracing::warn!(pid, %error, "stays in the journal");
+        }
+    }
+}
+
+impl Family {
+    /// The slot of a rule: its own, or one that is free.
+    fn place(&self, rule: u64) -> Option<usize> {
+        let own = |slot: &Option<Slot>| slot.is_some_and(|slot| slot.rule == rule);
+        self.slots
+            .iter()
+            .position(own)
+            .or_else(|| self.slots.iter().position(Option::is_none))
+    }
+}
+
+impl Slot {
+    fn keep(&mut self, control: &Control, index: usize, rule: &Rule, left_ns: u64) {
+        let now_ns = now(Base::Boottime);
+        let mut end_ns = rule.deadline_ns;
+        let mut from_ns = self.epoch_ns;
+        let mut pulse = 0;
+        if let Some(it) = rule.pulse_ns {
+            let since_ns = now_ns.saturating_sub(rule.start_ns);
+            pulse = since_ns / it.every_ns.max(1);
+            if since_ns % it.every_ns.max(1) >= it.active_ns {
+                // The next one, ahead of its time.
+                pulse += 1;
+            }
+            let begins_ns = rule.start_ns + pulse * it.every_ns;
+            from_ns = from_ns.max(begins_ns);
+            end_ns = end_ns.min(begins_ns + it.active_ns);
+        }
+        let end_ns = end_ns.min(now_ns + left_ns);
+        let fresh = self.pulse != Some(pulse);
+        self.pulse = Some(pulse);
+        for base in &rule.wanted.bases {
+            // Both clocks at one moment, as nearly as they can be read.
+            let (boot, reading) = (Base::Boottime.now(), base.now());
+            let place = |at_ns: u64| reading + (i64::try_from(at_ns).unwrap_or(i64::MAX) - boot);
+            if fresh {
+                control.end_base(*base, index);
+                control.set(*base, index, &rule.wanted.bend, place(from_ns));
+            }
+            control.keep(*base, index, place(end_ns));
+        }
+    }
+}
+
+fn now(base: Base) -> u64 {
+    u64::try_from(base.now()).unwrap_or(0)
+}
+
+/// The processes of a rule's target, with the start of each.
+fn found(rule: &Rule) -> HashMap<u32, u64> {
+    let mut pids = Vec::new();
+    match &rule.target {
+        Whom::Process(pid, start) => {
+            if start_ticks(*pid) == Some(*start) {
+                pids.push(*pid);
+            }
+        }
+        Whom::Cgroups(folders) => {
+            let excluded: Vec<PathBuf> = rule.excluded.iter().map(PathBuf::from).collect();
+            for folder in folders {
+                members(Path::new(folder), &excluded, &mut pids);
+            }
+        }
+    }
+    pids.into_iter()
+        .filter(|pid| rule.held != Some(*pid))
+        .filter_map(|pid| Some((pid, start_ticks(pid)?)))
+        .collect()
+}
+
+fn members(folder: &Path, excluded: &[PathBuf], pids: &mut Vec<u32>) {
+    if excluded.iter().any(|out| out == folder) {
+        return;
+    }
+    let Ok(text) = fs::read_to_string(folder.join("cgroup.procs")) else {
+        return;
+    };
+    // 0 is somebody of another pid namespace.
+    let parsed = text.lines().filter_map(|line| line.parse::<u32>().ok());
+    pids.extend(parsed.filter(|pid| *pid != 0));
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            members(&entry.path(), excluded, pids);
+        }
+    }
+}

@@ -1,0 +1,585 @@
+//! ptrace(2): all threads of a process stopped, and system calls made in one of them.
+//!
+//! Whoever is stopped here goes on when this process ends, however that happens: the kernel lets go
+//! what a tracer held.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    mem::MaybeUninit,
+    ptr, thread,
+    time::{Duration, Instant},
+};
+
+/// How long threads may take to stop: each has to get a processor for it. One that the kernel holds
+/// does not hold its process.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often it is looked again.
+const LOOK: Duration = Duration::from_micros(50);
+
+/// After so many looks it is asked whether the kernel holds who has not stopped.
+const PATIENT_LOOKS: u32 = 20;
+
+/// The set of signals that a thread of ours gets while it makes a call: none.
+const NO_SIGNAL: u64 = u64::MAX;
+
+/// Why a process could not be stopped, or did not do what it was told.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TraceError {
+    /// There is none any more.
+    #[error("it has ended")]
+    Gone,
+    /// Somebody else traces it.
+    #[error("process {0} traces it")]
+    Traced(u32),
+    /// Not now; later it may be well.
+    #[error("{0}")]
+    Busy(&'static str),
+    /// The kernel refused.
+    #[error("{what}: {source}")]
+    Refused {
+        what: &'static str,
+        source: io::Error,
+    },
+}
+
+impl TraceError {
+    fn of(what: &'static str, source: io::Error) -> Self {
+        match source.raw_os_error() {
+            Some(libc::ESRCH) => Self::Gone,
+            _ => Self::Refused { what, source },
+        }
+    }
+}
+
+/// A process, all of whose threads stand still. Dropping this lets them go.
+#[derive(Debug)]
+pub(super) struct Tracee {
+    pid: i32,
+    /// Threads that are ours, and stopped.
+    stopped: Vec<Stopped>,
+    /// Threads that are ours, and which the kernel holds: they stop before they leave it.
+    held: Vec<i32>,
+    /// Whether filters of system calls are off while it is ours.
+    unfiltered: bool,
+    session: Option<Session>,
+}
+
+#[derive(Debug)]
+struct Stopped {
+    tid: i32,
+    registers: libc::user_regs_struct,
+    changed: bool,
+}
+
+/// Calls are being made in the first thread.
+#[derive(Debug, Default)]
+struct Session {
+    mask: u64,
+    /// What came meanwhile, and can't be blocked.
+    signals: Vec<i32>,
+}
+
+impl Tracee {
+    /// Stops all threads of a process.
+    pub(super) fn stop(pid: u32) -> Result<Self, TraceError> {
+        let pid = i32::try_from(pid).map_err(|_large| TraceError::Gone)?;
+        let mut tracee = Self {
+            pid,
+            stopped: Vec::new(),
+            held: Vec::new(),
+            unfiltered: true,
+            session: None,
+        };
+        let mut seen = BTreeSet::new();
+        // New threads may come as long as one of them runs.
+        loop {
+            let mut fresh = false;
+            for tid in threads(pid)? {
+                if !seen.insert(tid) {
+                    continue;
+                }
+                fresh = true;
+                match tracee.seize(tid) {
+                    Ok(()) => {}
+                    // A thread that ended meanwhile; the process is another matter.
+                    Err(TraceError::Gone) if tid != pid => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            tracee.wait_for_stops()?;
+            if !fresh {
+                break;
+            }
+        }
+        if tracee.stopped.is_empty() {
+            return Err(TraceError::Busy("the kernel holds all its threads"));
+        }
+        Ok(tracee)
+    }
+
+    /// Takes a thread that has stopped behind its exec: it is all that is left of its process.
+    pub(super) fn at_exec(pid: i32) -> Result<Self, TraceError> {
+        let mut tracee = Self {
+            pid,
+            stopped: Vec::new(),
+            held: vec![pid],
+            unfiltered: true,
+            session: None,
+        };
+        // It is in its exec yet, whose end would write over a register: on to where that is over.
+        request(libc::PTRACE_INTERRUPT, pid, 0)
+            .and_then(|()| request(libc::PTRACE_CONT, pid, 0))
+            .map_err(|error| TraceError::of("stop it", error))?;
+        tracee.wait_for_stops()?;
+        if tracee.stopped.is_empty() {
+            return Err(TraceError::Gone);
+        }
+        Ok(tracee)
+    }
+
+    fn seize(&mut self, tid: i32) -> Result<(), TraceError> {
+        seize(tid, &mut self.unfiltered).map_err(|error| match error.raw_os_error() {
+            Some(libc::EPERM) => {
+                tracer(tid).map_or_else(|| TraceError::of("trace it", error), TraceError::Traced)
+            }
+            _ => TraceError::of("trace it", error),
+        })?;
+        self.held.push(tid);
+        request(libc::PTRACE_INTERRUPT, tid, 0).map_err(|error| TraceError::of("stop it", error))
+    }
+
+    /// Waits until each thread has stopped, or is held by the kernel.
+    fn wait_for_stops(&mut self) -> Result<(), TraceError> {
+        let until = Instant::now() + PATIENCE;
+        let mut waits: Vec<i32> = std::mem::take(&mut self.held);
+        let mut rounds = 0_u32;
+        while !waits.is_empty() {
+            let mut left = Vec::new();
+            for tid in waits {
+                match wait(tid, libc::WNOHANG) {
+                    Ok(None) => left.push(tid),
+                    Ok(Some(News::Stopped)) => self.add(tid)?,
+                    Ok(Some(News::Over)) => {}
+                    // It takes its signal first, and stops then.
+                    Ok(Some(other)) => {
+                        let signal = other.signal();
+                        request(libc::PTRACE_INTERRUPT, tid, 0).ok();
+                        request(libc::PTRACE_CONT, tid, signal).ok();
+                        left.push(tid);
+                    }
+                    Err(error) if error.raw_os_error() == Some(libc::ECHILD) => {}
+                    Err(error) => return Err(TraceError::of("wait for it", error)),
+                }
+            }
+            waits = left;
+            rounds += 1;
+            if waits.is_empty() {
+                break;
+            }
+            if rounds.is_multiple_of(PATIENT_LOOKS) {
+                let (in_kernel, others): (Vec<i32>, Vec<i32>) =
+                    waits.into_iter().partition(|tid| is_held(self.pid, *tid));
+                self.held.extend(in_kernel);
+                waits = others;
+                if Instant::now() > until {
+                    self.held.extend(waits);
+                    return Err(TraceError::Busy("it does not stop"));
+                }
+            }
+            thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, tid: i32) -> Result<(), TraceError> {
+        match registers(tid) {
+            Ok(registers) => {
+                self.stopped.push(Stopped {
+                    tid,
+                    registers,
+                    changed: false,
+                });
+                Ok(())
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            Err(error) => Err(TraceError::of("read its registers", error)),
+        }
+    }
+
+    /// Whether filters of system calls have nothing to say to what is called here.
+    pub(super) fn is_unfiltered(&self) -> bool {
+        self.unfiltered
+    }
+
+    /// Moves threads that are about to run one of these instructions to where it is now.
+    pub(super) fn move_threads(&mut self, moved: &[(u64, u64)]) {
+        for thread in &mut self.stopped {
+            let found = moved.iter().find(|(from, _)| *from == thread.registers.rip);
+            if let Some((_, to)) = found {
+                thread.registers.rip = *to;
+                thread.changed = true;
+            }
+        }
+    }
+
+    /// Has the process make a system call, by the instruction at `syscall`.
+    pub(super) fn call(
+        &mut self,
+        syscall: u64,
+        number: libc::c_long,
+        arguments: [u64; 6],
+    ) -> Result<u64, TraceError> {
+        let Some(thread) = self.stopped.first() else {
+            return Err(TraceError::Busy("the kernel holds all its threads"));
+        };
+        let tid = thread.tid;
+        let mut call = thread.registers;
+        call.rip = syscall;
+        call.rax = number.cast_unsigned();
+        // Not in a call: else the kernel would make the one anew that was interrupted.
+        call.orig_rax = u64::MAX;
+        [call.rdi, call.rsi, call.rdx, call.r10, call.r8, call.r9] = arguments;
+        let session = match &mut self.session {
+            Some(session) => session,
+            None => {
+                let mask =
+                    signal_mask(tid).map_err(|error| TraceError::of("read its mask", error))?;
+                let session = self.session.insert(Session {
+                    mask,
+                    signals: Vec::new(),
+                });
+                set_signal_mask(tid, NO_SIGNAL)
+                    .map_err(|error| TraceError::of("block its signals", error))?;
+                session
+            }
+        };
+        let mut stops = 0;
+        let made = set_registers(tid, &call).and_then(|()| {
+            // To its beginning, and to its end.
+            while stops < 2 {
+                request(libc::PTRACE_SYSCALL, tid, 0)?;
+                match wait(tid, 0)? {
+                    Some(News::Call) => stops += 1,
+                    Some(News::Signal(libc::SIGSTOP)) => session.signals.push(libc::SIGSTOP),
+                    Some(News::Stopped | News::Exec) => {}
+                    Some(News::Signal(signal)) => {
+                        return Err(io::Error::other(format!("it got signal {signal}")));
+                    }
+                    Some(News::Over) | None => {
+                        return Err(io::Error::from_raw_os_error(libc::ESRCH));
+                    }
+                }
+            }
+            registers(tid)
+        });
+        let made = made.map_err(|error| TraceError::of("make a call in it", error))?;
+        let result = made.rax.cast_signed();
+        if (-4095..0).contains(&result) {
+            let errno = i32::try_from(-result).unwrap_or(libc::EIO);
+            return Err(TraceError::Refused {
+                what: "make a call in it",
+                source: io::Error::from_raw_os_error(errno),
+            });
+        }
+        Ok(made.rax)
+    }
+
+    /// Writes over anything, also where nobody may write: eight bytes at a time.
+    pub(super) fn write(&self, address: u64, bytes: &[u8]) -> Result<(), TraceError> {
+        let Some(thread) = self.stopped.first() else {
+            return Err(TraceError::Busy("the kernel holds all its threads"));
+        };
+        let failed = |error| TraceError::of("write to its memory", error);
+        for (index, chunk) in bytes.chunks(8).enumerate() {
+            let at = address + 8 * index as u64;
+            let mut word = if chunk.len() < 8 {
+                peek(thread.tid, at).map_err(failed)?.to_ne_bytes()
+            } else {
+                [0; 8]
+            };
+            word[..chunk.len()].copy_from_slice(chunk);
+            poke(thread.tid, at, u64::from_ne_bytes(word)).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Reads.
+    pub(super) fn read(&self, address: u64, length: usize) -> Result<Vec<u8>, TraceError> {
+        let Some(thread) = self.stopped.first() else {
+            return Err(TraceError::Busy("the kernel holds all its threads"));
+        };
+        let mut bytes = Vec::with_capacity(length + 8);
+        while bytes.len() < length {
+            let word = peek(thread.tid, address + bytes.len() as u64)
+                .map_err(|error| TraceError::of("read its memory", error))?;
+            bytes.extend_from_slice(&word.to_ne_bytes());
+        }
+        bytes.truncate(length);
+        Ok(bytes)
+    }
+}
+
+impl Tracee {
+    /// Puts the first thread back to where it was before calls were made in it: stopped on its way
+    /// out of the kernel, so that the kernel itself makes a call anew that it had interrupted.
+    fn settle(&mut self) {
+        let (Some(session), Some(thread)) = (self.session.take(), self.stopped.first_mut()) else {
+            return;
+        };
+        thread.changed = false;
+        let tid = thread.tid;
+        let settled = set_registers(tid, &thread.registers)
+            .and_then(|()| set_signal_mask(tid, session.mask))
+            .and_then(|()| request(libc::PTRACE_INTERRUPT, tid, 0))
+            .and_then(|()| request(libc::PTRACE_CONT, tid, 0))
+            .and_then(|()| {
+                loop {
+                    match wait(tid, 0)? {
+                        Some(News::Stopped | News::Over) | None => return Ok(()),
+                        Some(other) => request(libc::PTRACE_CONT, tid, other.signal())?,
+                    }
+                }
+            });
+        if let Err(error) = settled {
+            tracing::debug!(tid, %error, "it has ended");
+        }
+        for signal in session.signals {
+            // SAFETY: takes integers.
+            unsafe { libc::syscall(libc::SYS_tgkill, self.pid, tid, signal) };
+        }
+    }
+}
+
+impl Drop for Tracee {
+    fn drop(&mut self) {
+        self.settle();
+        for thread in &self.stopped {
+            if thread.changed {
+                // Who has ended needs none.
+                set_registers(thread.tid, &thread.registers).ok();
+            }
+            request(libc::PTRACE_DETACH, thread.tid, 0).ok();
+        }
+        // What the kernel holds stops later, and is let go then: see `let_go`.
+        for tid in &self.held {
+            if let Ok(Some(news)) = wait(*tid, libc::WNOHANG) {
+                let_go(*tid, news);
+            }
+        }
+    }
+}
+
+/// Lets a thread go that nobody waits for any more.
+pub(super) fn let_go(tid: i32, news: News) {
+    if news != News::Over {
+        request(libc::PTRACE_DETACH, tid, news.signal()).ok();
+    }
+}
+
+/// Has a thread that is followed go on.
+pub(super) fn go_on(tid: i32, news: News) {
+    request(libc::PTRACE_CONT, tid, news.signal()).ok();
+}
+
+/// What there is to say of a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// It has stopped, as it was told to, or because its process is stopped.
+    Stopped,
+    /// It has stopped at the beginning or the end of a system call.
+    Call,
+    /// It is about to take a signal.
+    Signal(i32),
+    /// It has stopped behind its exec.
+    Exec,
+    /// There is none any more.
+    Over,
+}
+
+impl News {
+    fn signal(self) -> i32 {
+        match self {
+            Self::Signal(signal) => signal,
+            _ => 0,
+        }
+    }
+}
+/// The next thread of which there is news.
+pub(super) fn wait_any() -> Option<(i32, News)> {
+    let mut status = 0;
+    // SAFETY: writes a status.
+    let tid = unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL | libc::WNOHANG) };
+    (tid > 0).then(|| (tid, news(status)))
+}
+
+fn wait(tid: i32, flags: i32) -> io::Result<Option<News>> {
+    let mut status = 0;
+    loop {
+        // SAFETY: writes a status.
+        let found = unsafe { libc::waitpid(tid, &raw mut status, libc::__WALL | flags) };
+        if found == 0 {
+            return Ok(None);
+        }
+        if found > 0 {
+            return Ok(Some(news(status)));
+        }
+        let error = io::Error::last_os_error();
+        if error.raw_os_error() != Some(libc::EINTR) {
+            return Err(error);
+        }
+    }
+}
+
+fn news(status: i32) -> News {
+    if !libc::WIFSTOPPED(status) {
+        return News::Over;
+    }
+    match (status >> 16, libc::WSTOPSIG(status)) {
+        (libc::PTRACE_EVENT_EXEC, _) => News::Exec,
+        // As asked for by PTRACE_O_TRACESYSGOOD.
+        (0, signal) if signal & 0x80 != 0 => News::Call,
+        (0, signal) => News::Signal(signal),
+        _ => News::Stopped,
+    }
+}
+
+/// `PTRACE_O_SUSPEND_SECCOMP` (include/uapi/linux/ptrace.h)
+const SUSPEND_SECCOMP: i32 = 1 << 21;
+
+/// Takes a thread, without its filters of system calls if that is allowed.
+fn seize(tid: i32, unfiltered: &mut bool) -> io::Result<()> {
+    let options = libc::PTRACE_O_TRACESYSGOOD;
+    if *unfiltered {
+        match request(libc::PTRACE_SEIZE, tid, options | SUSPEND_SECCOMP) {
+            // Not allowed, or not known.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EINVAL)) => {
+                *unfiltered = false;
+            }
+            other => return other,
+        }
+    }
+    request(libc::PTRACE_SEIZE, tid, options)
+}
+
+/// Takes a process that is about to exec: it stops behind that.
+pub(super) fn seize_until_exec(pid: i32) -> io::Result<()> {
+    let options = libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_TRACEEXEC;
+    match request(libc::PTRACE_SEIZE, pid, options | SUSPEND_SECCOMP) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EINVAL)) => {
+            request(libc::PTRACE_SEIZE, pid, options)
+        }
+        other => other,
+    }
+}
+
+fn threads(pid: i32) -> Result<Vec<i32>, TraceError> {
+    let entries = fs::read_dir(format!("/proc/{pid}/task")).map_err(|_none| TraceError::Gone)?;
+    Ok(entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect())
+}
+
+/// Whether a thread waits in the kernel for something that no signal ends: it runs nothing of its
+/// own before it has stopped.
+fn is_held(pid: i32, tid: i32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat"))
+        .ok()
+        .and_then(|stat| stat.rsplit_once(") ")?.1.chars().next())
+        .is_none_or(|state| matches!(state, 'D' | 'Z' | 'X'))
+}
+
+/// Who traces a thread.
+fn tracer(tid: i32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("TracerPid:"))?;
+    line.trim().parse().ok().filter(|pid| *pid != 0)
+}
+
+fn registers(tid: i32) -> io::Result<libc::user_regs_struct> {
+    let mut registers = MaybeUninit::<libc::user_regs_struct>::uninit();
+    raw(libc::PTRACE_GETREGS, tid, 0, registers.as_mut_ptr().cast())?;
+    // SAFETY: the kernel has filled it.
+    Ok(unsafe { registers.assume_init() })
+}
+
+fn set_registers(tid: i32, registers: &libc::user_regs_struct) -> io::Result<()> {
+    let registers = (&raw const *registers).cast_mut().cast();
+    raw(libc::PTRACE_SETREGS, tid, 0, registers).map(drop)
+}
+
+fn signal_mask(tid: i32) -> io::Result<u64> {
+    let mut mask = 0_u64;
+    raw(
+        libc::PTRACE_GETSIGMASK,
+        tid,
+        size_of::<u64>(),
+        (&raw mut mask).cast(),
+    )?;
+    Ok(mask)
+}
+
+fn set_signal_mask(tid: i32, mut mask: u64) -> io::Result<()> {
+    raw(
+        libc::PTRACE_SETSIGMASK,
+        tid,
+        size_of::<u64>(),
+        (&raw mut mask).cast(),
+    )
+    .map(drop)
+}
+
+/// The system call itself, which writes the word to where its data points.
+fn peek(tid: i32, address: u64) -> io::Result<u64> {
+    let mut word = 0_u64;
+    // SAFETY: writes a word.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_ptrace,
+            libc::PTRACE_PEEKDATA,
+            tid,
+            address,
+            &raw mut word,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(word)
+}
+
+fn poke(tid: i32, address: u64, word: u64) -> io::Result<()> {
+    let address = usize::try_from(address).map_err(io::Error::other)?;
+    let word = usize::try_from(word).map_err(io::Error::other)?;
+    raw(
+        libc::PTRACE_POKEDATA,
+        tid,
+        address,
+        ptr::without_provenance_mut(word),
+    )
+    .map(drop)
+}
+
+fn request(request: libc::c_uint, tid: i32, data: i32) -> io::Result<()> {
+    let data = usize::try_from(data).map_err(io::Error::other)?;
+    raw(request, tid, 0, ptr::without_provenance_mut(data)).map(drop)
+}
+
+fn raw(
+    request: libc::c_uint,
+    tid: i32,
+    address: usize,
+    data: *mut libc::c_void,
+) -> io::Result<libc::c_long> {
+    let address = ptr::without_provenance_mut::<libc::c_void>(address);
+    // SAFETY: what a request reads or writes at `data` is as large as it has to be; see the callers.
+    let result = unsafe { libc::ptrace(request, tid, address, data) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(result)
+}

@@ -1,0 +1,216 @@
+//! A victim in C, cgroups of its own, and kchaos around them.
+
+use std::{
+    fs,
+    os::unix::process::CommandExt as _,
+    path::PathBuf,
+    process::{Child, Command, Output, Stdio},
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+pub(crate) const KCHAOS: &str = env!("CARGO_BIN_EXE_kchaos");
+
+/// The victim, built once by whatever links this test.
+pub(crate) fn victim() -> &'static str {
+    static VICTIM: OnceLock<String> = OnceLock::new();
+    VICTIM.get_or_init(|| {
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clock_vdso/victim.c");
+        let program = format!("{}/clock-victim", env!("CARGO_TARGET_TMPDIR"));
+        build(&["-O2", "-pthread", "-o", &program, source]);
+        program
+    })
+}
+
+/// The same without a dynamic linker.
+pub(crate) fn static_victim() -> &'static str {
+    static VICTIM: OnceLock<String> = OnceLock::new();
+    VICTIM.get_or_init(|| {
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clock_vdso/victim.c");
+        let program = format!("{}/clock-victim-static", env!("CARGO_TARGET_TMPDIR"));
+        build(&["-static", "-O2", "-pthread", "-o", &program, source]);
+        program
+    })
+}
+
+fn build(arguments: &[&str]) {
+    let built = Command::new("cc").args(arguments).output().unwrap();
+    assert!(built.status.success(), "{built:?}");
+}
+
+/// Why nothing can be tried on this machine, if that is so.
+pub(crate) fn missing() -> Option<&'static str> {
+    // SAFETY: takes nothing.
+    if unsafe { libc::geteuid() } != 0 {
+        return Some("only root makes cgroups and stops processes of others");
+    }
+    mount().is_none().then_some("no cgroup v2 tree is mounted")
+}
+
+fn mount() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/mounts").unwrap();
+    mounts.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(' ').collect();
+        (fields.get(2) == Some(&"cgroup2")).then(|| PathBuf::from(fields[1]))
+    })
+}
+
+/// A cgroup, removed with all that is in it.
+pub(crate) struct Cgroup {
+    name: String,
+    folder: PathBuf,
+}
+
+impl Cgroup {
+    pub(crate) fn new(name: &str) -> Self {
+        let name = format!("clock-test-{}-{name}", std::process::id());
+        let folder = mount().unwrap().join(&name);
+        fs::create_dir(&folder).unwrap();
+        Self { name, folder }
+    }
+
+    pub(crate) fn target(&self) -> String {
+        format!("cgroup=/{}", self.name)
+    }
+
+    /// A command in it.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let procs = self.folder.join("cgroup.procs");
+        let mut command = Command::new(program);
+        let enter = move || fs::write(&procs, "0");
+        // SAFETY: there is nobody else with a lock: the tests start commands one at a time.
+        unsafe { command.pre_exec(enter) };
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        command
+    }
+
+    pub(crate) fn spawn(&self, program: &str, arguments: &[&str]) -> Child {
+        self.command(program).args(arguments).spawn().unwrap()
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        fs::write(self.folder.join("cgroup.kill"), "1").unwrap();
+        eventually("empty", || fs::remove_dir(&self.folder).is_ok());
+    }
+}
+
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < until, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// What a program has said, and that it ended well.
+pub(crate) fn said(output: &Output) -> String {
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{output:?}");
+    out
+}
+
+/// A victim that checks itself, at its end: how often it saw the truth, and how often not.
+pub(crate) fn checked(child: Child) -> (u64, u64, Vec<(bool, u64)>) {
+    let out = said(&child.wait_with_output().unwrap());
+    let mut changes = Vec::new();
+    for line in out.lines() {
+        let fields: Vec<&str> = line.split(' ').collect();
+        match fields.as_slice() {
+            ["done", seen, bent] => return (seen.parse().unwrap(), bent.parse().unwrap(), changes),
+            [what, at] => changes.push((*what == "bent", at.parse().unwrap())),
+            _ => panic!("{out}"),
+        }
+    }
+    panic!("{out}")
+}
+
+/// `kchaos` to its end.
+pub(crate) fn kchaos(arguments: &[&str]) -> Output {
+    Command::new(KCHAOS)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+/// `kchaos inject`, with the account at its end.
+pub(crate) fn inject(cgroup: &Cgroup, fault: &str, duration: &str) -> Child {
+    let target = cgroup.target();
+    let arguments = [
+        "--json",
+        "--target",
+        &target,
+        "--fault",
+        fault,
+        "--duration",
+        duration,
+    ];
+    Command::new(KCHAOS)
+        .arg("inject")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// The last object that it has printed.
+pub(crate) fn account(child: Child) -> serde_json::Value {
+    let out = said(&child.wait_with_output().unwrap());
+    serde_json::from_str(out.lines().last().unwrap()).unwrap()
+}
+
+/// Processes that this one has started, and theirs.
+pub(crate) fn descendants(pid: u32) -> Vec<u32> {
+    let children = |pid: u32| -> Vec<u32> {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        tasks
+            .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
+            .flat_map(|text| {
+                text.split_ascii_whitespace()
+                    .map(|pid| pid.parse().unwrap())
+                    .collect::<Vec<u32>>()
+            })
+            .collect()
+    };
+    let mut all = children(pid);
+    let mut next = 0;
+    while next < all.len() {
+        all.extend(children(all[next]));
+        next += 1;
+    }
+    all
+}
+
+pub(crate) fn kill(pid: u32, signal: i32) {
+    // SAFETY: takes two integers; the process is one that the test has started.
+    unsafe { libc::kill(pid.cast_signed(), signal) };
+}
+
+/// The kernel's monotonic clock.
+pub(crate) fn now() -> u64 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).unwrap();
+    u64::try_from(Duration::from(now).as_nanos()).unwrap()
+}
+
+/// Whether a process jumps out of its vDSO: its image is not that of this process.
+pub(crate) fn is_patched(pid: u32) -> bool {
+    image(pid) != image(std::process::id())
+}
+
+fn image(pid: u32) -> Vec<u8> {
+    use std::os::unix::fs::FileExt as _;
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let line = maps.lines().find(|line| line.ends_with("[vdso]")).unwrap();
+    let (start, end) = line.split_once(' ').unwrap().0.split_once('-').unwrap();
+    let [start, end] = [start, end].map(|text| u64::from_str_radix(text, 16).unwrap());
+    let mut image = vec![0; usize::try_from(end - start).unwrap()];
+    let memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
+    memory.read_exact_at(&mut image, start).unwrap();
+    image
+}
