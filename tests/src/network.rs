@@ -173,7 +173,8 @@ pub const RECEIVER: &str = "
 import socket, sys
 s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
 s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+# SO_RCVBUFFORCE: nothing is read between two lines.
+s.setsockopt(socket.SOL_SOCKET, 33, 1 << 24)
 s.bind(('::', 5000))
 s.settimeout(0.5)
 print('ready')

@@ -359,13 +359,17 @@ fn net_loss(
     mechanism: Mechanism,
     scratch: &ScratchCgroup,
 ) -> Result<(), String> {
-    // Of its own, so that nobody else's devices are touched, and there is a loopback.
-    let netns = Netns::scratch().map_err(|error| format!("make a network namespace: {error}"))?;
-    hooks
-        .cover(plane, RULE, std::slice::from_ref(&netns))
-        .map_err(|error| super::explain(mechanism, &error))?;
-    let inside = netns.clone();
-    let try_it = move || match inside.join() {
+    let mut inside = None;
+    if hooks.needs_namespaces() {
+        // One of its own, so that nobody else's devices are touched.
+        let netns =
+            Netns::scratch().map_err(|error| format!("make a network namespace: {error}"))?;
+        hooks
+            .cover(plane, RULE, std::slice::from_ref(&netns))
+            .map_err(|error| super::explain(mechanism, &error))?;
+        inside = Some(netns);
+    }
+    let try_it = move || match inside.as_ref().map_or(Ok(()), Netns::join) {
         Ok(()) => packet_is_lost(),
         Err(_) => WRONG_HIT,
     };
