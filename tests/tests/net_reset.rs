@@ -214,20 +214,29 @@ threading.Event().wait()
             ("=100%,peer=127.0.0.0/8".to_owned(), [3, 3]),
             ("=100%,peer=::1".to_owned(), [3, 3]),
             (format!("=100%,peerPort={v6}"), [3, 3]),
-            (format!("=100%,peer=10.0.0.0/8,peer=::1,peerPort={v4}"), [0, 0]),
+            (
+                format!("=100%,peer=10.0.0.0/8,peer=::1,peerPort={v4}"),
+                [0, 0],
+            ),
             (format!("=100%,localPort={v4}"), [0, 0]),
             ("=100%,times=2".to_owned(), [6, 2]),
             ("=100%,when=2+3".to_owned(), [6, 2]),
             ("=0%".to_owned(), [6, 0]),
         ];
-        let faults = cases.each_ref().map(|(keys, _)| format!("net.reset{keys},shadow=true"));
+        let faults = cases
+            .each_ref()
+            .map(|(keys, _)| format!("net.reset{keys},shadow=true"));
         let armed = Armed::start(&target, &faults.each_ref().map(String::as_str), "60s");
         std::thread::sleep(Duration::from_secs(3));
         let last = armed.stop();
         for (index, (keys, counts)) in cases.iter().enumerate() {
             let count = |name| counter(&last, index, name);
             assert_eq!(count("considered"), 6, "{keys} {last}");
-            assert_eq!([count("matched"), count("wouldInject")], *counts, "{keys} {last}");
+            assert_eq!(
+                [count("matched"), count("wouldInject")],
+                *counts,
+                "{keys} {last}"
+            );
         }
         assert_eq!(client.ask(""), ALL_OK, "{last}");
         // And now in earnest: by their order, IPv4 comes first.

@@ -24,7 +24,8 @@ use aya_ebpf::{
 };
 use chaos_common::{Address, CallFacts, Filtered, Hook, Protocol, RuleList, flags, part};
 use chaos_ebpf::{
-    bounds::negative_errno, evidence, maps::RULES_CALL, plane::decide_list_of_caller, subject::Caller,
+    bounds::negative_errno, evidence, maps::RULES_CALL, plane::decide_list_of_caller,
+    subject::Caller,
 };
 
 /// The rules of the cgroup that the running attachment hangs on: what a nested cgroup's socket is asked

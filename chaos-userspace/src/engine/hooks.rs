@@ -33,10 +33,26 @@ const NET_CONNECT: [Hanging; 6] = {
     }
     use ConnectOp::{Bind, Connect, Sendmsg};
     [
-        of("connect4", bpf_attach_type::BPF_CGROUP_INET4_CONNECT, Connect),
-        of("connect6", bpf_attach_type::BPF_CGROUP_INET6_CONNECT, Connect),
-        of("sendmsg4", bpf_attach_type::BPF_CGROUP_UDP4_SENDMSG, Sendmsg),
-        of("sendmsg6", bpf_attach_type::BPF_CGROUP_UDP6_SENDMSG, Sendmsg),
+        of(
+            "connect4",
+            bpf_attach_type::BPF_CGROUP_INET4_CONNECT,
+            Connect,
+        ),
+        of(
+            "connect6",
+            bpf_attach_type::BPF_CGROUP_INET6_CONNECT,
+            Connect,
+        ),
+        of(
+            "sendmsg4",
+            bpf_attach_type::BPF_CGROUP_UDP4_SENDMSG,
+            Sendmsg,
+        ),
+        of(
+            "sendmsg6",
+            bpf_attach_type::BPF_CGROUP_UDP6_SENDMSG,
+            Sendmsg,
+        ),
         of("bind4", bpf_attach_type::BPF_CGROUP_INET4_BIND, Bind),
         of("bind6", bpf_attach_type::BPF_CGROUP_INET6_BIND, Bind),
     ]

@@ -87,13 +87,14 @@ impl Hung {
             if self.links.contains_key(&key) || !hanging.concerns(calls) {
                 continue;
             }
-            let link = program
-                .hang(cgroup, hanging.attach)
-                .map_err(|error| EngineError::Refused {
-                    mechanism: self.mechanism,
-                    program: hanging.name,
-                    reason: format!("attach to the cgroup: {error}"),
-                })?;
+            let link =
+                program
+                    .hang(cgroup, hanging.attach)
+                    .map_err(|error| EngineError::Refused {
+                        mechanism: self.mechanism,
+                        program: hanging.name,
+                        reason: format!("attach to the cgroup: {error}"),
+                    })?;
             self.links.insert(key, link);
         }
         Ok(())

@@ -582,7 +582,9 @@ pub(crate) fn experiment() -> BoxedStrategy<Experiment> {
                         fault.kind,
                         FaultKind::DiskError(_)
                             | FaultKind::DiskLimit(_)
+                            | FaultKind::NetConnect(_)
                             | FaultKind::NetLoss(_)
+                            | FaultKind::NetReset(_)
                             | FaultKind::PressureCpu(_)
                     );
                     let takes_several = !matches!(

@@ -21,11 +21,11 @@ use std::{
 
 use chaos_common::{Address, CallFacts, Protocol, part};
 
+pub(crate) use self::targets::Targets;
 use self::{
     diag::{Connection, Destroyed, Diag},
     rule::{Event, Rule},
 };
-pub(crate) use self::targets::Targets;
 use crate::{
     boot,
     engine::RuleSpec,
@@ -124,14 +124,16 @@ impl Resets {
 
     /// How it goes.
     pub(crate) fn status(&self, id: u64) -> ResetStatus {
-        self.held.get(&id).map_or_else(ResetStatus::default, |held| {
-            let state = held.reset.state();
-            ResetStatus {
-                counters: state.rule.counters(),
-                trail: state.rule.trail(),
-                ended: state.ended.clone(),
-            }
-        })
+        self.held
+            .get(&id)
+            .map_or_else(ResetStatus::default, |held| {
+                let state = held.reset.state();
+                ResetStatus {
+                    counters: state.rule.counters(),
+                    trail: state.rule.trail(),
+                    ended: state.ended.clone(),
+                }
+            })
     }
 
     /// Nothing of it happens after this has returned; what it came to is kept until it is removed.

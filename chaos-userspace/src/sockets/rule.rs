@@ -104,12 +104,7 @@ impl Rule {
 
     /// Decides about one event at a moment of boot time, and does it with `inject` if it is to be done.
     /// That says whether somebody was hit, or `None` if it could not be done.
-    pub(super) fn ask(
-        &mut self,
-        now: u64,
-        event: &Event,
-        inject: impl FnOnce() -> Option<bool>,
-    ) {
+    pub(super) fn ask(&mut self, now: u64, event: &Event, inject: impl FnOnce() -> Option<bool>) {
         let filters = || match &self.spec.call {
             Some(wanted) => wanted.filter(&event.facts),
             None => Filtered::In,

@@ -164,7 +164,9 @@ pub(super) fn own_connection() -> Result<Option<(SocketAddr, (TcpStream, TcpStre
         Ok(made) => Ok(Some(made)),
         Err(error) => match error.raw_os_error() {
             Some(libc::EADDRNOTAVAIL | libc::ENETUNREACH) => Ok(None),
-            _ => Err(format!("self-test: no connection over the loopback: {error}")),
+            _ => Err(format!(
+                "self-test: no connection over the loopback: {error}"
+            )),
         },
     }
 }

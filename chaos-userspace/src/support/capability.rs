@@ -38,7 +38,9 @@ pub fn missing_capabilities(mechanism: Mechanism) -> Vec<Capability> {
         | Mechanism::FmodRetSyscall
         | Mechanism::KprobeOverride => &[Capability::Bpf, Capability::Perfmon],
         // Without CAP_PERFMON the verifier of 6.12 refuses a list that is walked by an index.
-        Mechanism::CgroupSkb | Mechanism::CgroupSockAddr => &[Capability::Bpf, Capability::Perfmon, Capability::NetAdmin],
+        Mechanism::CgroupSkb | Mechanism::CgroupSockAddr => {
+            &[Capability::Bpf, Capability::Perfmon, Capability::NetAdmin]
+        }
         Mechanism::SockDestroy => &[Capability::NetAdmin],
         // For a knob the permissions of its file decide; and everybody may set no_new_privs, which a
         // filter takes without CAP_SYS_ADMIN.

@@ -14,7 +14,8 @@ use std::{
 };
 
 use chaos_common::{
-    AllocationFilter, ConnectOp, DiskOp, FileEvent, GfpClass, PathFilter, RuleConfig, flags, limits::PLANS,
+    AllocationFilter, ConnectOp, DiskOp, FileEvent, GfpClass, PathFilter, RuleConfig, flags,
+    limits::PLANS,
 };
 
 use crate::{
@@ -148,14 +149,9 @@ pub(super) fn run(
                     Ok(())
                 }
             }
-            Object::NetConnect => fails(
-                plane,
-                mechanism,
-                &scratch,
-                errno(object),
-                connect,
-                || bind(),
-            ),
+            Object::NetConnect => fails(plane, mechanism, &scratch, errno(object), connect, || {
+                bind()
+            }),
         });
     let lies = matches!(
         mechanism,

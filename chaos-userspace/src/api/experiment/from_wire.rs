@@ -13,9 +13,9 @@ use crate::{
     api::proto,
     experiment::{
         ByteRate, Comm, Common, Complete, CpuQuota, Direction, DiskLimit, DiskReadonly, Errno,
-        Experiment, Fault, FaultKind, FileDelay, FileError, FileOp, Mechanism, NetLoss,
-        Ordinals, PathFilter, PressureCpu, Pulse, Rate, Scope, Share, SyscallDelay, SyscallError,
-        SyscallOp, SyscallReturn, Target, Violation, Violations, When, number_default_ids,
+        Experiment, Fault, FaultKind, FileDelay, FileError, FileOp, Mechanism, NetLoss, Ordinals,
+        PathFilter, PressureCpu, Pulse, Rate, Scope, Share, SyscallDelay, SyscallError, SyscallOp,
+        SyscallReturn, Target, Violation, Violations, When, number_default_ids,
     },
 };
 
