@@ -57,6 +57,10 @@ impl PeerKey {
     /// For an address, of a rule.
     #[inline(always)]
     #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "halves of words, and a family is 4 or 6"
+    )]
     pub const fn of(rule: u32, address: &Address) -> Self {
         let [first, last] = address.words;
         let bytes = if address.family == Address::IPV4 {
@@ -83,7 +87,7 @@ impl PeerKey {
 pub struct PacketFacts {
     /// The other end; without a family if that is no packet of IP.
     pub peer: Address,
-    /// What the header of IP is followed by, by its number; that of ICMPv6 is that of ICMP. 0 if it
+    /// What the header of IP is followed by, by its number; that of `ICMPv6` is that of ICMP. 0 if it
     /// could not be told.
     pub proto: u32,
     /// Whether the ports are known: not those of a later fragment, and of what has none.
@@ -101,7 +105,7 @@ impl PacketFacts {
     pub const TCP: u32 = 6;
     /// UDP
     pub const UDP: u32 = 17;
-    /// ICMPv6
+    /// `ICMPv6`
     pub const ICMPV6: u32 = 58;
     /// SCTP
     pub const SCTP: u32 = 132;

@@ -278,7 +278,7 @@ threading.Event().wait()
             until exec 3<>/dev/tcp/127.0.0.1/8123; do sleep 0.1; done 2>/dev/null
             sleep 5
             read -r answer <&3; echo status $?'";
-        let (said, account) = run_script(&["net.reset=100%,peerPort=8123,after=3s"], script);
+        let (said, account) = run_script(&["net.reset=100%,peerPort=8123,pulse=200ms/1s"], script);
         assert_eq!(counter(&account, 0, "injected"), 1, "{said:?}");
         assert!(said.out.contains("status 1"), "{said:?}");
         assert!(said.err.contains("connection abort"), "{said:?}");

@@ -160,7 +160,7 @@ mod tests {
         for good in [
             "net.connect=ETIMEDOUT",
             "net.connect:connect=ETIMEDOUT@50%,peer=10.0.0.0/8,peer=::1,peerPort=5432,proto=tcp",
-            "net.connect:connect+sendmsg=EHOSTUNREACH,peer=10.0.0.7,comm=curl,when=3",
+            "net.connect:connect+sendmsg=EHOSTUNREACH,peer=10.0.0.7,when=3,comm=curl",
             "net.connect:bind=EADDRINUSE,localPort=80,times=1",
             "net.connect:connect+sendmsg+bind=EPERM,proto=udp,exclude=/a/b",
         ] {
@@ -203,8 +203,8 @@ mod tests {
                  say udp, or leave it out",
             ),
             (
-                "net.connect=EIO,proto=sctp",
-                "proto: 'sctp' is not such a protocol; say tcp or udp",
+                "net.connect=EIO,proto=quic",
+                "proto: 'quic' is not such a protocol; say tcp or udp",
             ),
             (
                 "net.connect=EIO,peerPort=0",

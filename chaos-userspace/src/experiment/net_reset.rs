@@ -33,7 +33,7 @@ mod tests {
         for good in [
             "net.reset=100%",
             "net.reset=50%,peer=10.0.0.0/8,peer=::1,peerPort=5432,times=1",
-            "net.reset=100%,localPort=80,pulse=1s/10s,exclude=/a/b",
+            "net.reset=100%,localPort=80,exclude=/a/b,pulse=1s/10s",
         ] {
             assert_eq!(word::format(&word::parse(good).unwrap()), good);
         }

@@ -692,9 +692,11 @@ pub(crate) fn experiment() -> BoxedStrategy<Experiment> {
                         fault.kind,
                         FaultKind::DiskError(_)
                             | FaultKind::DiskLimit(_)
+                            | FaultKind::NetConnect(_)
                             | FaultKind::NetDown(_)
                             | FaultKind::NetLoss(_)
                             | FaultKind::NetPartition(_)
+                            | FaultKind::NetReset(_)
                             | FaultKind::PressureCpu(_)
                     );
                     let takes_several = !matches!(

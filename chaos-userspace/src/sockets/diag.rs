@@ -6,14 +6,14 @@ use std::{
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
 };
 
-/// include/uapi/linux/sock_diag.h
+/// `include/uapi/linux/sock_diag.h`
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const SOCK_DESTROY: u16 = 21;
 
-/// include/uapi/linux/inet_diag.h, since Linux 5.9
+/// `include/uapi/linux/inet_diag.h`, since Linux 5.9
 const INET_DIAG_CGROUP_ID: u16 = 21;
 
-/// include/net/tcp_states.h: connections that their program can still send on.
+/// `include/net/tcp_states.h`: connections that their program can still send on.
 const TCP_ESTABLISHED: u32 = 1;
 const TCP_CLOSE_WAIT: u32 = 8;
 const STATES: u32 = 1 << TCP_ESTABLISHED | 1 << TCP_CLOSE_WAIT;
@@ -24,6 +24,18 @@ const ID_BYTES: usize = 48;
 const MESSAGE_BYTES: usize = 72;
 /// Where the id begins in the latter.
 const ID_AT: usize = 4;
+
+/// Families, and the protocol, as one byte each (`AF_INET`, `AF_INET6`, `IPPROTO_TCP`).
+const IPV4: u8 = 2;
+const IPV6: u8 = 10;
+const TCP: u8 = 6;
+
+/// Flags of a request: that a list answers it (`NLM_F_DUMP`), or an acknowledgement (`NLM_F_ACK`).
+const LIST: u16 = 0x301;
+const ACKNOWLEDGE: u16 = 0x005;
+
+/// The whole request: a header and a `struct inet_diag_req_v2`.
+const REQUEST_BYTES: u8 = 72;
 
 /// The cookie of a connection that is known by its ends alone.
 const NO_COOKIE: [u8; 8] = [0xff; 8];
@@ -81,10 +93,8 @@ impl Diag {
     /// All connections of the namespace, by IPv4 and by IPv6.
     pub(super) fn connections(&mut self) -> io::Result<Vec<Connection>> {
         let mut found = Vec::new();
-        for family in [libc::AF_INET, libc::AF_INET6] {
-            let flags = libc::NLM_F_REQUEST | libc::NLM_F_DUMP;
-            let family = family as u8;
-            self.send(SOCK_DIAG_BY_FAMILY, flags, family, &[0; ID_BYTES])?;
+        for family in [IPV4, IPV6] {
+            self.send(SOCK_DIAG_BY_FAMILY, LIST, family, &[0; ID_BYTES])?;
             self.receive(|body| found.extend(Connection::read(body)))?;
         }
         Ok(found)
@@ -99,12 +109,11 @@ impl Diag {
     pub(super) fn can_destroy(&mut self) -> io::Result<()> {
         let mut id = [0; ID_BYTES];
         id[ID_BYTES - NO_COOKIE.len()..].copy_from_slice(&NO_COOKIE);
-        self.destroy_by_id(libc::AF_INET as u8, &id).map(drop)
+        self.destroy_by_id(IPV4, &id).map(drop)
     }
 
     fn destroy_by_id(&mut self, family: u8, id: &[u8; ID_BYTES]) -> io::Result<Destroyed> {
-        let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK;
-        self.send(SOCK_DESTROY, flags, family, id)?;
+        self.send(SOCK_DESTROY, ACKNOWLEDGE, family, id)?;
         match self.receive(|_| {}) {
             Ok(()) => Ok(Destroyed::Now),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(Destroyed::Before),
@@ -112,17 +121,15 @@ impl Diag {
         }
     }
 
-    /// Sends a `struct inet_diag_req_v2`.
-    fn send(&mut self, kind: u16, flags: i32, family: u8, id: &[u8; ID_BYTES]) -> io::Result<()> {
+    fn send(&mut self, kind: u16, flags: u16, family: u8, id: &[u8; ID_BYTES]) -> io::Result<()> {
         self.sequence += 1;
-        let mut message = Vec::with_capacity(HEADER_BYTES + 8 + ID_BYTES);
-        let length = (HEADER_BYTES + 8 + ID_BYTES) as u32;
-        message.extend(length.to_ne_bytes());
+        let mut message = Vec::with_capacity(REQUEST_BYTES.into());
+        message.extend(u32::from(REQUEST_BYTES).to_ne_bytes());
         message.extend(kind.to_ne_bytes());
-        message.extend((flags as u16).to_ne_bytes());
+        message.extend(flags.to_ne_bytes());
         message.extend(self.sequence.to_ne_bytes());
         message.extend(0_u32.to_ne_bytes());
-        message.extend([family, libc::IPPROTO_TCP as u8, 0, 0]);
+        message.extend([family, TCP, 0, 0]);
         message.extend(STATES.to_ne_bytes());
         message.extend(id);
         // SAFETY: the message is as long as is said.
@@ -201,7 +208,7 @@ impl Connection {
         let family = *body.first()?;
         let id: [u8; ID_BYTES] = array(body, ID_AT)?;
         let address = |at: usize| -> Option<IpAddr> {
-            Some(if i32::from(family) == libc::AF_INET {
+            Some(if family == IPV4 {
                 Ipv4Addr::from(array::<4>(&id, at)?).into()
             } else {
                 // What maps IPv4 stays what it is here: filters know what it means.
@@ -243,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_message_is_read_with_its_attributes() {
-        let mut body = vec![libc::AF_INET as u8, 1, 0, 0];
+        let mut body = vec![IPV4, 1, 0, 0];
         let mut id = [0; ID_BYTES];
         id[..2].copy_from_slice(&80_u16.to_be_bytes());
         id[2..4].copy_from_slice(&4711_u16.to_be_bytes());
@@ -253,7 +260,7 @@ mod tests {
         body.resize(MESSAGE_BYTES, 0);
         // One of a byte, filled up, and then the cgroup.
         body.extend([5, 0, 8, 0, 3, 0, 0, 0]);
-        body.extend([12, 0, INET_DIAG_CGROUP_ID as u8, 0]);
+        body.extend([12, 0, 21, 0]);
         body.extend(4242_u64.to_ne_bytes());
         let connection = Connection::read(&body).unwrap();
         assert_eq!(connection.cgroup, Some(4242));
@@ -269,7 +276,8 @@ mod tests {
     #[test]
     fn messages_follow_each_other() {
         let one = |kind: u8, body: &[u8]| {
-            let mut bytes = Vec::from(((HEADER_BYTES + body.len()) as u32).to_ne_bytes());
+            let length = u32::try_from(HEADER_BYTES + body.len()).unwrap();
+            let mut bytes = Vec::from(length.to_ne_bytes());
             bytes.extend([kind, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]);
             bytes.extend(body);
             bytes.resize(bytes.len().next_multiple_of(4), 0);

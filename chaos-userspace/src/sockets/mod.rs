@@ -25,6 +25,7 @@ pub(crate) use self::targets::Targets;
 use self::{
     diag::{Connection, Destroyed, Diag},
     rule::{Event, Rule},
+    targets::OwnConnection,
 };
 use crate::{
     boot,
@@ -273,13 +274,13 @@ fn address(address: IpAddr) -> Address {
 pub(crate) fn probe() -> Result<(), String> {
     let mut diag = Diag::open().map_err(|error| explain(&error))?;
     diag.can_destroy().map_err(|error| explain(&error))?;
-    let own = targets::own_connection()?;
+    let own = OwnConnection::make()?;
     let found = diag.connections().map_err(|error| explain(&error))?;
-    let Some((local, _ends)) = own else {
+    let Some(own) = own else {
         // Without a loopback there is none to be looked at.
         return Ok(());
     };
-    match found.iter().find(|one| one.local == local) {
+    match found.iter().find(|one| one.local == own.local) {
         None => Err("the kernel does not list a connection that there is (sock_diag)".to_owned()),
         Some(one) if one.cgroup.is_none() => Err(
             "the kernel does not tell whose a connection is: it needs Linux 5.9 and \

@@ -151,22 +151,37 @@ impl Namespace {
     }
 }
 
-/// Both ends of a connection of this process with itself, and the address of the first; `None` where there
-/// is no loopback.
-pub(super) fn own_connection() -> Result<Option<(SocketAddr, (TcpStream, TcpStream))>, String> {
-    let make = || -> io::Result<(SocketAddr, (TcpStream, TcpStream))> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let one = TcpStream::connect(listener.local_addr()?)?;
-        let (other, _) = listener.accept()?;
-        Ok((one.local_addr()?, (one, other)))
-    };
-    match make() {
-        Ok(made) => Ok(Some(made)),
-        Err(error) => match error.raw_os_error() {
-            Some(libc::EADDRNOTAVAIL | libc::ENETUNREACH) => Ok(None),
-            _ => Err(format!(
-                "self-test: no connection over the loopback: {error}"
-            )),
-        },
+/// A connection of this process with itself, until it is dropped.
+#[derive(Debug)]
+pub(super) struct OwnConnection {
+    /// The address of one end.
+    pub(super) local: SocketAddr,
+    _ends: [TcpStream; 2],
+}
+
+impl OwnConnection {
+    /// `None` where there is no loopback.
+    ///
+    /// # Errors
+    /// What else was in the way, in words for people.
+    pub(super) fn make() -> Result<Option<Self>, String> {
+        let connect = || -> io::Result<Self> {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            let one = TcpStream::connect(listener.local_addr()?)?;
+            let (other, _) = listener.accept()?;
+            Ok(Self {
+                local: one.local_addr()?,
+                _ends: [one, other],
+            })
+        };
+        match connect() {
+            Ok(connection) => Ok(Some(connection)),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EADDRNOTAVAIL | libc::ENETUNREACH) => Ok(None),
+                _ => Err(format!(
+                    "self-test: no connection over the loopback: {error}"
+                )),
+            },
+        }
     }
 }

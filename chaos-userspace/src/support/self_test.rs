@@ -411,8 +411,12 @@ fn bind() -> Result<(), i32> {
 fn on_socket(
     ask: unsafe extern "C" fn(i32, *const libc::sockaddr, libc::socklen_t) -> i32,
 ) -> Result<(), i32> {
+    /// `AF_INET`, and the length of its addresses.
+    const FAMILY: libc::sa_family_t = 2;
+    const LENGTH: libc::socklen_t = 16;
+    const _: () = assert!(size_of::<libc::sockaddr_in>() == 16);
     let address = libc::sockaddr_in {
-        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_family: FAMILY,
         sin_port: 0,
         sin_addr: libc::in_addr { s_addr: 0 },
         sin_zero: [0; 8],
@@ -423,8 +427,7 @@ fn on_socket(
         if socket < 0 {
             return Err(last_errno());
         }
-        let length = size_of_val(&address) as libc::socklen_t;
-        let done = ask(socket, (&raw const address).cast(), length);
+        let done = ask(socket, (&raw const address).cast(), LENGTH);
         let error = last_errno();
         libc::close(socket);
         if done < 0 { Err(error) } else { Ok(()) }
