@@ -328,6 +328,32 @@ mod tests {
         hit.wait().unwrap();
     }
 
+    /// Bare, bent and by a system call in one process, in turn: the least of each.
+    #[test]
+    fn a_reading_costs_about_what_it_costs_without() {
+        require!();
+        let target = Cgroup::new("cost");
+        let hit = target.spawn(victim(), &["cost", HOUR, "3600"]);
+        for _ in 0..5 {
+            thread::sleep(Duration::from_millis(300));
+            account(inject(&target, "clock.offset:realtime=+1h", "300ms"));
+        }
+        kill(hit.id(), libc::SIGTERM);
+        let out = said(&hit.wait_with_output().unwrap());
+        let picoseconds: Vec<u64> = out
+            .trim()
+            .split(' ')
+            .map(|it| it.parse().unwrap())
+            .collect();
+        let [bare, bent, call] = picoseconds[..] else {
+            panic!("{out}")
+        };
+        // For whoever wants the figures: `--nocapture`.
+        eprintln!("a reading takes {bare} ps, bent {bent} ps, by a system call {call} ps");
+        assert!(bent < bare * 3 / 2, "{out}");
+        assert!(bent < call / 2, "{out}");
+    }
+
     #[test]
     fn programs_in_other_languages_see_it() {
         require!();

@@ -16,8 +16,9 @@ const MEMORY: &str = "mem.*";
 
 /// A kernel or profile, or all of them, the kind that cannot be done there, and the only mechanism that cannot do
 /// it, if the others can.
-const MISSING: [(&str, &str, Option<&str>); 40] = [
+const MISSING: [(&str, &str, Option<&str>); 41] = [
     // Targets are cgroups of version 2.
+    ("cgroup1", "clock.*", None),
     ("cgroup1", "disk.error", None),
     ("cgroup1", "disk.full", None),
     ("cgroup1", "disk.limit", None),

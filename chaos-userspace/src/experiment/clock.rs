@@ -346,7 +346,6 @@ fn check_every(every: Duration) -> Result<(), BadValue> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::experiment::word;
 
     #[test]

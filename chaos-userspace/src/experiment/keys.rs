@@ -707,13 +707,13 @@ mod tests {
     #[test]
     fn kinds_that_are_not_there() {
         assert_eq!(
-            no_such_kind("clock.step", false).to_string(),
-            "'clock.step' is not in this version; there are disk.error, disk.full, disk.limit, disk.quota, disk.readonly, file.delay, file.error, mem.mmap, mem.page, mem.slab, net.loss, \
+            no_such_kind("dns.error", false).to_string(),
+            "'dns.error' is not in this version; there are clock.freeze, clock.offset, clock.speed, clock.step, disk.error, disk.full, disk.limit, disk.quota, disk.readonly, file.delay, file.error, mem.mmap, mem.page, mem.slab, net.loss, \
              pressure.cpu, syscall.delay, syscall.error and syscall.return"
         );
         assert_eq!(
-            no_such_kind("clockOffset", true).to_string(),
-            "'clockOffset' is not in this version; there are diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, memMmap, memPage, memSlab, netLoss, \
+            no_such_kind("netDelay", true).to_string(),
+            "'netDelay' is not in this version; there are clockFreeze, clockOffset, clockSpeed, clockStep, diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, memMmap, memPage, memSlab, netLoss, \
              pressureCpu, syscallDelay, syscallError and syscallReturn"
         );
         assert_eq!(
@@ -722,7 +722,7 @@ mod tests {
         );
         assert_eq!(
             no_such_kind("earthquake", false).to_string(),
-            "'earthquake' is not a kind of fault; there are disk.error, disk.full, disk.limit, disk.quota, disk.readonly, file.delay, file.error, mem.mmap, mem.page, mem.slab, net.loss, \
+            "'earthquake' is not a kind of fault; there are clock.freeze, clock.offset, clock.speed, clock.step, disk.error, disk.full, disk.limit, disk.quota, disk.readonly, file.delay, file.error, mem.mmap, mem.page, mem.slab, net.loss, \
              pressure.cpu, syscall.delay, syscall.error and syscall.return"
         );
     }

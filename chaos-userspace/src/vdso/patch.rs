@@ -88,6 +88,12 @@ impl Before {
                 )),
                 _ => PatchError::Gone,
             })?;
+        let time = |who: &str| fs::read_link(format!("/proc/{who}/ns/time")).ok();
+        if time(&pid.to_string()) != time("self") {
+            return Err(PatchError::Never(
+                "it is in a time namespace of its own, whose clocks begin elsewhere".to_owned(),
+            ));
+        }
         let maps = Maps::of(pid).map_err(gone)?;
         let (start, end) = maps.vdso().ok_or_else(|| {
             if maps.is_empty() {
