@@ -207,6 +207,31 @@ mod tests {
         );
     }
 
+    /// A child of vfork has the memory of its parent until its exec.
+    #[test]
+    fn children_of_vfork_are_found_as_well() {
+        require!();
+        let target = Cgroup::new("vfork");
+        // It uses vfork, or posix_spawn.
+        let program = "
+import subprocess, sys
+for _ in range(30):
+    out = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, text=True, close_fds=False).stdout
+    sys.stdout.write(out.splitlines()[-2] + '\\n')
+";
+        let holder = inject(&target, "clock.offset:realtime=+1h", "1h");
+        thread::sleep(Duration::from_millis(500));
+        let output = target
+            .command("python3")
+            .args(["-c", program, victim(), "check", HOUR, "1", "0.2"])
+            .output()
+            .unwrap();
+        kill(holder.id(), libc::SIGTERM);
+        holder.wait_with_output().unwrap();
+        let out = said(&output);
+        assert_eq!(out.lines().filter(|line| line.starts_with("bent")).count(), 30, "{out}");
+    }
+
     #[test]
     fn each_kind_bends_as_it_says() {
         require!();
