@@ -158,7 +158,7 @@ impl Before {
         slots: u64,
         note: impl FnOnce() -> Result<(), PatchError>,
     ) -> Result<(Patched, Control), PatchError> {
-        if !tracee.is_unfiltered() && is_filtered(self.pid) {
+        if is_filtered(self.pid) && !tracee.lift_filters() {
             return Err(PatchError::Never(
                 "it has a filter of system calls, which might kill it for the mmap that is needed, \
                  and to suspend that takes CAP_SYS_ADMIN"

@@ -63,6 +63,15 @@ struct Process {
     state: State,
 }
 
+/// Where a process has its code from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// An exec, since which it was patched.
+    Exec,
+    /// Its parent, and the stub with it.
+    Born,
+}
+
 /// What tells a process from a later one of the same pid, and from what it becomes by an exec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Program {
@@ -126,6 +135,11 @@ impl Tending {
         // What was over by then stays so.
         self.lapse();
         self.heard = Instant::now();
+    }
+
+    /// Whether somebody's clocks are to be bent.
+    pub(super) fn has_rules(&self) -> bool {
+        !self.rules.is_empty()
     }
 
     /// Whether there is anything to do.
@@ -345,7 +359,7 @@ impl Tending {
         rules: &[u64],
         tracee: Option<Tracee>,
         late: bool,
-    ) -> Result<(), PatchError> {
+    ) -> Result<Origin, PatchError> {
         let before = Before::look(pid)?;
         let before = match before.adopt() {
             Ok((patched, header)) => {
@@ -360,7 +374,7 @@ impl Tending {
                     .map_err(|error| PatchError::Later(error.to_string()))?;
                 let state = State::Patched(patched);
                 self.processes.insert(pid, Process { program, state });
-                return self.choose(pid, rules, false);
+                return self.choose(pid, rules, false).map(|()| Origin::Born);
             }
             Err(before) => before,
         };
@@ -391,7 +405,7 @@ impl Tending {
         // It goes on with bent clocks.
         self.keep();
         drop(tracee);
-        chosen
+        chosen.map(|()| Origin::Exec)
     }
 
     /// Gives rules a place in the control page of a process, and has the process look there.
@@ -439,15 +453,16 @@ impl Tending {
         program: Program,
         rules: &[u64],
         late: bool,
-        done: Result<(), PatchError>,
+        done: Result<Origin, PatchError>,
     ) {
         let first = !matches!(
             self.processes.get(&pid),
             Some(Process { state: State::Refused(_), program: known }) if *known == program
         );
         let refused = match &done {
-            Ok(()) => None,
-            Err(PatchError::Gone) => return,
+            Ok(Origin::Exec) => None,
+            // It is the same program.
+            Ok(Origin::Born) | Err(PatchError::Gone) => return,
             Err(error) => Some(format!("process {pid}: {error}")),
         };
         if refused.is_some() {
