@@ -208,6 +208,104 @@ mod tests {
     }
 
     #[test]
+    fn every_program_of_a_command_is_bent_from_its_first_instruction() {
+        require!();
+        let programs = if std::env::var_os("KCHAOS_LONG").is_some() {
+            10_000
+        } else {
+            200
+        };
+        // fork and exec, a pipe, a subshell, timeout, vfork, and a job that is stopped and goes on.
+        let script = format!(
+            "for i in $(seq {programs}); do date +%Y; done
+(date +%Y) | cat
+timeout 5 date +%Y
+python3 -c 'import subprocess; subprocess.run([\"date\", \"+%Y\"], close_fds=False)'
+sleep 60 & job=$!
+kill -STOP $job; sleep 0.1; grep -q 'State:.[Tt]' /proc/$job/status && echo 9999
+kill -CONT $job; sleep 0.1; grep -q 'State:.S' /proc/$job/status && echo 9999
+kill $job; wait $job; echo $((9000 + $?))"
+        );
+        let fault = "clock.offset:realtime=+10000d";
+        let ran = kchaos(&[
+            "run", "--json", "--fault", fault, "--", "bash", "-c", &script,
+        ]);
+        let out = said(&ran);
+        let years: Vec<u32> = out.lines().map(|line| line.parse().unwrap()).collect();
+        assert_eq!(years.len(), programs + 6, "{out}");
+        assert!(years.iter().all(|year| *year >= 2047), "{out}");
+        assert_eq!(years.last(), Some(&(9000 + 128 + 15)), "{out}");
+        let err = String::from_utf8_lossy(&ran.stderr).into_owned();
+        let account: serde_json::Value = serde_json::from_str(err.lines().last().unwrap()).unwrap();
+        assert_eq!(account["faults"][0]["uncounted"], 0, "{account}");
+    }
+
+    #[test]
+    fn a_command_goes_on_when_who_follows_it_is_killed_or_held() {
+        require!();
+        for signal in [libc::SIGKILL, libc::SIGSTOP] {
+            let fault = "clock.offset:realtime=+1h";
+            let script =
+                "for i in 1 2 3 4 5 6 7 8; do sleep 0.3; date +%s >/dev/null; done; echo all";
+            let mut command = Command::new(KCHAOS);
+            let arguments = [
+                "run",
+                "--allow-no-hit",
+                "--fault",
+                fault,
+                "--",
+                "bash",
+                "-c",
+                script,
+            ];
+            command.args(arguments).stdout(std::process::Stdio::piped());
+            let run = command.spawn().unwrap();
+            thread::sleep(Duration::from_millis(700));
+            let tender = descendants(run.id()).into_iter().find(|pid| {
+                let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                line.windows(12).any(|part| part == b"clock-tender")
+            });
+            kill(tender.unwrap(), signal);
+            let output = run.wait_with_output().unwrap();
+            assert_eq!(
+                String::from_utf8_lossy(&output.stdout),
+                "all\n",
+                "{output:?}"
+            );
+            kill(tender.unwrap(), libc::SIGKILL);
+        }
+    }
+
+    /// A child of vfork has the memory of its parent until its exec.
+    #[test]
+    fn children_of_vfork_are_found_as_well() {
+        require!();
+        let target = Cgroup::new("vfork");
+        // It uses vfork, or posix_spawn.
+        let program = "
+import subprocess, sys
+for _ in range(30):
+    out = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, text=True, close_fds=False).stdout
+    sys.stdout.write(out.splitlines()[-2] + '\\n')
+";
+        let holder = inject(&target, "clock.offset:realtime=+1h", "1h");
+        thread::sleep(Duration::from_millis(500));
+        let output = target
+            .command("python3")
+            .args(["-c", program, victim(), "check", HOUR, "1", "0.2"])
+            .output()
+            .unwrap();
+        kill(holder.id(), libc::SIGTERM);
+        holder.wait_with_output().unwrap();
+        let out = said(&output);
+        assert_eq!(
+            out.lines().filter(|line| line.starts_with("bent")).count(),
+            30,
+            "{out}"
+        );
+    }
+
+    #[test]
     fn each_kind_bends_as_it_says() {
         require!();
         // Kernel, reading, kernel.
@@ -326,6 +424,32 @@ mod tests {
         assert!(!is_patched(hit.id()));
         hit.kill().unwrap();
         hit.wait().unwrap();
+    }
+
+    /// Bare, bent and by a system call in one process, in turn: the least of each.
+    #[test]
+    fn a_reading_costs_about_what_it_costs_without() {
+        require!();
+        let target = Cgroup::new("cost");
+        let hit = target.spawn(victim(), &["cost", HOUR, "3600"]);
+        for _ in 0..5 {
+            thread::sleep(Duration::from_millis(300));
+            account(inject(&target, "clock.offset:realtime=+1h", "300ms"));
+        }
+        kill(hit.id(), libc::SIGTERM);
+        let out = said(&hit.wait_with_output().unwrap());
+        let picoseconds: Vec<u64> = out
+            .trim()
+            .split(' ')
+            .map(|it| it.parse().unwrap())
+            .collect();
+        let [bare, bent, call] = picoseconds[..] else {
+            panic!("{out}")
+        };
+        // For whoever wants the figures: `--nocapture`.
+        eprintln!("a reading takes {bare} ps, bent {bent} ps, by a system call {call} ps");
+        assert!(bent < bare * 3 / 2, "{out}");
+        assert!(bent < call / 2, "{out}");
     }
 
     #[test]

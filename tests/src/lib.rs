@@ -18,6 +18,7 @@ pub mod bench;
 pub mod bpf;
 pub mod calls;
 pub mod cgroup;
+pub mod clock;
 pub mod database;
 pub mod disk;
 pub mod files;

@@ -2,20 +2,35 @@
 
 #[cfg(test)]
 mod tests {
-    use kchaos_tests::{bpf::Loaded, counter, require, run_script};
+    use kchaos_tests::{
+        clock::{MONOTONIC, REALTIME, readings},
+        require,
+    };
 
-    /// UNFINISHED(clock.freeze): what the fault does something to, once; it fails if it was hit.
-    const VICTIM: &str = "true";
-
-    // UNFINISHED(clock.freeze): and the neighbour is not hit, counters equal what the target saw, `when`, `times` and
-    // the seed are kept; the same by each mechanism that `can_by` names.
     #[test]
-    fn the_command_is_hit() {
+    fn it_stands_still_and_no_other_does() {
         require!("clock.freeze");
-        let before = Loaded::now();
-        let (said, account) = run_script(&["clock.freeze=100%"], VICTIM);
-        assert_ne!(said.status, 0, "{said:?}");
-        assert_eq!(counter(&account, 0, "injected"), 1, "{account}");
-        assert_eq!(before.left_since(), Loaded::default());
+        let all = readings("clock.freeze:realtime", REALTIME, "0.5");
+        assert!(all.len() > 10, "{all:?}");
+        assert!(all.iter().all(|it| it.told == all[0].told), "{all:?}");
+        let all = readings("clock.freeze:realtime,duration=200ms", REALTIME, "1");
+        let last = all.last().unwrap();
+        assert!((last.before..=last.after).contains(&last.told), "{last:?}");
+        // The command is hit, by its other clock.
+        let other = kchaos_tests::kchaos(&[
+            "run",
+            "--allow-no-hit",
+            "--fault",
+            "clock.freeze:realtime",
+            "--",
+            &kchaos_tests::clock::victim(false),
+            "model",
+            MONOTONIC,
+            "0.3",
+        ]);
+        for line in other.out.lines() {
+            let numbers: Vec<i64> = line.split(' ').map(|it| it.parse().unwrap()).collect();
+            assert!((numbers[0]..=numbers[2]).contains(&numbers[1]), "{line}");
+        }
     }
 }

@@ -2,20 +2,27 @@
 
 #[cfg(test)]
 mod tests {
-    use kchaos_tests::{bpf::Loaded, counter, require, run_script};
+    use kchaos_tests::{
+        clock::{BOOTTIME, MONOTONIC, readings},
+        require,
+    };
 
-    /// UNFINISHED(clock.speed): what the fault does something to, once; it fails if it was hit.
-    const VICTIM: &str = "true";
-
-    // UNFINISHED(clock.speed): and the neighbour is not hit, counters equal what the target saw, `when`, `times` and
-    // the seed are kept; the same by each mechanism that `can_by` names.
     #[test]
-    fn the_command_is_hit() {
+    fn half_as_much_time_passes_and_none_runs_backwards() {
         require!("clock.speed");
-        let before = Loaded::now();
-        let (said, account) = run_script(&["clock.speed=100%"], VICTIM);
-        assert_ne!(said.status, 0, "{said:?}");
-        assert_eq!(counter(&account, 0, "injected"), 1, "{account}");
-        assert_eq!(before.left_since(), Loaded::default());
+        for clock in [MONOTONIC, BOOTTIME] {
+            let all = readings("clock.speed:monotonic+boottime=0.5", clock, "1");
+            let [first, .., last] = all.as_slice() else {
+                panic!("{all:?}")
+            };
+            let went = last.told - first.told;
+            let (least, most) = (last.before - first.after, last.after - first.before);
+            let expected = least / 2 - 1000..=most / 2 + 1000;
+            assert!(expected.contains(&went), "{clock}: {went} in {expected:?}");
+            assert!(
+                all.windows(2).all(|pair| pair[0].told <= pair[1].told),
+                "{clock}"
+            );
+        }
     }
 }

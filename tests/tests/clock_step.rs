@@ -2,20 +2,27 @@
 
 #[cfg(test)]
 mod tests {
-    use kchaos_tests::{bpf::Loaded, counter, require, run_script};
+    use kchaos_tests::{
+        clock::{REALTIME, readings},
+        require,
+    };
 
-    /// UNFINISHED(clock.step): what the fault does something to, once; it fails if it was hit.
-    const VICTIM: &str = "true";
+    const STEP: i64 = 10_000_000_000;
 
-    // UNFINISHED(clock.step): and the neighbour is not hit, counters equal what the target saw, `when`, `times` and
-    // the seed are kept; the same by each mechanism that `can_by` names.
     #[test]
-    fn the_command_is_hit() {
+    fn it_jumps_at_once_and_again_as_often_as_was_said() {
         require!("clock.step");
-        let before = Loaded::now();
-        let (said, account) = run_script(&["clock.step=100%"], VICTIM);
-        assert_ne!(said.status, 0, "{said:?}");
-        assert_eq!(counter(&account, 0, "injected"), 1, "{account}");
-        assert_eq!(before.left_since(), Loaded::default());
+        let all = readings(
+            "clock.step:realtime=+10s,every=500ms,times=2",
+            REALTIME,
+            "1.5",
+        );
+        // Slow as the machine may be, a reading is not five seconds late.
+        let mut steps: Vec<i64> = all
+            .iter()
+            .map(|it| (it.told - it.before + STEP / 2) / STEP)
+            .collect();
+        steps.dedup();
+        assert_eq!(steps, [1, 2], "{all:?}");
     }
 }

@@ -69,6 +69,7 @@ pub fn try_out(kind: &FaultKind, mechanism: Mechanism) -> Result<(), Missing> {
     };
     if mechanism == Mechanism::Vdso {
         may_probe(mechanism)?;
+        CgroupTree::find().map_err(|error| refuse(error.to_string()))?;
         return vdso::probe().map_err(refuse);
     }
     if mechanism == Mechanism::SeccompNotify {

@@ -165,6 +165,8 @@ pub(crate) struct Stat<'a> {
     pub(crate) session: u32,
     pub(crate) flags: u64,
     pub(crate) start_ticks: u64,
+    /// Where its stack begins, which an exec changes; 0 for who may not know.
+    pub(crate) start_stack: u64,
 }
 
 impl<'a> Stat<'a> {
@@ -180,6 +182,7 @@ impl<'a> Stat<'a> {
             session: field(6)?.parse().ok()?,
             flags: field(9)?.parse().ok()?,
             start_ticks: field(22)?.parse().ok()?,
+            start_stack: field(28).and_then(|text| text.parse().ok()).unwrap_or(0),
         })
     }
 }

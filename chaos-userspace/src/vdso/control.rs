@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use super::stub::PAGE;
 
+/// In nanoseconds.
+const SECOND: i64 = 1_000_000_000;
+
 /// How many rules one process can have.
 pub(super) const SLOTS: usize = 8;
 
@@ -58,7 +61,7 @@ impl Base {
         };
         // SAFETY: writes a timespec; these clocks are there since Linux 3.10.
         unsafe { libc::syscall(libc::SYS_clock_gettime, id, &raw mut now) };
-        now.tv_sec * 1_000_000_000 + now.tv_nsec
+        now.tv_sec * SECOND + now.tv_nsec
     }
 }
 
@@ -73,9 +76,11 @@ pub(super) struct Entry {
     pub(super) from: AtomicI64,
     /// Added.
     pub(super) offset: AtomicI64,
-    /// By how much it is faster than the base, in 2^-32: -2^32 stands still.
+    /// By how much it is faster than the base, in 2^-32: -2^32 stands still. Without flags, the whole
+    /// seconds of the offset.
     pub(super) rate: AtomicI64,
-    /// Added at the beginning, and each so often.
+    /// Added at the beginning, and each so often. Without flags, the nanoseconds of the offset beyond
+    /// its seconds.
     pub(super) step: AtomicI64,
     /// How often; not 0 where the flag is set.
     pub(super) every: AtomicI64,
@@ -157,8 +162,16 @@ impl Control {
         let entry = self.entry(base, slot);
         entry.from.store(from, Relaxed);
         entry.offset.store(bend.offset, Relaxed);
-        entry.rate.store(bend.rate, Relaxed);
-        entry.step.store(bend.step, Relaxed);
+        let (rate, step) = if bend.flags == 0 {
+            (
+                bend.offset.div_euclid(SECOND),
+                bend.offset.rem_euclid(SECOND),
+            )
+        } else {
+            (bend.rate, bend.step)
+        };
+        entry.rate.store(rate, Relaxed);
+        entry.step.store(step, Relaxed);
         entry.every.store(bend.every.max(1), Relaxed);
         entry.times.store(bend.times, Relaxed);
         entry.flags.store(bend.flags, Relaxed);

@@ -88,6 +88,12 @@ impl Before {
                 )),
                 _ => PatchError::Gone,
             })?;
+        let time = |who: &str| fs::read_link(format!("/proc/{who}/ns/time")).ok();
+        if time(&pid.to_string()) != time("self") {
+            return Err(PatchError::Never(
+                "it is in a time namespace of its own, whose clocks begin elsewhere".to_owned(),
+            ));
+        }
         let maps = Maps::of(pid).map_err(gone)?;
         let (start, end) = maps.vdso().ok_or_else(|| {
             if maps.is_empty() {
@@ -152,7 +158,7 @@ impl Before {
         slots: u64,
         note: impl FnOnce() -> Result<(), PatchError>,
     ) -> Result<(Patched, Control), PatchError> {
-        if !tracee.is_unfiltered() && is_filtered(self.pid) {
+        if is_filtered(self.pid) && !tracee.lift_filters() {
             return Err(PatchError::Never(
                 "it has a filter of system calls, which might kill it for the mmap that is needed, \
                  and to suspend that takes CAP_SYS_ADMIN"

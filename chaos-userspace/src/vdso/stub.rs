@@ -157,6 +157,8 @@ global_asm!(
     offset = const offset_of!(Entry, offset),
     rate = const offset_of!(Entry, rate),
     step = const offset_of!(Entry, step),
+    seconds = const offset_of!(Entry, rate),
+    nanoseconds = const offset_of!(Entry, step),
     every = const offset_of!(Entry, every),
     times = const offset_of!(Entry, times),
     hit = const offset_of!(Entry, hit),

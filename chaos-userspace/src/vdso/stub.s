@@ -102,10 +102,46 @@ kchaos_clock_stub_clock_gettime:
     call trampoline_clock_gettime
     test eax, eax
     jnz 2f
-    imul rsi, [rsp], 1000000000
-    add rsi, [rsp + 8]
     mov eax, [rsp + 24]
-    BEND
+    mov rdi, [rsp]
+    mov rcx, [rsp + 8]
+    imul rsi, rdi, 1000000000
+    add rsi, rcx
+    # One rule alone, which adds something: the usual case, without a division.
+    mov r9, [rip + slots]
+    lea rdx, [r9 - 1]
+    test r9, rdx
+    jnz 4f
+    bsf r9, r9
+    jz 4f
+    mov r11d, eax
+    shl r11d, 9
+    lea r8, [rip + control]
+    add r11, r8
+    shl r9d, 6
+    add r11, r9
+    cmp rsi, [r11 + {until}]
+    jge 4f
+    cmp rsi, [r11 + {from}]
+    jl 4f
+    cmp qword ptr [r11 + {hit}], 1  # hit, and no flags
+    jne 4f
+    add rcx, [r11 + {nanoseconds}]
+    lea rdx, [rcx - 1000000000]
+    xor r8d, r8d
+    test rdx, rdx
+    cmovns rcx, rdx
+    setns r8b
+    add rdi, [r11 + {seconds}]
+    add rdi, r8
+    js 4f
+    mov rax, [rsp + 16]
+    mov [rax], rdi
+    mov [rax + 8], rcx
+    xor eax, eax
+    add rsp, 40
+    ret
+4:  BEND
     SPLIT
     mov rax, [rsp + 16]
     mov [rax], rdx

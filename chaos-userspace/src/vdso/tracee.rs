@@ -61,9 +61,11 @@ pub(super) struct Tracee {
     stopped: Vec<Stopped>,
     /// Threads that are ours, and which the kernel holds: they stop before they leave it.
     held: Vec<i32>,
-    /// Whether filters of system calls are off while it is ours.
+    /// Whether filters of system calls are off while calls are made.
     unfiltered: bool,
     session: Option<Session>,
+    /// Threads that were ours before, and stay so.
+    followed: BTreeSet<i32>,
 }
 
 #[derive(Debug)]
@@ -71,6 +73,8 @@ struct Stopped {
     tid: i32,
     registers: libc::user_regs_struct,
     changed: bool,
+    /// With its whole process, by a signal such as SIGSTOP.
+    in_group: bool,
 }
 
 /// Calls are being made in the first thread.
@@ -91,6 +95,7 @@ impl Tracee {
             held: Vec::new(),
             unfiltered: true,
             session: None,
+            followed: BTreeSet::new(),
         };
         let mut seen = BTreeSet::new();
         // New threads may come as long as one of them runs.
@@ -103,8 +108,8 @@ impl Tracee {
                 fresh = true;
                 match tracee.seize(tid) {
                     Ok(()) => {}
-                    // A thread that ended meanwhile; the process is another matter.
-                    Err(TraceError::Gone) if tid != pid => {}
+                    // A thread that ended, while others go on.
+                    Err(TraceError::Gone) => {}
                     Err(error) => return Err(error),
                 }
             }
@@ -113,13 +118,15 @@ impl Tracee {
                 break;
             }
         }
-        if tracee.stopped.is_empty() {
-            return Err(TraceError::Busy("the kernel holds all its threads"));
+        match (tracee.stopped.is_empty(), tracee.held.is_empty()) {
+            (false, _) => Ok(tracee),
+            (true, false) => Err(TraceError::Busy("the kernel holds all its threads")),
+            (true, true) => Err(TraceError::Gone),
         }
-        Ok(tracee)
     }
 
-    /// Takes a thread that has stopped behind its exec: it is all that is left of its process.
+    /// Takes a thread that is followed, and has stopped behind its exec: it is all that is left of its
+    /// process.
     pub(super) fn at_exec(pid: i32) -> Result<Self, TraceError> {
         let mut tracee = Self {
             pid,
@@ -127,6 +134,7 @@ impl Tracee {
             held: vec![pid],
             unfiltered: true,
             session: None,
+            followed: BTreeSet::from([pid]),
         };
         // It is in its exec yet, whose end would write over a register: on to where that is over.
         request(libc::PTRACE_INTERRUPT, pid, 0)
@@ -140,12 +148,18 @@ impl Tracee {
     }
 
     fn seize(&mut self, tid: i32) -> Result<(), TraceError> {
-        seize(tid, &mut self.unfiltered).map_err(|error| match error.raw_os_error() {
-            Some(libc::EPERM) => {
-                tracer(tid).map_or_else(|| TraceError::of("trace it", error), TraceError::Traced)
-            }
-            _ => TraceError::of("trace it", error),
-        })?;
+        match request(libc::PTRACE_SEIZE, tid, OPTIONS) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => match tracer(tid) {
+                Some(pid) if pid == std::process::id() => {
+                    self.followed.insert(tid);
+                }
+                Some(pid) => return Err(TraceError::Traced(pid)),
+                None if is_held(self.pid, tid) => return Err(TraceError::Gone),
+                None => return Err(TraceError::of("trace it", error)),
+            },
+            Err(error) => return Err(TraceError::of("trace it", error)),
+        }
         self.held.push(tid);
         request(libc::PTRACE_INTERRUPT, tid, 0).map_err(|error| TraceError::of("stop it", error))
     }
@@ -160,7 +174,9 @@ impl Tracee {
             for tid in waits {
                 match wait(tid, libc::WNOHANG) {
                     Ok(None) => left.push(tid),
-                    Ok(Some(News::Stopped)) => self.add(tid)?,
+                    Ok(Some(news @ (News::Stopped | News::Group))) => {
+                        self.add(tid, news == News::Group)?;
+                    }
                     Ok(Some(News::Over)) => {}
                     // It takes its signal first, and stops then.
                     Ok(Some(other)) => {
@@ -193,13 +209,14 @@ impl Tracee {
         Ok(())
     }
 
-    fn add(&mut self, tid: i32) -> Result<(), TraceError> {
+    fn add(&mut self, tid: i32, in_group: bool) -> Result<(), TraceError> {
         match registers(tid) {
             Ok(registers) => {
                 self.stopped.push(Stopped {
                     tid,
                     registers,
                     changed: false,
+                    in_group,
                 });
                 Ok(())
             }
@@ -208,8 +225,16 @@ impl Tracee {
         }
     }
 
-    /// Whether filters of system calls have nothing to say to what is called here.
-    pub(super) fn is_unfiltered(&self) -> bool {
+    /// Has filters of system calls say nothing to what is called here; false if that is not allowed.
+    pub(super) fn lift_filters(&mut self) -> bool {
+        self.unfiltered = self.stopped.first().is_some_and(|thread| {
+            request(
+                libc::PTRACE_SETOPTIONS,
+                thread.tid,
+                OPTIONS | SUSPEND_SECCOMP,
+            )
+            .is_ok()
+        });
         self.unfiltered
     }
 
@@ -263,7 +288,7 @@ impl Tracee {
                 match wait(tid, 0)? {
                     Some(News::Call) => stops += 1,
                     Some(News::Signal(libc::SIGSTOP)) => session.signals.push(libc::SIGSTOP),
-                    Some(News::Stopped | News::Exec) => {}
+                    Some(News::Stopped | News::Group | News::Exec | News::Born) => {}
                     Some(News::Signal(signal)) => {
                         return Err(io::Error::other(format!("it got signal {signal}")));
                     }
@@ -337,7 +362,7 @@ impl Tracee {
             .and_then(|()| {
                 loop {
                     match wait(tid, 0)? {
-                        Some(News::Stopped | News::Over) | None => return Ok(()),
+                        Some(News::Stopped | News::Group | News::Over) | None => return Ok(()),
                         Some(other) => request(libc::PTRACE_CONT, tid, other.signal())?,
                     }
                 }
@@ -360,12 +385,26 @@ impl Drop for Tracee {
                 // Who has ended needs none.
                 set_registers(thread.tid, &thread.registers).ok();
             }
-            request(libc::PTRACE_DETACH, thread.tid, 0).ok();
+            if self.followed.contains(&thread.tid) {
+                request(libc::PTRACE_SETOPTIONS, thread.tid, OPTIONS | FOLLOW).ok();
+                let news = if thread.in_group {
+                    News::Group
+                } else {
+                    News::Stopped
+                };
+                go_on(thread.tid, news);
+            } else {
+                request(libc::PTRACE_DETACH, thread.tid, 0).ok();
+            }
         }
         // What the kernel holds stops later, and is let go then: see `let_go`.
         for tid in &self.held {
             if let Ok(Some(news)) = wait(*tid, libc::WNOHANG) {
-                let_go(*tid, news);
+                if self.followed.contains(tid) {
+                    go_on(*tid, news);
+                } else {
+                    let_go(*tid, news);
+                }
             }
         }
     }
@@ -378,16 +417,32 @@ pub(super) fn let_go(tid: i32, news: News) {
     }
 }
 
-/// Has a thread that is followed go on.
+/// Has a thread that is followed go on; one that is stopped by a signal stays so.
 pub(super) fn go_on(tid: i32, news: News) {
-    request(libc::PTRACE_CONT, tid, news.signal()).ok();
+    let how = if news == News::Group {
+        PTRACE_LISTEN
+    } else {
+        libc::PTRACE_CONT
+    };
+    if news != News::Over {
+        request(how, tid, news.signal()).ok();
+    }
+}
+
+/// Has a thread that is followed stop, to be let go.
+pub(super) fn interrupt(tid: i32) {
+    request(libc::PTRACE_INTERRUPT, tid, 0).ok();
 }
 
 /// What there is to say of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum News {
-    /// It has stopped, as it was told to, or because its process is stopped.
+    /// It has stopped, as it was told to.
     Stopped,
+    /// It has stopped because its process is stopped.
+    Group,
+    /// It has stopped because it has a new child, or thread.
+    Born,
     /// It has stopped at the beginning or the end of a system call.
     Call,
     /// It is about to take a signal.
@@ -438,6 +493,13 @@ fn news(status: i32) -> News {
     }
     match (status >> 16, libc::WSTOPSIG(status)) {
         (libc::PTRACE_EVENT_EXEC, _) => News::Exec,
+        (libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE, _) => {
+            News::Born
+        }
+        (
+            libc::PTRACE_EVENT_STOP,
+            libc::SIGSTOP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU,
+        ) => News::Group,
         // As asked for by PTRACE_O_TRACESYSGOOD.
         (0, signal) if signal & 0x80 != 0 => News::Call,
         (0, signal) => News::Signal(signal),
@@ -448,30 +510,21 @@ fn news(status: i32) -> News {
 /// `PTRACE_O_SUSPEND_SECCOMP` (include/uapi/linux/ptrace.h)
 const SUSPEND_SECCOMP: i32 = 1 << 21;
 
-/// Takes a thread, without its filters of system calls if that is allowed.
-fn seize(tid: i32, unfiltered: &mut bool) -> io::Result<()> {
-    let options = libc::PTRACE_O_TRACESYSGOOD;
-    if *unfiltered {
-        match request(libc::PTRACE_SEIZE, tid, options | SUSPEND_SECCOMP) {
-            // Not allowed, or not known.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EINVAL)) => {
-                *unfiltered = false;
-            }
-            other => return other,
-        }
-    }
-    request(libc::PTRACE_SEIZE, tid, options)
-}
+/// `PTRACE_LISTEN` (include/uapi/linux/ptrace.h)
+const PTRACE_LISTEN: libc::c_uint = 0x4208;
 
-/// Takes a process that is about to exec: it stops behind that.
-pub(super) fn seize_until_exec(pid: i32) -> io::Result<()> {
-    let options = libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_TRACEEXEC;
-    match request(libc::PTRACE_SEIZE, pid, options | SUSPEND_SECCOMP) {
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EINVAL)) => {
-            request(libc::PTRACE_SEIZE, pid, options)
-        }
-        other => other,
-    }
+/// Of every thread that is ours.
+const OPTIONS: i32 = libc::PTRACE_O_TRACESYSGOOD;
+
+/// Of one that is followed, with all that come of it.
+const FOLLOW: i32 = libc::PTRACE_O_TRACEEXEC
+    | libc::PTRACE_O_TRACEFORK
+    | libc::PTRACE_O_TRACEVFORK
+    | libc::PTRACE_O_TRACECLONE;
+
+/// Takes a process, which goes on, with all that come of it: they stop behind each exec.
+pub(super) fn follow(pid: i32) -> io::Result<()> {
+    request(libc::PTRACE_SEIZE, pid, OPTIONS | FOLLOW)
 }
 
 fn threads(pid: i32) -> Result<Vec<i32>, TraceError> {

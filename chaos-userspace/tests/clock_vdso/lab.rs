@@ -15,7 +15,7 @@ pub(crate) const KCHAOS: &str = env!("CARGO_BIN_EXE_kchaos");
 pub(crate) fn victim() -> &'static str {
     static VICTIM: OnceLock<String> = OnceLock::new();
     VICTIM.get_or_init(|| {
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clock_vdso/victim.c");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/victims/clock.c");
         let program = format!("{}/clock-victim", env!("CARGO_TARGET_TMPDIR"));
         build(&["-O2", "-pthread", "-o", &program, source]);
         program
@@ -26,7 +26,7 @@ pub(crate) fn victim() -> &'static str {
 pub(crate) fn static_victim() -> &'static str {
     static VICTIM: OnceLock<String> = OnceLock::new();
     VICTIM.get_or_init(|| {
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clock_vdso/victim.c");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/victims/clock.c");
         let program = format!("{}/clock-victim-static", env!("CARGO_TARGET_TMPDIR"));
         build(&["-static", "-O2", "-pthread", "-o", &program, source]);
         program

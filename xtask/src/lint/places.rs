@@ -8,13 +8,15 @@ const KEYS: &str = "chaos-userspace/src/experiment/keys.rs";
 const BINS: &str = "chaos-ebpf/Cargo.toml";
 const OBJECTS: &str = "chaos-userspace/build.rs";
 /// Mechanisms that need no program: such kinds have no BPF object.
-const WITHOUT_PROGRAM: [&str; 2] = ["CgroupKnob", "SeccompNotify"];
+const WITHOUT_PROGRAM: [&str; 4] = ["CgroupKnob", "SeccompNotify", "SockDestroy", "Vdso"];
 /// Kinds whose programs are in an object that has another kind's name.
 const SHARED: &[(&str, &str)] = &[
     ("file.delay", "file_error"),
     ("disk.full", "file_error"),
     ("disk.quota", "file_error"),
     ("disk.readonly", "file_error"),
+    ("net.down", "net_loss"),
+    ("net.partition", "net_loss"),
     ("syscall.delay", "syscall_error"),
     ("syscall.return", "syscall_error"),
 ];

@@ -86,21 +86,16 @@ fn model(tree: &mut Tree<'_>) {
     );
 
     tree.within(KEYS, "use super::{", "FaultKind,", "@Type@, ");
-    let index = tree.count(KEYS, "static KINDS: [Kind; ", 1);
+    tree.count(KEYS, "static KINDS: [Kind; ", 1);
     tree.end_of(
         KEYS,
         "static KINDS: [Kind; ",
         "    // @mark@: its keys, an example, its mechanisms.\n    Kind {\n        \
          name: \"@name@\",\n        block: \"@block@\",\n        what: None,\n        \
-         effect: \"share\",\n        own: &[],\n        \
+         effect: Some(\"share\"),\n        own: &[],\n        \
          required: &[key(\"share\", Type::Text, \"10%\")],\n        example: \"@name@=10%\",\n        \
          mechanisms: &[Mechanism::@Mechanism@],\n        \
          blank: || FaultKind::@Type@(@Type@ { share: Share::ALL }),\n    },\n",
-    );
-    tree.end_of(
-        KEYS,
-        "match kind {\n            FaultKind::FileError(_) => &KINDS[",
-        &format!("            FaultKind::@Type@(_) => &KINDS[{index}],\n"),
     );
     if tree.take_out(KEYS, "    \"@name@\",\n") {
         tree.count(KEYS, "const PLANNED_KINDS: [&str; ", -1);
@@ -127,7 +122,7 @@ fn forms(kind: &Kind, tree: &mut Tree<'_>) {
     if kind.is_packets() {
         tree.before(
             VALIDATE,
-            "Self::NetLoss(_) => Some(\"packets\")",
+            "Self::NetDown(_) | Self::NetLoss(_) | Self::NetPartition(_) => Some(\"packets\")",
             "Self::@Type@(_) | ",
         );
         tree.within(
@@ -289,7 +284,7 @@ fn compilation(kind: &Kind, tree: &mut Tree<'_>) {
         "        FaultKind::@Type@(_) => @stem@::LADDER,\n",
     );
     // Where kinds that lack something stand together: in knob, in covers, in those of calls.
-    tree.join(FAULT, "FaultKind::NetLoss(_)", "FaultKind::@Type@(_)");
+    tree.join(FAULT, "FaultKind::DiskError(_)", "FaultKind::@Type@(_)");
     tree.end_of(
         FAULT,
         "let rows = match kind {",
@@ -370,7 +365,7 @@ fn documents(tree: &mut Tree<'_>) {
     tree.create("examples/@stem@.yaml", EXAMPLE);
     tree.before(
         "README.md",
-        "| `net.loss`, `egress` and `both` |",
+        "| `dns.*`, `pressure.memory`, the other `net.*` |",
         "| [`@name@`](docs/faults/@stem@.md) | @mark@: what happens | @mark@: `@mechanism@` |\n",
     );
     tree.take_out("README.md", "`@name@`, ");

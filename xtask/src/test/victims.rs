@@ -26,7 +26,7 @@ struct Recipe {
     compiler: &'static [&'static str],
 }
 
-const RECIPES: [Recipe; 3] = [
+const RECIPES: [Recipe; 5] = [
     Recipe {
         name: "c",
         source: "calls.c",
@@ -36,6 +36,16 @@ const RECIPES: [Recipe; 3] = [
         name: "c-static",
         source: "calls.c",
         compiler: &["gcc", "-O1", "-Wall", "-Werror", "-pthread", "-static"],
+    },
+    Recipe {
+        name: "clock",
+        source: "clock.c",
+        compiler: &["gcc", "-O2", "-Wall", "-Werror", "-pthread"],
+    },
+    Recipe {
+        name: "clock-static",
+        source: "clock.c",
+        compiler: &["gcc", "-O2", "-Wall", "-Werror", "-pthread", "-static"],
     },
     Recipe {
         name: "go",

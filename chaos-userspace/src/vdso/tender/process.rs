@@ -1,6 +1,8 @@
 //! The tender's own program.
 
 use std::{
+    collections::HashSet,
+    fs,
     io::{self, Read as _, Write as _},
     os::{
         fd::{AsFd as _, BorrowedFd},
@@ -8,7 +10,7 @@ use std::{
     },
     path::PathBuf,
     process::ExitCode,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -68,8 +70,9 @@ struct Tender {
     said: Vec<u8>,
     children: SignalFd,
     watchdog: Watchdog,
-    /// Children of the owner that are followed until they make their exec.
-    followed: Vec<i32>,
+    /// A child of the owner, and what came of it: they are stopped behind each exec.
+    followed: HashSet<i32>,
+    looked: Instant,
 }
 
 impl Tender {
@@ -99,13 +102,19 @@ impl Tender {
             said: Vec::new(),
             children: SignalFd::with_flags(&children, SfdFlags::SFD_NONBLOCK)?,
             watchdog: Watchdog::new()?,
-            followed: Vec::new(),
+            followed: HashSet::new(),
+            looked: Instant::now(),
         })
     }
 
     fn run(mut self) -> io::Result<()> {
         loop {
-            self.watchdog.rest()?;
+            if self.followed.is_empty() {
+                self.watchdog.rest()?;
+            } else {
+                // They wait for this process at any time.
+                self.watchdog.feed(TICK)?;
+            }
             self.wait()?;
             self.watchdog.feed(BUSY)?;
             while let Ok(Some(_)) = self.children.read_signal() {}
@@ -116,9 +125,14 @@ impl Tender {
                 self.tending.end_all();
                 return Ok(());
             }
-            if !self.tending.is_idle() {
+            if !self.tending.is_idle() && self.looked.elapsed() >= TICK {
+                self.looked = Instant::now();
                 self.tending.look_around();
                 self.tending.keep();
+            }
+            if !self.tending.has_rules() {
+                // Let go with their next stop.
+                self.followed.drain().for_each(tracee::interrupt);
             }
         }
     }
@@ -141,18 +155,32 @@ impl Tender {
     }
 
     fn heed(&mut self, tid: i32, news: News) {
-        if !self.followed.contains(&tid) {
+        let is_followed = self.followed.contains(&tid);
+        if news == News::Over {
+            self.followed.remove(&tid);
+        } else if !is_followed && !self.comes_of_one_that_is_followed(tid) {
             // One that the kernel held when its process was let go.
-            return tracee::let_go(tid, news);
+            tracee::let_go(tid, news);
+        } else if news == News::Exec {
+            self.tending.at_exec(tid);
+        } else {
+            self.followed.insert(tid);
+            tracee::go_on(tid, news);
         }
-        match news {
-            News::Exec => {
-                self.followed.retain(|followed| *followed != tid);
-                self.tending.at_exec(tid);
-            }
-            News::Over => self.followed.retain(|followed| *followed != tid),
-            other => tracee::go_on(tid, other),
+    }
+
+    /// Whether it is new, and ours because its parent is. It can be the first to say so.
+    fn comes_of_one_that_is_followed(&self, tid: i32) -> bool {
+        if self.followed.is_empty() {
+            return false;
         }
+        let status = fs::read_to_string(format!("/proc/{tid}/status")).unwrap_or_default();
+        let number = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim().parse::<i32>().ok()
+        };
+        let is_followed = |pid: Option<i32>| pid.is_some_and(|pid| self.followed.contains(&pid));
+        is_followed(number("Tgid:")) || is_followed(number("PPid:"))
     }
 
     /// Does what the owner says; false when it says nothing any more.
@@ -202,13 +230,13 @@ impl Tender {
         if self.followed.contains(&pid) {
             return Ok(());
         }
-        tracee::seize_until_exec(pid).map_err(|error| {
+        tracee::follow(pid).map_err(|error| {
             format!(
                 "the command can't be traced ({error}); that takes CAP_SYS_PTRACE, and \
                  kernel.yama.ptrace_scope below 3"
             )
         })?;
-        self.followed.push(pid);
+        self.followed.insert(pid);
         Ok(())
     }
 }

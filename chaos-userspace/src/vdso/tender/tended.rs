@@ -13,7 +13,7 @@ use crate::{
     journal::{Journal, JournalError, Patch, PatchedBytes},
     scheduler::draw,
     state::Owner,
-    target::start_ticks,
+    target::Stat,
     vdso::{
         control::{Base, Control, SLOTS},
         patch::{Before, Bytes, PatchError, Patched},
@@ -59,8 +59,37 @@ struct Live {
 
 #[derive(Debug)]
 struct Process {
-    start: u64,
+    program: Program,
     state: State,
+}
+
+/// Where a process has its code from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// An exec, since which it was patched.
+    Exec,
+    /// Its parent, and the stub with it.
+    Born,
+}
+
+/// What tells a process from a later one of the same pid, and from what it becomes by an exec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Program {
+    start: u64,
+    /// Another one after most execs. A child of vfork has the memory of its parent until then, which
+    /// stays when the child leaves it.
+    stack: u64,
+}
+
+impl Program {
+    fn of(pid: u32) -> Option<Self> {
+        let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let stat = Stat::parse(&text)?;
+        Some(Self {
+            start: stat.start_ticks,
+            stack: stat.start_stack,
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -106,6 +135,11 @@ impl Tending {
         // What was over by then stays so.
         self.lapse();
         self.heard = Instant::now();
+    }
+
+    /// Whether somebody's clocks are to be bent.
+    pub(super) fn has_rules(&self) -> bool {
+        !self.rules.is_empty()
     }
 
     /// Whether there is anything to do.
@@ -226,14 +260,14 @@ impl Tending {
             }
         }
         let wanted = self.wanted();
-        let Some((start, rules)) = wanted.get(&pid) else {
+        let Some((program, rules)) = wanted.get(&pid) else {
             // Nobody's; it goes on when this is dropped.
             drop(Tracee::at_exec(tid));
             return;
         };
         let tracee = Tracee::at_exec(tid).map_err(PatchError::from);
-        let done = tracee.and_then(|tracee| self.patch(pid, *start, rules, Some(tracee), false));
-        self.note(pid, *start, rules, false, done);
+        let done = tracee.and_then(|tracee| self.patch(pid, *program, rules, Some(tracee), false));
+        self.note(pid, *program, rules, false, done);
         self.keep();
     }
 
@@ -242,26 +276,26 @@ impl Tending {
         self.lapse();
         let wanted = self.wanted();
         self.drop_gone();
-        for (pid, (start, rules)) in &wanted {
+        for (pid, (program, rules)) in &wanted {
             match self.processes.get_mut(pid) {
                 Some(Process {
                     state: State::Patched(_),
-                    ..
-                }) => {
+                    program: known,
+                }) if known == program => {
                     if let Err(error) = self.choose(*pid, rules, true) {
                         tracing::debug!(pid, %error, "its rules are not changed");
                     }
                 }
                 Some(Process {
                     state: State::Refused(again),
-                    start: known,
-                }) if known == start && Instant::now() < *again => {}
+                    program: known,
+                }) if known == program && Instant::now() < *again => {}
                 _ => {
                     let late = rules
                         .iter()
                         .any(|id| self.rules.get(id).is_some_and(|live| live.begun));
-                    let done = self.patch(*pid, *start, rules, None, late);
-                    self.note(*pid, *start, rules, late, done);
+                    let done = self.patch(*pid, *program, rules, None, late);
+                    self.note(*pid, *program, rules, late, done);
                 }
             }
         }
@@ -277,14 +311,14 @@ impl Tending {
         self.families_without_members();
     }
 
-    /// Who is in the targets, with the start of each and the rules that concern it.
-    fn wanted(&self) -> HashMap<u32, (u64, Vec<u64>)> {
-        let mut wanted: HashMap<u32, (u64, Vec<u64>)> = HashMap::new();
+    /// Who is in the targets, as which program, and the rules that concern it.
+    fn wanted(&self) -> HashMap<u32, (Program, Vec<u64>)> {
+        let mut wanted: HashMap<u32, (Program, Vec<u64>)> = HashMap::new();
         for (id, live) in self.rules.iter().filter(|(_, live)| !live.over) {
-            for (pid, start) in found(&live.rule) {
+            for (pid, program) in found(&live.rule) {
                 wanted
                     .entry(pid)
-                    .or_insert_with(|| (start, Vec::new()))
+                    .or_insert_with(|| (program, Vec::new()))
                     .1
                     .push(*id);
             }
@@ -298,18 +332,21 @@ impl Tending {
             .processes
             .iter()
             .filter(|(pid, process)| match &process.state {
-                State::Patched(patched) => !patched.is_there(),
-                State::Refused(_) => start_ticks(**pid) != Some(process.start),
+                State::Patched(patched) if patched.is_there() => {
+                    Program::of(**pid) != Some(process.program)
+                }
+                State::Patched(_) => true,
+                State::Refused(_) => Program::of(**pid) != Some(process.program),
             })
             .map(|(pid, _)| *pid)
             .collect();
         for pid in gone {
             if let Some(Process {
-                start,
+                program,
                 state: State::Patched(_),
             }) = self.processes.remove(&pid)
             {
-                self.forget(pid, start);
+                self.forget(pid, program.start);
             }
         }
     }
@@ -318,11 +355,11 @@ impl Tending {
     fn patch(
         &mut self,
         pid: u32,
-        start: u64,
+        program: Program,
         rules: &[u64],
         tracee: Option<Tracee>,
         late: bool,
-    ) -> Result<(), PatchError> {
+    ) -> Result<Origin, PatchError> {
         let before = Before::look(pid)?;
         let before = match before.adopt() {
             Ok((patched, header)) => {
@@ -333,11 +370,11 @@ impl Tending {
                     ));
                 }
                 let bytes = header.bytes_replaced();
-                self.write_down(self.record(pid, start, bytes))
+                self.write_down(self.record(pid, program.start, bytes))
                     .map_err(|error| PatchError::Later(error.to_string()))?;
                 let state = State::Patched(patched);
-                self.processes.insert(pid, Process { start, state });
-                return self.choose(pid, rules, false);
+                self.processes.insert(pid, Process { program, state });
+                return self.choose(pid, rules, false).map(|()| Origin::Born);
             }
             Err(before) => before,
         };
@@ -347,7 +384,7 @@ impl Tending {
         };
         let family = draw();
         let owner = (self.owner.pid, self.owner.start);
-        let record = self.record(pid, start, before.bytes());
+        let record = self.record(pid, program.start, before.bytes());
         let note = || {
             self.write_down(record)
                 .map_err(|error| PatchError::Later(error.to_string()))
@@ -363,12 +400,12 @@ impl Tending {
             },
         );
         let state = State::Patched(patched);
-        self.processes.insert(pid, Process { start, state });
+        self.processes.insert(pid, Process { program, state });
         let chosen = self.choose(pid, rules, late);
         // It goes on with bent clocks.
         self.keep();
         drop(tracee);
-        chosen
+        chosen.map(|()| Origin::Exec)
     }
 
     /// Gives rules a place in the control page of a process, and has the process look there.
@@ -413,24 +450,25 @@ impl Tending {
     fn note(
         &mut self,
         pid: u32,
-        start: u64,
+        program: Program,
         rules: &[u64],
         late: bool,
-        done: Result<(), PatchError>,
+        done: Result<Origin, PatchError>,
     ) {
         let first = !matches!(
             self.processes.get(&pid),
-            Some(Process { state: State::Refused(_), start: known }) if *known == start
+            Some(Process { state: State::Refused(_), program: known }) if *known == program
         );
         let refused = match &done {
-            Ok(()) => None,
-            Err(PatchError::Gone) => return,
+            Ok(Origin::Exec) => None,
+            // It is the same program.
+            Ok(Origin::Born) | Err(PatchError::Gone) => return,
             Err(error) => Some(format!("process {pid}: {error}")),
         };
         if refused.is_some() {
             let again = Instant::now() + AGAIN;
             let state = State::Refused(again);
-            self.processes.insert(pid, Process { start, state });
+            self.processes.insert(pid, Process { program, state });
         }
         for id in rules {
             if let Some(live) = self.rules.get_mut(id) {
@@ -445,7 +483,7 @@ impl Tending {
     }
 
     fn restore(&mut self, pid: u32) {
-        let Some(Process { start, state }) = self.processes.remove(&pid) else {
+        let Some(Process { program, state }) = self.processes.remove(&pid) else {
             return;
         };
         let State::Patched(mut patched) = state else {
@@ -454,7 +492,7 @@ impl Tending {
         // Nothing is bent from here on, whatever becomes of the bytes.
         let restored = patched.choose(pid, 0).and_then(|()| patched.restore(pid));
         match restored {
-            Ok(()) | Err(PatchError::Gone) => self.forget(pid, start),
+            Ok(()) | Err(PatchError::Gone) => self.forget(pid, program.start),
             Err(PatchError::Never(error)) => {
                 tracing::warn!(
                     pid,
@@ -464,7 +502,7 @@ impl Tending {
             }
             Err(PatchError::Later(_)) => {
                 let state = State::Patched(patched);
-                self.processes.insert(pid, Process { start, state });
+                self.processes.insert(pid, Process { program, state });
             }
         }
     }
@@ -604,12 +642,12 @@ fn now(base: Base) -> u64 {
     u64::try_from(base.now()).unwrap_or(0)
 }
 
-/// The processes of a rule's target, with the start of each.
-fn found(rule: &Rule) -> HashMap<u32, u64> {
+/// The processes of a rule's target, as which program.
+fn found(rule: &Rule) -> HashMap<u32, Program> {
     let mut pids = Vec::new();
     match &rule.target {
         Whom::Process(pid, start) => {
-            if start_ticks(*pid) == Some(*start) {
+            if Program::of(*pid).is_some_and(|program| program.start == *start) {
                 pids.push(*pid);
             }
         }
@@ -622,7 +660,7 @@ fn found(rule: &Rule) -> HashMap<u32, u64> {
     }
     pids.into_iter()
         .filter(|pid| rule.held != Some(*pid))
-        .filter_map(|pid| Some((pid, start_ticks(pid)?)))
+        .filter_map(|pid| Some((pid, Program::of(pid)?)))
         .collect()
 }
 
