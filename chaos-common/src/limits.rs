@@ -22,7 +22,7 @@ pub const RULES_MAX: u32 = 100_000;
 
 /// Bytes that the per-CPU counters may take over all CPUs. Rules that find no place in them share
 /// one set of counters among the CPUs: 100,000 rules on 64 CPUs would take 358 MB otherwise.
-pub const COUNTER_POOL_BYTES: u32 = 3 << 20;
+pub const COUNTER_POOL_BYTES: u32 = 5 << 19;
 
 /// Rules about allocations (`mem.*`) at a time: room for as many as there can be rules would be memory
 /// for nothing.
@@ -41,7 +41,7 @@ pub const REPLAY_ORDINALS: u32 = 65_536;
 pub const CALL_RULES: u32 = 4096;
 
 /// Rules that can be about some packets only ([`crate::PacketFilter`]).
-pub const PACKET_RULES: u32 = 16_384;
+pub const PACKET_RULES: u32 = 4096;
 
 /// Networks of all rules together ([`crate::PeerKey`]).
 pub const PEER_NETWORKS: u32 = 262_144;
@@ -71,7 +71,7 @@ pub const STACK_FRAMES: usize = 32;
 pub const COMM_BYTES: usize = 16;
 
 /// Hooks, and one more than the highest number of a [`crate::Hook`].
-pub const HOOKS: u32 = 32;
+pub const HOOKS: u32 = 25;
 
 /// The longest that a program keeps a processor busy to make a system call wait, in nanoseconds:
 /// all delays of one call together.
