@@ -221,3 +221,58 @@ impl Redirect {
         Some([0xe9, a, b, c, d])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: u64 = 0x1000;
+
+    fn redirected(bytes: &[u8], targets: &[u64]) -> Result<Redirect, String> {
+        redirect(Function::Time, bytes, AT, targets)
+    }
+
+    #[test]
+    fn what_is_moved_is_as_long_as_a_jump_and_goes_on_behind() {
+        // endbr64; push rbp; lea r10, [rip - 0x6818]; ret
+        let bytes = [
+            0xf3, 0x0f, 0x1e, 0xfa, 0x55, 0x4c, 0x8d, 0x15, 0xe8, 0x97, 0xff, 0xff, 0xc3,
+        ];
+        let entry = redirected(&bytes, &[AT]).unwrap();
+        assert_eq!((entry.at, entry.original.as_slice()), (AT + 4, &bytes[4..12]));
+        let (image, place) = (0x7f00_0000_0000, 0x7f00_1000_0000);
+        let trampoline = entry.trampoline(image, place).unwrap();
+        assert_eq!(
+            trampoline.moved,
+            [(image + AT + 4, place), (image + AT + 5, place + 1)]
+        );
+        let mut decoder = Decoder::with_ip(64, &trampoline.bytes, place, DecoderOptions::NONE);
+        let push = decoder.decode();
+        let lea = decoder.decode();
+        let back = decoder.decode();
+        assert_eq!(push.code(), Code::Push_r64);
+        // It finds the same data from elsewhere.
+        let data = (image + AT + 12).wrapping_sub(0x6818);
+        assert_eq!(lea.ip_rel_memory_address(), data);
+        assert_eq!(back.near_branch_target(), image + AT + 12);
+        let jump = entry.jump(image, place + 0x140).unwrap();
+        let there = Decoder::with_ip(64, &jump, image + AT + 4, DecoderOptions::NONE).decode();
+        assert_eq!(there.near_branch_target(), place + 0x140);
+        assert_eq!(entry.jump(image, image + (1 << 32)), None, "too far");
+    }
+
+    #[test]
+    fn what_cannot_be_moved_is_refused() {
+        for (bytes, targets, reason) in [
+            (&[0x55, 0xeb, 0x10, 0x90, 0x90, 0x90][..], &[][..], "it branches"),
+            (&[0x55, 0xc3], &[], "it branches"),
+            (&[0x55, 0x90], &[], "it is too short"),
+            (&[0x90; 8], &[AT + 2], "something jumps into"),
+            (&[0x06; 8], &[], "not known"),
+        ] {
+            let why = redirected(bytes, targets).unwrap_err();
+            assert!(why.contains(reason), "{why}");
+        }
+        assert!(Plan::of(b"nothing").unwrap_err().contains("no ELF image"));
+    }
+}

@@ -140,6 +140,11 @@ impl Before {
         Ok((patched, header))
     }
 
+    /// Whether the program that was looked at is there yet.
+    pub(super) fn is_there(&self) -> bool {
+        matches!(self.memory.read_at(&mut [0], self.vdso), Ok(1))
+    }
+
     /// What will be replaced.
     pub(super) fn bytes(&self) -> Vec<Bytes> {
         let bytes = |entry: &Redirect| Bytes {
@@ -310,6 +315,11 @@ impl Patched {
             return Err(PatchError::Gone);
         };
         let tracee = Tracee::stop(pid)?;
+        // It may have made an exec before it stopped: then all of this is somewhere else.
+        let now = tracee.read(self.page, size_of::<Header>());
+        if now.ok().and_then(|bytes| Header::read(&bytes)) != Some(header) {
+            return Err(PatchError::Gone);
+        }
         let bytes = header.bytes_replaced();
         if restore(&tracee, &bytes)? {
             Ok(())

@@ -225,6 +225,11 @@ impl Tracee {
         }
     }
 
+    /// Whether it was stopped behind its exec, before it ran anything: what is followed is.
+    pub(super) fn is_followed(&self) -> bool {
+        self.followed.contains(&self.pid)
+    }
+
     /// Has filters of system calls say nothing to what is called here; false if that is not allowed.
     pub(super) fn lift_filters(&mut self) -> bool {
         self.unfiltered = self.stopped.first().is_some_and(|thread| {

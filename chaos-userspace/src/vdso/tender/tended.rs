@@ -67,7 +67,10 @@ struct Process {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
     /// An exec, since which it was patched.
-    Exec,
+    Exec {
+        /// It had run for a while.
+        late: bool,
+    },
     /// Its parent, and the stub with it.
     Born,
 }
@@ -267,7 +270,7 @@ impl Tending {
         };
         let tracee = Tracee::at_exec(tid).map_err(PatchError::from);
         let done = tracee.and_then(|tracee| self.patch(pid, *program, rules, Some(tracee), false));
-        self.note(pid, *program, rules, false, done);
+        self.note(pid, *program, rules, done);
         self.keep();
     }
 
@@ -295,7 +298,7 @@ impl Tending {
                         .iter()
                         .any(|id| self.rules.get(id).is_some_and(|live| live.begun));
                     let done = self.patch(*pid, *program, rules, None, late);
-                    self.note(*pid, *program, rules, late, done);
+                    self.note(*pid, *program, rules, done);
                 }
             }
         }
@@ -382,6 +385,12 @@ impl Tending {
             Some(tracee) => tracee,
             None => Tracee::stop(pid)?,
         };
+        // It may have made an exec before it stopped.
+        if Program::of(pid) != Some(program) || !before.is_there() {
+            return Err(PatchError::Gone);
+        }
+        // Then it has run nothing yet.
+        let late = late && !tracee.is_followed();
         let family = draw();
         let owner = (self.owner.pid, self.owner.start);
         let record = self.record(pid, program.start, before.bytes());
@@ -405,7 +414,7 @@ impl Tending {
         // It goes on with bent clocks.
         self.keep();
         drop(tracee);
-        chosen.map(|()| Origin::Exec)
+        chosen.map(|()| Origin::Exec { late })
     }
 
     /// Gives rules a place in the control page of a process, and has the process look there.
@@ -452,7 +461,6 @@ impl Tending {
         pid: u32,
         program: Program,
         rules: &[u64],
-        late: bool,
         done: Result<Origin, PatchError>,
     ) {
         let first = !matches!(
@@ -460,7 +468,7 @@ impl Tending {
             Some(Process { state: State::Refused(_), program: known }) if *known == program
         );
         let refused = match &done {
-            Ok(Origin::Exec) => None,
+            Ok(Origin::Exec { .. }) => None,
             // It is the same program.
             Ok(Origin::Born) | Err(PatchError::Gone) => return,
             Err(error) => Some(format!("process {pid}: {error}")),
@@ -474,7 +482,8 @@ impl Tending {
             if let Some(live) = self.rules.get_mut(id) {
                 live.state.found += u64::from(first);
                 live.state.patched += u64::from(done.is_ok());
-                live.state.late += u64::from(late && done.is_ok());
+                let late = matches!(done, Ok(Origin::Exec { late: true }));
+                live.state.late += u64::from(late);
                 if refused.is_some() {
                     live.state.refused.clone_from(&refused);
                 }
