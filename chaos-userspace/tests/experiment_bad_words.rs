@@ -173,7 +173,7 @@ duration: '5' has no unit; say which, such as 5s or 5m
             ),
             (
                 "net.loss:eth0=5%,direction=ingress",
-                "        ^^^^^\nkind: net.loss takes nothing after ':'; write net.loss=10%,direction=ingress",
+                "        ^^^^^\nkind: net.loss takes nothing after ':'; write net.loss=10%",
             ),
             (
                 "net.loss=0.1,direction=ingress",
@@ -275,7 +275,7 @@ duration: '5' has no unit; say which, such as 5s or 5m
         assert_eq!(
             refused("net.loss=5%,direction=ingress,path=/a"),
             format!(
-                "{:30}^^^^\npath: net.loss has no such key; it has direction, when, scope, times, maxRate, replay, comm, uid, thread, exclude, seed, \
+                "{:30}^^^^\npath: net.loss has no such key; it has direction, peer, exceptPeer, peerPort, localPort, proto, visible, when, scope, times, maxRate, replay, comm, uid, thread, exclude, seed, \
                  shadow, stack, mechanism, after, duration and pulse",
                 ""
             )

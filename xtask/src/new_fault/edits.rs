@@ -146,7 +146,7 @@ fn forms(kind: &Kind, tree: &mut Tree<'_>) {
     tree.within(STRATEGIES, "use super::{", "FaultKind,", "@Type@, ");
     tree.before(
         STRATEGIES,
-        "    let net = share()\n",
+        "    let net = prop_oneof![\n",
         "    // @mark@: what its rules refuse must not be drawn.\n    let @stem@ = share()\n        \
          .prop_map(|share| FaultKind::@Type@(@Type@ { share }))\n        \
          .prop_flat_map(|kind| common(option::of(share()).boxed(), kind));\n",
@@ -167,7 +167,7 @@ fn conversion(tree: &mut Tree<'_>) {
     tree.after(FROM_WIRE, "has no kind; say one of ", "@block@, ");
     tree.before(
         FROM_WIRE,
-        "    fn share(&mut self, field: &str, wire: proto::Share)",
+        "    pub(super) fn share(&mut self, field: &str, wire: proto::Share)",
         "    fn @stem@(&mut self, field: &str, wire: proto::@Type@) -> @Type@ {\n        \
          let share = if let Some(share) = wire.share {\n            \
          self.share(&format!(\"{field}.share\"), share)\n        } else {\n            \
@@ -198,9 +198,9 @@ fn hook(kind: &Kind, tree: &mut Tree<'_>) {
         ),
     );
     if kind.is_packets() {
-        tree.after(RULE, "matches!(self, Self::NetIngress", " | Self::@Type@");
+        tree.after(RULE, "Self::NetConnect | Self::NetEgressSkb", " | Self::@Type@");
         tree.count(TRAIL, "const OF_PACKETS: [Hook; ", 1);
-        tree.after(TRAIL, "] = [Hook::NetIngress", ", Hook::@Type@");
+        tree.after(TRAIL, "] = [Hook::NetEgress", ", Hook::@Type@");
     }
 }
 
@@ -335,7 +335,11 @@ fn command_line(tree: &mut Tree<'_>) {
 fn documents(tree: &mut Tree<'_>) {
     tree.create("docs/faults/@stem@.md", PAGE);
     let files = "docs/experiments.md";
-    tree.after(files, "\n| `diskError`, ", "`@block@`, ");
+    tree.before(
+        files,
+        "`diskError`, `diskFull`, `diskLimit`, `diskQuota`, `diskReadonly`, `fileDelay`",
+        "`@block@`, ",
+    );
     tree.before(
         files,
         "### Fields that each kind has in its block\n",

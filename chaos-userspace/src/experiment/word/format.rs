@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write as _};
 
 use crate::experiment::{
-    DiskFull, DiskQuota, DiskReadonly, Fault, FaultKind, SocketFilter, SyscallOp,
+    Direction, DiskFull, DiskQuota, DiskReadonly, Fault, FaultKind, SocketFilter, SyscallOp,
     quantity::format_duration, task::changed, violation::Violations,
 };
 
@@ -143,8 +143,8 @@ pub fn format(fault: &Fault) -> String {
         out.key("minSize", filter.min_size);
     }
     if let Some(traffic) = fault.kind.traffic() {
-        // Said even where it is the default: it is the first thing that one asks.
-        out.key("direction", Some(traffic.direction));
+        let said = Some(traffic.direction).filter(|direction| *direction != Direction::Both);
+        out.key("direction", said);
         out.keys("peer", &traffic.peer);
         out.keys("exceptPeer", &traffic.except_peer);
         out.key("peerPort", traffic.peer_port);
