@@ -239,7 +239,10 @@ mod tests {
             0xf3, 0x0f, 0x1e, 0xfa, 0x55, 0x4c, 0x8d, 0x15, 0xe8, 0x97, 0xff, 0xff, 0xc3,
         ];
         let entry = redirected(&bytes, &[AT]).unwrap();
-        assert_eq!((entry.at, entry.original.as_slice()), (AT + 4, &bytes[4..12]));
+        assert_eq!(
+            (entry.at, entry.original.as_slice()),
+            (AT + 4, &bytes[4..12])
+        );
         let (image, place) = (0x7f00_0000_0000, 0x7f00_1000_0000);
         let trampoline = entry.trampoline(image, place).unwrap();
         assert_eq!(
@@ -264,7 +267,11 @@ mod tests {
     #[test]
     fn what_cannot_be_moved_is_refused() {
         for (bytes, targets, reason) in [
-            (&[0x55, 0xeb, 0x10, 0x90, 0x90, 0x90][..], &[][..], "it branches"),
+            (
+                &[0x55, 0xeb, 0x10, 0x90, 0x90, 0x90][..],
+                &[][..],
+                "it branches",
+            ),
             (&[0x55, 0xc3], &[], "it branches"),
             (&[0x55, 0x90], &[], "it is too short"),
             (&[0x90; 8], &[AT + 2], "something jumps into"),

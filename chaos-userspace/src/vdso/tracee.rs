@@ -15,8 +15,11 @@ use std::{
 /// does not hold its process.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How often it is looked again.
-const LOOK: Duration = Duration::from_micros(50);
+/// How often it is looked again, for each thread that has not stopped.
+const LOOK: Duration = Duration::from_micros(20);
+
+/// So many times that at most.
+const MOST_LOOKS: u32 = 50;
 
 /// After so many looks it is asked whether the kernel holds who has not stopped.
 const PATIENT_LOOKS: u32 = 20;
@@ -204,7 +207,12 @@ impl Tracee {
                     return Err(TraceError::Busy("it does not stop"));
                 }
             }
-            thread::sleep(LOOK);
+            // Those that are to stop need the processors more than this.
+            thread::sleep(
+                LOOK * u32::try_from(waits.len())
+                    .unwrap_or(u32::MAX)
+                    .min(MOST_LOOKS),
+            );
         }
         Ok(())
     }
