@@ -447,7 +447,7 @@ impl Tending {
             let index = family.place(*id).ok_or_else(|| {
                 PatchError::Never(format!("it has {SLOTS} faults of its clocks already"))
             })?;
-            let slot = family.slots[index].get_or_insert_with(|| Slot {
+            let slot = family.slots[index].get_or_insert(Slot {
                 rule: *id,
                 epoch_ns: live.epoch_ns,
                 pulse: None,
