@@ -337,11 +337,11 @@ for _ in range(30):
                 panic!("{all:?}")
             };
             // Half as much, less what passed between the readings of the kernel.
-            let (least, most) = ((last[0] - first[2]) / 2, (last[2] - first[0]) / 2);
+            let (lower, most) = ((last[0] - first[2]) / 2, (last[2] - first[0]) / 2);
             let went = last[1] - first[1];
             assert!(
-                (least - 1000..=most + 1000).contains(&went),
-                "{clock}: {least} {went} {most}"
+                (lower - 1000..=most + 1000).contains(&went),
+                "{clock}: {lower} {went} {most}"
             );
             assert!(
                 all.windows(2).all(|pair| pair[0][1] <= pair[1][1]),
@@ -358,8 +358,8 @@ for _ in range(30):
             panic!("{fast:?}")
         };
         let went = last[1] - first[1];
-        let (least, most) = ((last[0] - first[2]) * 10, (last[2] - first[0]) * 10);
-        assert!((least - 10_000..=most + 10_000).contains(&went), "{all:?}");
+        let (lower, most) = ((last[0] - first[2]) * 10, (last[2] - first[0]) * 10);
+        assert!((lower - 10_000..=most + 10_000).contains(&went), "{all:?}");
         let steps = lines("clock.step:realtime=+10s,every=500ms,times=2", realtime);
         let mut offs: Vec<i64> = steps
             .iter()

@@ -25,11 +25,11 @@ pub fn victim(is_static: bool) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// One that aborts when the time of day is anything but true, or an hour ahead.
-pub fn watch(cgroup: &Cgroup, threads: &str, seconds: &str) -> Child {
+/// One that aborts when the time of day is anything but true, or an hour ahead, and runs until SIGTERM.
+pub fn watch(cgroup: &Cgroup, threads: &str) -> Child {
     cgroup
         .command(&victim(false))
-        .args(["check", HOUR, threads, seconds])
+        .args(["check", HOUR, threads, "3600"])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap()

@@ -16,8 +16,8 @@ mod tests {
                 panic!("{all:?}")
             };
             let went = last.told - first.told;
-            let (least, most) = (last.before - first.after, last.after - first.before);
-            let expected = least / 2 - 1000..=most / 2 + 1000;
+            let (lower, most) = (last.before - first.after, last.after - first.before);
+            let expected = lower / 2 - 1000..=most / 2 + 1000;
             assert!(expected.contains(&went), "{clock}: {went} in {expected:?}");
             assert!(
                 all.windows(2).all(|pair| pair[0].told <= pair[1].told),

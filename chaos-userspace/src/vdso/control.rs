@@ -55,14 +55,18 @@ impl Base {
             Self::Raw => libc::CLOCK_MONOTONIC_RAW,
             Self::Boottime => libc::CLOCK_BOOTTIME,
         };
-        let mut now = libc::timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        // SAFETY: writes a timespec; these clocks are there since Linux 3.10.
-        unsafe { libc::syscall(libc::SYS_clock_gettime, id, &raw mut now) };
-        now.tv_sec * SECOND + now.tv_nsec
+        ask_kernel(id)
     }
+}
+
+fn ask_kernel(clock: libc::clockid_t) -> i64 {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: writes a timespec; the clocks that are asked for are there since Linux 3.10.
+    unsafe { libc::syscall(libc::SYS_clock_gettime, clock, &raw mut now) };
+    now.tv_sec * SECOND + now.tv_nsec
 }
 
 /// What one rule does to one base. All times are readings of that base, in nanoseconds.

@@ -157,7 +157,7 @@ fn redirect(
             break;
         }
     }
-    if length < JUMP || length > LONGEST {
+    if !(JUMP..=LONGEST).contains(&length) {
         return cannot("it is too short");
     }
     let end = at + length as u64;

@@ -127,9 +127,9 @@ impl Before {
 
     /// The page of ours that its vDSO jumps to already: it is the child of one that was patched, or
     /// has it from another kchaos.
-    pub(super) fn adopt(self) -> Result<(Patched, Header), Self> {
+    pub(super) fn adopt(self) -> Result<(Patched, Header), Box<Self>> {
         let Some((page, header)) = self.header else {
-            return Err(self);
+            return Err(Box::new(self));
         };
         let patched = Patched {
             memory: self.memory,

@@ -15,8 +15,11 @@ use std::{
 /// does not hold its process.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How often it is looked again.
-const LOOK: Duration = Duration::from_micros(50);
+/// How often it is looked again, for each thread that has not stopped.
+const LOOK: Duration = Duration::from_micros(20);
+
+/// So many times that at most.
+const MOST_LOOKS: u32 = 50;
 
 /// After so many looks it is asked whether the kernel holds who has not stopped.
 const PATIENT_LOOKS: u32 = 20;
@@ -107,9 +110,8 @@ impl Tracee {
                 }
                 fresh = true;
                 match tracee.seize(tid) {
-                    Ok(()) => {}
-                    // A thread that ended, while others go on.
-                    Err(TraceError::Gone) => {}
+                    // Gone is a thread that ended, while others go on.
+                    Ok(()) | Err(TraceError::Gone) => {}
                     Err(error) => return Err(error),
                 }
             }
@@ -204,7 +206,12 @@ impl Tracee {
                     return Err(TraceError::Busy("it does not stop"));
                 }
             }
-            thread::sleep(LOOK);
+            // Those that are to stop need the processors more than this.
+            thread::sleep(
+                LOOK * u32::try_from(waits.len())
+                    .unwrap_or(u32::MAX)
+                    .min(MOST_LOOKS),
+            );
         }
         Ok(())
     }
@@ -271,20 +278,16 @@ impl Tracee {
         // Not in a call: else the kernel would make the one anew that was interrupted.
         call.orig_rax = u64::MAX;
         [call.rdi, call.rsi, call.rdx, call.r10, call.r8, call.r9] = arguments;
-        let session = match &mut self.session {
-            Some(session) => session,
-            None => {
-                let mask =
-                    signal_mask(tid).map_err(|error| TraceError::of("read its mask", error))?;
-                let session = self.session.insert(Session {
-                    mask,
-                    signals: Vec::new(),
-                });
-                set_signal_mask(tid, NO_SIGNAL)
-                    .map_err(|error| TraceError::of("block its signals", error))?;
-                session
-            }
-        };
+        if self.session.is_none() {
+            let mask = signal_mask(tid).map_err(|error| TraceError::of("read its mask", error))?;
+            self.session = Some(Session {
+                mask,
+                signals: Vec::new(),
+            });
+            set_signal_mask(tid, NO_SIGNAL)
+                .map_err(|error| TraceError::of("block its signals", error))?;
+        }
+        let session = self.session.get_or_insert_default();
         let mut stops = 0;
         let made = set_registers(tid, &call).and_then(|()| {
             // To its beginning, and to its end.

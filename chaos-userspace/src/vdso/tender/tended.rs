@@ -25,7 +25,10 @@ use crate::{
 /// has read a later one meanwhile.
 const MARGIN_NS: u64 = 2_000_000;
 
-/// Who could not be patched is tried again so much later.
+/// Who could not be patched is tried again so much later, at first …
+const SOON: Duration = Duration::from_millis(20);
+
+/// … and then.
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// How long the journal's lock is waited for, while a process stands still.
@@ -98,8 +101,13 @@ impl Program {
 #[derive(Debug)]
 enum State {
     Patched(Patched),
-    /// Not to be looked at before.
-    Refused(Instant),
+    /// Not patched.
+    Refused {
+        /// Not to be looked at before.
+        again: Instant,
+        /// It has been tried twice.
+        counted: bool,
+    },
 }
 
 /// A control page with those who share it.
@@ -187,7 +195,7 @@ impl Tending {
         live.epoch_ns = epoch_ns;
         live.state.deadline_ns = live.rule.deadline_ns;
         let state = live.state.clone();
-        let all_refused = state.found > 0 && state.patched == 0;
+        let all_refused = state.patched == 0;
         if let (true, Some(why)) = (all_refused, &state.refused) {
             let why = why.clone();
             self.end(id);
@@ -268,9 +276,10 @@ impl Tending {
             drop(Tracee::at_exec(tid));
             return;
         };
+        let tried = self.tried(pid, *program);
         let tracee = Tracee::at_exec(tid).map_err(PatchError::from);
         let done = tracee.and_then(|tracee| self.patch(pid, *program, rules, Some(tracee), false));
-        self.note(pid, *program, rules, done);
+        self.note(pid, *program, rules, tried, done);
         self.keep();
     }
 
@@ -290,15 +299,16 @@ impl Tending {
                     }
                 }
                 Some(Process {
-                    state: State::Refused(again),
+                    state: State::Refused { again, .. },
                     program: known,
                 }) if known == program && Instant::now() < *again => {}
                 _ => {
                     let late = rules
                         .iter()
                         .any(|id| self.rules.get(id).is_some_and(|live| live.begun));
+                    let tried = self.tried(*pid, *program);
                     let done = self.patch(*pid, *program, rules, None, late);
-                    self.note(*pid, *program, rules, done);
+                    self.note(*pid, *program, rules, tried, done);
                 }
             }
         }
@@ -339,7 +349,7 @@ impl Tending {
                     Program::of(**pid) != Some(process.program)
                 }
                 State::Patched(_) => true,
-                State::Refused(_) => Program::of(**pid) != Some(process.program),
+                State::Refused { .. } => Program::of(**pid) != Some(process.program),
             })
             .map(|(pid, _)| *pid)
             .collect();
@@ -437,7 +447,7 @@ impl Tending {
             let index = family.place(*id).ok_or_else(|| {
                 PatchError::Never(format!("it has {SLOTS} faults of its clocks already"))
             })?;
-            let slot = family.slots[index].get_or_insert_with(|| Slot {
+            let slot = family.slots[index].get_or_insert(Slot {
                 rule: *id,
                 epoch_ns: live.epoch_ns,
                 pulse: None,
@@ -455,34 +465,48 @@ impl Tending {
         Ok(())
     }
 
-    /// Counts what came of it.
+    /// Whether a program could not be patched before, and if so, whether that was counted.
+    fn tried(&self, pid: u32, program: Program) -> Option<bool> {
+        match self.processes.get(&pid) {
+            Some(Process {
+                program: known,
+                state: State::Refused { counted, .. },
+            }) if *known == program => Some(*counted),
+            _ => None,
+        }
+    }
+
+    /// Counts what came of it. Who could not be patched is tried again before that is counted: it may
+    /// have been in the middle of an exec.
     fn note(
         &mut self,
         pid: u32,
         program: Program,
         rules: &[u64],
+        tried: Option<bool>,
         done: Result<Origin, PatchError>,
     ) {
-        let first = !matches!(
-            self.processes.get(&pid),
-            Some(Process { state: State::Refused(_), program: known }) if *known == program
-        );
-        let refused = match &done {
-            Ok(Origin::Exec { .. }) => None,
+        let (late, refused) = match done {
             // It is the same program.
             Ok(Origin::Born) | Err(PatchError::Gone) => return,
-            Err(error) => Some(format!("process {pid}: {error}")),
+            Ok(Origin::Exec { late }) => (late, None),
+            Err(error) => (false, Some(format!("process {pid}: {error}"))),
         };
-        if refused.is_some() {
-            let again = Instant::now() + AGAIN;
-            let state = State::Refused(again);
+        let patched = refused.is_none();
+        let mut found = tried != Some(true);
+        if !patched {
+            found = tried == Some(false);
+            let rest = if tried.is_none() { SOON } else { AGAIN };
+            let state = State::Refused {
+                again: Instant::now() + rest,
+                counted: tried.is_some(),
+            };
             self.processes.insert(pid, Process { program, state });
         }
         for id in rules {
             if let Some(live) = self.rules.get_mut(id) {
-                live.state.found += u64::from(first);
-                live.state.patched += u64::from(done.is_ok());
-                let late = matches!(done, Ok(Origin::Exec { late: true }));
+                live.state.found += u64::from(found);
+                live.state.patched += u64::from(patched);
                 live.state.late += u64::from(late);
                 if refused.is_some() {
                     live.state.refused.clone_from(&refused);
@@ -558,7 +582,7 @@ impl Tending {
             .values()
             .filter_map(|process| match &process.state {
                 State::Patched(patched) => Some(patched.family),
-                State::Refused(_) => None,
+                State::Refused { .. } => None,
             })
             .collect();
         let rules = &self.rules;
