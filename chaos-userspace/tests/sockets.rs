@@ -101,8 +101,16 @@ mod tests {
         // A failed redirection of exec would end the shell that is not interactive.
         let script = script.replace("exec 3", "(exec 3").replace('\n', ")\n");
         let ran = run(&[&fault], &script);
-        assert_eq!(ran.out.matches("No route to host").count(), 2, "{ran:?}");
-        assert_eq!(ran.out.matches("refused").count(), 3, "{ran:?}");
+        assert_eq!(
+            ran.out.matches("connect: No route to host").count(),
+            2,
+            "{ran:?}"
+        );
+        assert_eq!(
+            ran.out.matches("connect: Connection refused").count(),
+            3,
+            "{ran:?}"
+        );
         assert_eq!(ran.counted(0), [8, 2, 2], "{ran:?}");
         // Outside of the command nothing is changed.
         let refused = TcpStream::connect(("127.0.0.1", hit)).unwrap_err();
