@@ -8,7 +8,7 @@ const KEYS: &str = "chaos-userspace/src/experiment/keys.rs";
 const BINS: &str = "chaos-ebpf/Cargo.toml";
 const OBJECTS: &str = "chaos-userspace/build.rs";
 /// Mechanisms that need no program: such kinds have no BPF object.
-const WITHOUT_PROGRAM: [&str; 2] = ["CgroupKnob", "SeccompNotify"];
+const WITHOUT_PROGRAM: [&str; 3] = ["CgroupKnob", "SeccompNotify", "SockDestroy"];
 /// Kinds whose programs are in an object that has another kind's name.
 const SHARED: &[(&str, &str)] = &[
     ("file.delay", "file_error"),
