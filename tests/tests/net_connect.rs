@@ -7,12 +7,10 @@ mod tests {
         io::{BufRead as _, BufReader, Lines},
         net::TcpListener,
         process::{Child, ChildStdout, Command, Stdio},
-        time::Duration,
+        time::{Duration, Instant},
     };
 
-    use kchaos_tests::{
-        bpf::Loaded, cgroup::Cgroup, counter, eventually, require, run_script, signal,
-    };
+    use kchaos_tests::{bpf::Loaded, cgroup::Cgroup, counter, require, run_script, signal};
     use serde_json::Value;
 
     const PATIENCE: Duration = Duration::from_secs(20);
@@ -302,9 +300,14 @@ while True:
             .unwrap();
         let mut knocks = BufReader::new(victim.stdout.take().unwrap()).lines();
         let mut becomes = |errno: i32, what: &str| {
-            eventually(what, PATIENCE, || {
-                knocks.next().unwrap().unwrap() == errno.to_string()
-            });
+            // It knocks for as long as it takes, and never faster than this reads.
+            let start = Instant::now();
+            while knocks.next().unwrap().unwrap() != errno.to_string() {
+                assert!(
+                    start.elapsed() < PATIENCE,
+                    "not within {PATIENCE:?}: {what}"
+                );
+            }
         };
         becomes(libc::ECONNREFUSED, "nothing is armed");
         // One that is stopped can end nothing itself: the kernel does.

@@ -246,9 +246,9 @@ threading.Event().wait()
         assert_eq!(said[..3], ALL_ABORTED[..3], "{last}");
         let of_ipv6 = said[3..].iter().filter(|one| *one == ABORTED).count();
         assert_eq!(of_ipv6, 1, "{said:?} {last}");
+        let last = armed.stop();
         let event = &last["faults"][0]["trail"]["events"][0];
-        assert_eq!(event["destination"], format!("127.0.0.1:{v4}"), "{event}");
-        armed.stop();
+        assert_eq!(event["destination"], format!("127.0.0.1:{v4}"), "{last}");
     }
 
     #[test]
@@ -288,14 +288,14 @@ threading.Event().wait()
     fn clients_say_what_is_wrong() {
         require!("net.reset");
         let script = "redis-server --port 6399 --save '' --daemonize yes >/dev/null
-            until redis-cli -p 6399 ping; do sleep 0.1; done >/dev/null 2>&1
+            until grep -q ':18FF 00000000:0000 0A' /proc/net/tcp; do sleep 0.1; done
             (sleep 4; echo PING) | redis-cli -p 6399 2>&1
             redis-cli -p 6399 shutdown nosave";
-        let fault = "net.reset=100%,peerPort=6399,pulse=100ms/200ms,duration=4s";
+        let fault = "net.reset=100%,peerPort=6399,pulse=100ms/200ms,times=1";
         let (said, account) = run_script(&[fault], script);
-        assert!(counter(&account, 0, "injected") >= 1, "{said:?}");
-        // It connects again by itself.
-        assert!(said.out.contains("PONG"), "{said:?}");
+        assert_eq!(counter(&account, 0, "injected"), 1, "{said:?}");
+        let words = "Software caused connection abort";
+        assert!(said.out.contains(words), "{said:?}");
     }
 
     #[test]

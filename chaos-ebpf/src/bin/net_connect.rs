@@ -12,6 +12,10 @@
     reason = "the verifier walks a function again at every call, and a call spills what it knows"
 )]
 #![expect(
+    clippy::cast_possible_truncation,
+    reason = "ports have 16 bits, and errnos 12"
+)]
+#![expect(
     clippy::not_unsafe_ptr_arg_deref,
     reason = "only the kernel calls the programs, with the context that the verifier knows"
 )]
@@ -36,7 +40,7 @@ static HUNG_RULES: CgroupStorage<RuleList> = CgroupStorage::new();
 const FAIL: i32 = 0;
 const PASS: i32 = 1;
 
-/// Numbers of system calls of these names, for events (arch/x86/entry/syscalls/syscall_64.tbl).
+/// Numbers of system calls of these names, for events (`arch/x86/entry/syscalls/syscall_64.tbl`).
 const CONNECT: u64 = 42;
 const SENDMSG: u64 = 46;
 const BIND: u64 = 49;
