@@ -13,7 +13,7 @@ use crate::{
     subject::Packet,
 };
 
-/// `ETH_P_IP` and `ETH_P_IPV6` (include/uapi/linux/if_ether.h), as a packet has them.
+/// `ETH_P_IP` and `ETH_P_IPV6` (`include/uapi/linux/if_ether.h`), as a packet has them.
 const IPV4: u32 = 0x0800_u16.to_be() as u32;
 const IPV6: u32 = 0x86dd_u16.to_be() as u32;
 

@@ -2,6 +2,8 @@
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use kchaos_tests::{
         bpf::Loaded,
         cgroup::Cgroup,
@@ -169,9 +171,9 @@ for line in sys.stdin:
         let mut fault = String::from("net.partition");
         for number in 0..600_u32 {
             let [.., a, b] = number.to_be_bytes();
-            fault += &format!(",peer=172.{}.{b}.0/24", 16 + a);
+            write!(fault, ",peer=172.{}.{b}.0/24", 16 + a).unwrap();
         }
-        fault += &format!(",peer={}", Link::FAR[1]);
+        write!(fault, ",peer={}", Link::FAR[1]).unwrap();
         let (heard, last) = talk.during(&fault);
         assert_eq!(heard, ["20", "20", "0", "20"]);
         assert_eq!(counter(&last, 0, "injected"), 20);

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use aya_obj::generated::bpf_attach_type;
-use nix::net::if_::if_nameindex;
+use nix::net::if_::{Interface, if_nameindex};
 
 use super::{
     EngineError, Object, Plane, RuleNumber,
@@ -104,7 +104,7 @@ impl Egress {
         let (program, links) = (&held.program, &mut held.links);
         let attached = held.netns.enter(|| {
             let devices = if_nameindex().map_err(|errno| format!("list devices: {errno}"))?;
-            let there: HashSet<u32> = devices.iter().map(|device| device.index()).collect();
+            let there: HashSet<u32> = devices.iter().map(Interface::index).collect();
             links.retain(|index, _| there.contains(index));
             for device in &devices {
                 let index = device.index();

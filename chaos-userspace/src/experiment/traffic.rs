@@ -91,7 +91,7 @@ impl Proto {
         !matches!(self, Self::Icmp)
     }
 
-    /// For programs: its number in IPv4. That of ICMP stands for ICMPv6 as well.
+    /// For programs: its number in IPv4. That of ICMP stands for `ICMPv6` as well.
     pub(crate) const fn number(self) -> u32 {
         match self {
             Self::Tcp => 6,

@@ -100,13 +100,15 @@ impl AsFd for Netns {
 
 /// `ip link set lo up`, in the namespace of this thread.
 fn raise_loopback() -> io::Result<()> {
+    /// `IFF_UP` (include/uapi/linux/if.h)
+    const UP: libc::c_short = 1;
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     // SAFETY: all zeros is a request about a device without a name.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
         *to = from.cast_signed();
     }
-    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    request.ifr_ifru.ifru_flags = UP;
     // SAFETY: the request outlives the call, and this command reads what was set of it.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw mut request) };
     if result < 0 {

@@ -198,7 +198,11 @@ fn hook(kind: &Kind, tree: &mut Tree<'_>) {
         ),
     );
     if kind.is_packets() {
-        tree.after(RULE, "Self::NetConnect | Self::NetEgressSkb", " | Self::@Type@");
+        tree.after(
+            RULE,
+            "Self::NetConnect | Self::NetEgressSkb",
+            " | Self::@Type@",
+        );
         tree.count(TRAIL, "const OF_PACKETS: [Hook; ", 1);
         tree.after(TRAIL, "] = [Hook::NetEgress", ", Hook::@Type@");
     }
