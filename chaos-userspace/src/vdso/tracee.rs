@@ -552,6 +552,12 @@ fn is_held(pid: i32, tid: i32) -> bool {
         .is_none_or(|state| matches!(state, 'D' | 'Z' | 'X'))
 }
 
+/// Whether this process traces another.
+pub(super) fn is_ours(pid: u32) -> bool {
+    let tid = i32::try_from(pid).unwrap_or(0);
+    tracer(tid) == Some(std::process::id())
+}
+
 /// Who traces a thread.
 fn tracer(tid: i32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;

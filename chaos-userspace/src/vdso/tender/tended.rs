@@ -17,7 +17,7 @@ use crate::{
     vdso::{
         control::{Base, Control, SLOTS},
         patch::{Before, Bytes, PatchError, Patched},
-        tracee::Tracee,
+        tracee::{self, Tracee},
     },
 };
 
@@ -393,6 +393,10 @@ impl Tending {
         };
         let mut tracee = match tracee {
             Some(tracee) => tracee,
+            // It stops behind its exec, or has already, and then has its turn before it runs anything.
+            None if tracee::is_ours(pid) && self.tried(pid, program).is_none() => {
+                return Err(PatchError::Gone);
+            }
             None => Tracee::stop(pid)?,
         };
         // It may have made an exec before it stopped.
