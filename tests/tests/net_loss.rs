@@ -326,14 +326,14 @@ spec:
             assert_eq!((failed, failed6), (0, 0), "{mechanism}: {last}");
             assert_eq!(beside, (0, PACKETS), "{mechanism}: the neighbour");
             assert_eq!(counter(&last, 0, "matched"), 2 * PACKETS, "{last}");
-            let lost = counter(&last, 0, "injected");
+            let hits = counter(&last, 0, "injected");
             assert_eq!(
-                arrived + arrived6 + lost,
+                arrived + arrived6 + hits,
                 2 * PACKETS,
                 "{mechanism}: {last}"
             );
             // Five standard deviations of a binomial of 4000 and 0.3.
-            assert!((1055..=1345).contains(&lost), "{mechanism}: {last}");
+            assert!((1055..=1345).contains(&hits), "{mechanism}: {last}");
             let event = &last["faults"][0]["trail"]["events"][0];
             assert_eq!(event["protocol"], 17, "{event}");
             assert_eq!(
@@ -402,10 +402,10 @@ while True:
         let again: u64 = stream.ask(Link::FAR[0]).parse().unwrap();
         assert_eq!(sink.line(), "1000000");
         let last = inject.end();
-        let lost = counter(&last, 0, "injected");
+        let hits = counter(&last, 0, "injected");
         // An acknowledgement that is lost is not sent again; a segment that is lost is, with what was
         // on its way behind it at times.
-        assert!(lost > 0 && again > 0, "{again} sent again: {last}");
+        assert!(hits > 0 && again > 0, "{again} sent again: {last}");
     }
 
     /// Says how many of three echo requests were answered.

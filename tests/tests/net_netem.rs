@@ -135,7 +135,7 @@ for i in range({count}):
             assert!(python.args(["-c", &send]).status().unwrap().success());
             let last = injecting.end();
             #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-            let (lost, matched) = (
+            let (gone, matched) = (
                 counter(&last, 0, "injected") as f64,
                 counter(&last, 0, "matched") as f64,
             );
@@ -145,8 +145,8 @@ for i in range({count}):
             );
             let bound = 3.3 * (matched * p * (1.0 - p)).sqrt() + 1.0;
             assert!(
-                (lost - matched * p).abs() <= bound,
-                "{share}: {lost} of {matched}"
+                (gone - matched * p).abs() <= bound,
+                "{share}: {gone} of {matched}"
             );
         }
     }
@@ -183,11 +183,11 @@ for i in range(1000):
             go();
             let last = stays.end();
             let seen = [&gone, &last].map(|account| counter(account, 0, "matched"));
-            let lost = [&gone, &last].map(|account| counter(account, 0, "injected"));
+            let hits = [&gone, &last].map(|account| counter(account, 0, "injected"));
             // Two processes, each with programs of its own: the one in front sees every packet.
             let all = seen.iter().max().unwrap();
             assert!([1000, 2000].contains(all), "{gone}\n{last}");
-            assert!(lost.iter().all(|lost| *lost > 200), "{gone}\n{last}");
+            assert!(hits.iter().all(|hits| *hits > 200), "{gone}\n{last}");
         }
     }
 }
