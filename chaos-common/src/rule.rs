@@ -253,7 +253,7 @@ impl TargetKey {
     pub const CGROUP: u32 = 0;
     /// `id` is a process.
     pub const PROCESS: u32 = 1;
-    /// `id` is a network namespace, by its inode: whatever leaves it without a socket.
+    /// `id` is a network namespace, by its inode: whatever leaves it and is no target's by its socket.
     pub const NETNS: u32 = 2;
     /// /proc/PID/stat counts a process's start in ticks of this length (`USER_HZ` is 100).
     pub const TICK_NS: u64 = 10_000_000;

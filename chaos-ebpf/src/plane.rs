@@ -74,13 +74,18 @@ pub fn met_by<S: Subject>(subject: &S, hook: u32) -> Option<(Claim, &'static Gat
     Some((scratch, gate))
 }
 
-/// The same for a packet that leaves a network namespace: one without a socket, which the kernel or
-/// somebody else has made, meets the rules of those targets that have the namespace for themselves.
+/// The same for a packet that leaves a network namespace: one that is no target's by its socket meets the
+/// rules of those targets that have the namespace for themselves. It has none, or the kernel's own, which
+/// belongs to whoever has made the namespace (`icmp_sk` and others; `cgroup_sk_alloc`, kernel/cgroup).
 #[inline(always)]
 pub fn met_by_packet(packet: &Packet<'_>, hook: u32, netns: u32) -> Option<(Claim, &'static Gate)> {
+    let met = met_by(packet, hook);
+    if met.is_some() {
+        return met;
+    }
     let gate = GATES.get(hook)?;
-    if gate.processes == 0 || packet.cgroup() != 0 {
-        return met_by(packet, hook);
+    if gate.processes == 0 {
+        return None;
     }
     let key = TargetKey {
         id: u64::from(netns),

@@ -66,6 +66,14 @@ impl Link {
         command
     }
 
+    /// A process of a cgroup that is at the near end and does nothing, so that this end is the target's from
+    /// the beginning: a namespace that it enters later is found within a second.
+    pub fn settle(&self, cgroup: &Cgroup) -> Script {
+        let mut idle = Script::start(self.near(cgroup, "python3"), "print('ready'); input()");
+        assert_eq!(idle.line(), "ready");
+        idle
+    }
+
     /// A program at the far end.
     pub fn far(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");

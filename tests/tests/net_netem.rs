@@ -76,6 +76,7 @@ mod tests {
             return;
         }
         let (link, target) = (Link::new(), Cgroup::new("flow"));
+        let _idle = link.settle(&target);
         let _server = Server::start(&link);
         let (rounds, bytes, shares) = if long() {
             (9, "20M", &["1%", "5%"][..])
@@ -115,6 +116,7 @@ mod tests {
     fn the_share_that_is_lost_is_the_share_that_was_asked_for() {
         require!("net.loss");
         let (link, target) = (Link::new(), Cgroup::new("share"));
+        let _idle = link.settle(&target);
         let count: u64 = if long() { 200_000 } else { 20_000 };
         let send = format!(
             "
@@ -156,6 +158,7 @@ for i in range({count}):
     fn losses_combine_and_come_apart() {
         require!("net.loss");
         let (link, target) = (Link::new(), Cgroup::new("two"));
+        let _idle = link.settle(&target);
         let send = format!(
             "
 import socket

@@ -95,7 +95,7 @@ pub enum RulePlace {
     },
     /// A process: see [`TargetKey::process`].
     Process(u64),
-    /// A network namespace: what leaves it without a socket.
+    /// A network namespace: what leaves it and is no target's by its socket.
     Netns(u32),
 }
 
