@@ -118,7 +118,10 @@ fn ipv6(packet: &Packet<'_>, end: End, facts: &mut PacketFacts) -> Option<()> {
         next = word >> 24;
         seen += 1;
     }
-    if seen == EXTENSIONS {
+    if matches!(
+        next,
+        HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION
+    ) {
         return None;
     }
     facts.proto = carried(next);

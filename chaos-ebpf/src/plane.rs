@@ -77,11 +77,15 @@ pub fn met_by<S: Subject>(subject: &S, hook: u32) -> Option<(Claim, &'static Gat
 /// The same for a packet that leaves a network namespace: one that is no target's by its socket meets the
 /// rules of those targets that have the namespace for themselves. It has none, or the kernel's own, which
 /// belongs to whoever has made the namespace (`icmp_sk` and others; `cgroup_sk_alloc`, kernel/cgroup).
+/// Whether it was that is told as well.
 #[inline(always)]
-pub fn met_by_packet(packet: &Packet<'_>, hook: u32, netns: u32) -> Option<(Claim, &'static Gate)> {
-    let met = met_by(packet, hook);
-    if met.is_some() {
-        return met;
+pub fn met_by_packet(
+    packet: &Packet<'_>,
+    hook: u32,
+    netns: u32,
+) -> Option<(Claim, &'static Gate, bool)> {
+    if let Some((claim, gate)) = met_by(packet, hook) {
+        return Some((claim, gate, false));
     }
     let gate = GATES.get(hook)?;
     if gate.processes == 0 {
@@ -96,7 +100,7 @@ pub fn met_by_packet(packet: &Packet<'_>, hook: u32, netns: u32) -> Option<(Clai
     let list = unsafe { TARGETS.get(key) }?;
     let claimed = claim(hook)?;
     add(*claimed, list);
-    Some((claimed, gate))
+    Some((claimed, gate, true))
 }
 
 /// Adds the rules of the targets that the subject's cgroup lies in.

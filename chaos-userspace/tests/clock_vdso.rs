@@ -96,7 +96,7 @@ mod tests {
             ("1h", libc::SIGKILL, 6_000),
         ] {
             let target = Cgroup::new("alone");
-            let hit = target.spawn(victim(), &["check", HOUR, "2", "8"]);
+            let hit = target.spawn(victim(), &["check", HOUR, "2", "15"]);
             let pid = hit.id();
             let holder = inject(&target, "clock.offset:realtime=+1h", duration);
             eventually("patched", || is_patched(pid));

@@ -28,6 +28,8 @@ mod tests {
             MONOTONIC,
             "0.3",
         ]);
+        assert_eq!(other.status, 0, "{other:?}");
+        assert!(other.out.lines().count() > 5, "{other:?}");
         for line in other.out.lines() {
             let numbers: Vec<i64> = line.split(' ').map(|it| it.parse().unwrap()).collect();
             assert!((numbers[0]..=numbers[2]).contains(&numbers[1]), "{line}");

@@ -448,6 +448,40 @@ for line in sys.stdin:
         assert_eq!(echo.ask(Link::NEAR), "3", "after");
     }
 
+    /// What arrives is decided on the cgroup by either mechanism, by programs of its own.
+    #[test]
+    fn rules_of_two_mechanisms_on_one_cgroup_are_asked_once_each() {
+        require!("net.loss");
+        let target = Cgroup::new("both");
+        let receiver = Receiver::start(&target);
+        let mut agent = Agent::start(&[]);
+        agent.apply(&format!(
+            "apiVersion: kchaos.dev/v1alpha1
+kind: FaultExperiment
+metadata: {{name: both}}
+spec:
+  duration: 10m
+  target: {{cgroup: {}}}
+  faults:
+  - {{id: both, netLoss: {{share: 0%, direction: both}}}}
+  - {{id: in, netLoss: {{share: 0%, direction: ingress, mechanism: cgroup-skb}}}}
+",
+            target.path()
+        ));
+        receiver.send(50);
+        let mut faults = Value::Null;
+        eventually("all are counted", Duration::from_secs(20), || {
+            let said = agent.ask(&["show", "both", "--json"]);
+            let shown: Value = serde_json::from_str(&said.out).unwrap();
+            faults = shown["nodes"][0]["faults"].clone();
+            faults[1]["counters"]["matched"] == 50
+        });
+        assert_eq!(faults[0]["counters"]["matched"], 50, "{faults}");
+        drop(agent.stop("both"));
+        agent.signal(libc::SIGTERM);
+        assert!(agent.child.wait().unwrap().success());
+    }
+
     #[test]
     fn an_agent_that_is_killed_leaves_the_network_whole() {
         require!("net.loss");

@@ -111,8 +111,8 @@ fn on_device(context: &TcContext) -> Option<()> {
     let packet = Packet(&context.skb);
     let hook = Hook::NetEgress as u32;
     let netns = NETNS.load();
-    let (claim, gate) = met_by_packet(&packet, hook, netns)?;
-    if !first_time(&packet, netns) {
+    let (claim, gate, by_namespace) = met_by_packet(&packet, hook, netns)?;
+    if !first_time(&packet, netns, by_namespace) {
         return None;
     }
     let facts = facts(&packet, End::Source);
@@ -128,13 +128,14 @@ fn on_device(context: &TcContext) -> Option<()> {
     Some(())
 }
 
-/// Whether the packet leaves this namespace by its first device: one that leaves by a bridge, a VLAN or
-/// a tunnel leaves by another one afterwards. The mark says which namespace and which device that was,
-/// so that another kchaos's program on the same device decides as well. `tc_index` is the one mark of a
-/// packet that nothing in the kernel reads any more (its readers, `sch_dsmark` and `cls_tcindex`, went
-/// with Linux 6.3), and it goes with the packet.
+/// Whether the packet leaves by its first device: one that leaves by a bridge, a VLAN or a tunnel leaves by
+/// another one afterwards, and keeps its socket on its way through a veth into another namespace, where a
+/// rule of its target may have programs as well. What is a target's by the namespace alone is one anew in
+/// the next. The mark says which namespace and which device that was, so that another kchaos's program on
+/// the same device decides as well. `tc_index` is the mark of a packet that next to nothing in the kernel
+/// reads any more (`sch_gred`; `sch_dsmark` and `cls_tcindex` went with Linux 6.3), and it goes with the packet.
 #[inline(always)]
-fn first_time(packet: &Packet<'_>, netns: u32) -> bool {
+fn first_time(packet: &Packet<'_>, netns: u32, by_namespace: bool) -> bool {
     let skb = packet.0.skb;
     // SAFETY: the program's own context.
     let (device, index) = unsafe { ((*skb).ifindex, &raw mut (*skb).tc_index) };
@@ -143,7 +144,8 @@ fn first_time(packet: &Packet<'_>, netns: u32) -> bool {
     let mark = (device % 255 + 1) << 8 | namespace;
     // SAFETY: as above.
     let before = unsafe { index.read_volatile() };
-    if before & 0xff == namespace && before != mark {
+    let elsewhere = before != 0 && before != mark;
+    if elsewhere && (!by_namespace || before & 0xff == namespace) {
         return false;
     }
     // SAFETY: as above.

@@ -68,11 +68,13 @@ impl Egress {
     ) -> Result<(), EngineError> {
         let needed = namespaces.iter().map(Netns::id).collect();
         self.wanted.insert(rule, needed);
-        let covered = namespaces
+        // What can't be done in one of them is no reason to leave the others.
+        let covered: Vec<_> = namespaces
             .iter()
-            .try_for_each(|netns| self.attach(plane, netns));
+            .map(|netns| self.attach(plane, netns))
+            .collect();
         self.drop_unwanted();
-        covered
+        covered.into_iter().collect()
     }
 
     /// A rule is gone.
@@ -106,6 +108,7 @@ impl Egress {
             let devices = if_nameindex().map_err(|errno| format!("list devices: {errno}"))?;
             let there: HashSet<u32> = devices.iter().map(Interface::index).collect();
             links.retain(|index, _| there.contains(index));
+            let mut result = Ok(());
             for device in &devices {
                 let index = device.index();
                 if links.contains_key(&index) {
@@ -119,11 +122,11 @@ impl Egress {
                     Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
                     Err(error) => {
                         let device = device.name().to_string_lossy();
-                        return Err(format!("attach to the device {device}: {error}"));
+                        result = Err(format!("attach to the device {device}: {error}"));
                     }
                 }
             }
-            Ok(())
+            result
         });
         // What is attached stays attached until the rule goes.
         self.namespaces.insert(netns.id(), held);

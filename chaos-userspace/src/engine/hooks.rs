@@ -331,7 +331,10 @@ impl Hooks {
     /// Tells the attachments of a cgroup its rules, for hooks that hang on cgroups.
     fn hand_over(&mut self, plane: &Plane, at: RulePlace, hook: Hook) -> Result<(), EngineError> {
         match (&mut self.hung, at) {
-            (Some(hung), RulePlace::Cgroup { id, .. }) => hung.hand_over(plane, id, at, hook),
+            (Some(hung), RulePlace::Cgroup { id, .. }) => {
+                let rules = &self.rules;
+                hung.hand_over(plane, id, at, hook, |number| rules.contains_key(&number))
+            }
             _ => Ok(()),
         }
     }

@@ -10,7 +10,7 @@ use aya_obj::generated::{bpf_attach_type, bpf_prog_type};
 use chaos_common::{Hook, RuleList};
 
 use super::{
-    EngineError, Plane, RulePlace,
+    EngineError, Plane, RuleNumber, RulePlace,
     loader::{Code, Link, Place, Program},
     maps::failed,
     plane::Calls,
@@ -104,13 +104,15 @@ impl Hung {
         Ok(())
     }
 
-    /// Writes the rules of a cgroup into its attachments. One that has none any more goes.
+    /// Writes the rules of a cgroup into its attachments, those of them that are done by these programs: two
+    /// mechanisms may have a place and a hook in common. One that has none any more goes.
     pub(super) fn hand_over(
         &mut self,
         plane: &Plane,
         id: u64,
         at: RulePlace,
         hook: Hook,
+        is_ours: impl Fn(RuleNumber) -> bool,
     ) -> Result<(), EngineError> {
         for (hanging, _) in &self.programs {
             let attach = hanging.attach as u32;
@@ -118,7 +120,9 @@ impl Hung {
             if !asks || !self.links.contains_key(&(id, attach)) {
                 continue;
             }
-            let list = plane.list_of(at, hook, |rule| hanging.concerns(rule.calls.as_ref(), hook));
+            let list = plane.list_of(at, hook, |number, rule| {
+                is_ours(number) && hanging.concerns(rule.calls.as_ref(), hook)
+            });
             if list.len == 0 {
                 self.links.remove(&(id, attach));
                 continue;

@@ -339,7 +339,7 @@ impl Plane {
         &self,
         place: RulePlace,
         hook: Hook,
-        wanted: impl Fn(&RuleSpec) -> bool,
+        wanted: impl Fn(RuleNumber, &RuleSpec) -> bool,
     ) -> RuleList {
         let mut list = RuleList::default();
         let rules = self
@@ -347,7 +347,11 @@ impl Plane {
             .get(&(place, hook))
             .map_or(&[][..], Vec::as_slice)
             .iter()
-            .filter(|number| self.rules.get(number).is_some_and(&wanted));
+            .filter(|number| {
+                self.rules
+                    .get(number)
+                    .is_some_and(|rule| wanted(**number, rule))
+            });
         for (to, from) in list.rules.iter_mut().zip(rules) {
             *to = *from;
             list.len += 1;
@@ -422,7 +426,7 @@ impl Plane {
             hook: hook as u32,
             scope,
         };
-        let list = self.list_of(place, hook, |_| true);
+        let list = self.list_of(place, hook, |_, _| true);
         if list.len == 0 {
             self.targets
                 .remove(&key)

@@ -12,6 +12,8 @@ pub(super) const LADDER: &[Mechanism] = &[Mechanism::Tcx, Mechanism::CgroupSkb];
 
 pub(super) const NOT_COVERED: &[&str] = &[
     "what arrives for no socket of the target: echo requests, AF_PACKET, forwarded packets",
+    "what the kernel sends by itself (answers to echo requests, resets, ARP): only by tcx, where the target \
+     has its network namespace for itself",
     "sockets that a process brought along when it was moved into the target",
 ];
 

@@ -1,6 +1,9 @@
 //! The real node: plans that are live in this kernel.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use chaos_common::{Hook, limits::PLANS};
 
@@ -25,6 +28,9 @@ use crate::{
     target::{Cgroup, CgroupTree, Resolved, excluded},
 };
 
+/// How often it is looked for network devices and namespaces that have come.
+const FOLLOW: Duration = Duration::from_secs(1);
+
 /// This machine's node. Dropping it ends everything that it holds.
 #[derive(Debug)]
 pub struct Node {
@@ -41,6 +47,8 @@ pub struct Node {
     lease: Duration,
     plans: HashMap<String, Live>,
     next_rule: RuleNumber,
+    /// When it was last looked for new network devices.
+    followed: Instant,
 }
 
 #[derive(Debug)]
@@ -112,6 +120,7 @@ impl Node {
             tree,
             plans: HashMap::new(),
             next_rule: 1,
+            followed: Instant::now(),
         })
     }
 
@@ -204,7 +213,7 @@ impl Node {
                             other => other.into(),
                         })?;
                     if hooks.needs_namespaces() {
-                        let namespaces = held.target.namespaces(&self.tree)?;
+                        let namespaces = held.target.namespaces(&self.tree, &held.excluded)?;
                         hooks.cover(plane, rule, &namespaces)?;
                     }
                 }
@@ -402,6 +411,11 @@ impl Node {
 
     /// Attaches to the network devices that have come since.
     fn follow_namespaces(&mut self) {
+        // It is called by whoever asks for a status.
+        if self.followed.elapsed() < FOLLOW {
+            return;
+        }
+        self.followed = Instant::now();
         for fault in self.plans.values().flat_map(|live| &live.faults) {
             let Work::Rule { way, rule } = fault.work else {
                 continue;
@@ -414,7 +428,7 @@ impl Node {
             }
             let covered = fault
                 .target
-                .namespaces(&self.tree)
+                .namespaces(&self.tree, &fault.excluded)
                 .map_err(NodeError::from)
                 .and_then(|namespaces| Ok(hooks.cover(plane, rule, &namespaces)?));
             if let Err(error) = covered {

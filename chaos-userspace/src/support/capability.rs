@@ -58,7 +58,7 @@ pub fn missing_capabilities(mechanism: Mechanism) -> Vec<Capability> {
         // filter takes without CAP_SYS_ADMIN.
         Mechanism::CgroupKnob | Mechanism::SeccompNotify => &[],
         // As long as kernel.yama.ptrace_scope does not forbid it, own processes need none.
-        Mechanism::Vdso => &[Capability::SysPtrace],
+        Mechanism::Vdso => &[Capability::SysPtrace, Capability::DacOverride],
     };
     let have = effective();
     needed

@@ -1,7 +1,7 @@
 //! The network namespaces that a target's processes are in.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io,
     net::{Ipv4Addr, UdpSocket},
@@ -9,13 +9,14 @@ use std::{
         fd::{AsFd, AsRawFd as _, BorrowedFd},
         unix::fs::MetadataExt as _,
     },
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
+    thread,
 };
 
 use nix::sched::{CloneFlags, setns, unshare};
 
-use super::{CgroupTree, Resolved, TargetError, protect::below};
+use super::{Cgroup, CgroupTree, Resolved, TargetError, protect::below};
 
 /// An open network namespace.
 #[derive(Clone, Debug)]
@@ -47,15 +48,10 @@ impl Netns {
     /// # Errors
     /// The kernel has none to give.
     pub(crate) fn scratch() -> io::Result<Self> {
-        std::thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                unshare(CloneFlags::CLONE_NEWNET)?;
-                raise_loopback()?;
-                Self::of("thread-self")
-            });
-            inside
-                .join()
-                .unwrap_or_else(|_panic| Err(io::Error::other("the thread has panicked")))
+        in_a_thread(|| {
+            unshare(CloneFlags::CLONE_NEWNET)?;
+            raise_loopback()?;
+            Self::of("thread-self")
         })
     }
 
@@ -80,14 +76,9 @@ impl Netns {
     /// # Errors
     /// It can't be entered.
     pub(crate) fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
-        std::thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                self.join()?;
-                Ok(work())
-            });
-            inside
-                .join()
-                .unwrap_or_else(|_panic| Err(io::Error::other("the thread has panicked")))
+        in_a_thread(|| {
+            self.join()?;
+            Ok(work())
         })
     }
 }
@@ -96,6 +87,16 @@ impl AsFd for Netns {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
+}
+
+/// A thread of its own has a namespace of its own.
+fn in_a_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    thread::scope(|scope| {
+        let inside = thread::Builder::new().spawn_scoped(scope, work)?;
+        inside
+            .join()
+            .unwrap_or_else(|_panic| Err(io::Error::other("the thread has panicked")))
+    })
 }
 
 /// `ip link set lo up`, in the namespace of this thread.
@@ -123,18 +124,24 @@ fn id(inode: u64) -> u32 {
 }
 
 impl Resolved {
-    /// Those that its processes are in now.
+    /// Those that its processes are in now, but for those of its parts that are left out.
     ///
     /// # Errors
     /// One of them may not be seen.
-    pub(crate) fn namespaces(&self, tree: &CgroupTree) -> Result<Vec<Netns>, TargetError> {
+    pub(crate) fn namespaces(
+        &self,
+        tree: &CgroupTree,
+        left_out: &[Cgroup],
+    ) -> Result<Vec<Netns>, TargetError> {
         let mut found: BTreeMap<u32, Netns> = BTreeMap::new();
         let mut hidden = None;
         let Self::Cgroups(cgroups) = self else {
             return Ok(Vec::new());
         };
+        let left_out: Vec<&str> = left_out.iter().map(Cgroup::path).collect();
+        let folders: Vec<PathBuf> = left_out.iter().map(|path| tree.folder(path)).collect();
         for cgroup in cgroups {
-            each_process(&tree.folder(cgroup.path()), &mut |pid| {
+            each_process(&tree.folder(cgroup.path()), &folders, &mut |pid| {
                 let path = Path::new("/proc").join(pid).join("ns/net");
                 match fs::metadata(&path).map(|stat| id(stat.ino())) {
                     Ok(id) if found.contains_key(&id) => {}
@@ -152,49 +159,61 @@ impl Resolved {
                 "the network namespace of pid {pid} may not be seen, which needs CAP_SYS_PTRACE"
             )));
         }
-        let mut namespaces: Vec<Netns> = found.into_values().collect();
-        self.look_whose(tree, &mut namespaces);
-        Ok(namespaces)
+        let strangers = strangers(tree, cgroups, &left_out);
+        Ok(found
+            .into_values()
+            .map(|netns| Netns {
+                is_own: strangers
+                    .as_ref()
+                    .is_ok_and(|strangers| !strangers.contains(&netns.id)),
+                ..netns
+            })
+            .collect())
     }
+}
 
-    /// Finds out which of them no process of anybody else is in. The one that kchaos is in never is.
-    fn look_whose(&self, tree: &CgroupTree, namespaces: &mut [Netns]) {
-        let (Self::Cgroups(cgroups), false) = (self, namespaces.is_empty()) else {
-            return;
+/// The namespaces that processes are in which are not in any of these cgroups, or in a part of them that
+/// is left out. If one of them can't be told, none is anybody's own.
+fn strangers(
+    tree: &CgroupTree,
+    cgroups: &[Cgroup],
+    left_out: &[&str],
+) -> io::Result<BTreeSet<u32>> {
+    let mut strangers = BTreeSet::new();
+    for entry in fs::read_dir("/proc")? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().filter(|name| is_number(name)) else {
+            continue;
         };
-        for netns in namespaces.iter_mut() {
-            netns.is_own = true;
+        let inside = tree.of(pid).is_some_and(|path| {
+            cgroups.iter().any(|whole| below(&path, whole.path()))
+                && !left_out.iter().any(|part| below(&path, part))
+        });
+        if inside {
+            continue;
         }
-        let Ok(processes) = fs::read_dir("/proc") else {
-            return;
-        };
-        for entry in processes.flatten() {
-            let name = entry.file_name();
-            let Some(pid) = name.to_str().filter(|name| is_number(name)) else {
-                continue;
-            };
-            let Ok(inode) = fs::metadata(entry.path().join("ns/net")).map(|stat| stat.ino()) else {
-                continue;
-            };
-            let Some(netns) = namespaces.iter_mut().find(|netns| netns.id == id(inode)) else {
-                continue;
-            };
-            let inside = tree.of(pid).is_some_and(|path| {
-                let whole =
-                    |cgroup: &super::Cgroup| path == cgroup.path() || below(&path, cgroup.path());
-                cgroups.iter().any(whole)
-            });
-            netns.is_own &= inside;
+        match fs::metadata(entry.path().join("ns/net")) {
+            Ok(stat) => {
+                strangers.insert(id(stat.ino()));
+            }
+            // It has ended, and one that is dead has none.
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {}
+            Err(error) => return Err(error),
         }
     }
+    Ok(strangers)
 }
 
 fn is_number(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Every process of a cgroup and of those below it.
-fn each_process(folder: &Path, work: &mut impl FnMut(&str)) {
+/// Every process of a cgroup and of those below it that are not left out.
+fn each_process(folder: &Path, left_out: &[PathBuf], work: &mut impl FnMut(&str)) {
+    if left_out.iter().any(|part| part == folder) {
+        return;
+    }
     let processes = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
     // 0 is a process that this pid namespace does not show.
     processes
@@ -206,7 +225,7 @@ fn each_process(folder: &Path, work: &mut impl FnMut(&str)) {
     };
     for entry in entries.flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            each_process(&entry.path(), work);
+            each_process(&entry.path(), left_out, work);
         }
     }
 }

@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::target::CgroupTree;
+
 /// How long threads may take to stop: each has to get a processor for it. One that the kernel holds
 /// does not hold its process.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -92,6 +94,9 @@ impl Tracee {
     /// Stops all threads of a process.
     pub(super) fn stop(pid: u32) -> Result<Self, TraceError> {
         let pid = i32::try_from(pid).map_err(|_large| TraceError::Gone)?;
+        if is_frozen(pid) {
+            return Err(TraceError::Busy("its cgroup is frozen"));
+        }
         let mut tracee = Self {
             pid,
             stopped: Vec::new(),
@@ -550,6 +555,18 @@ fn is_held(pid: i32, tid: i32) -> bool {
         .ok()
         .and_then(|stat| stat.rsplit_once(") ")?.1.chars().next())
         .is_none_or(|state| matches!(state, 'D' | 'Z' | 'X'))
+}
+
+/// Whether a process is in a cgroup that is frozen: it could be stopped, but makes no call until it is
+/// thawed (`do_freezer_trap`, kernel/signal.c).
+fn is_frozen(pid: i32) -> bool {
+    let Ok(tree) = CgroupTree::find() else {
+        return false;
+    };
+    let events = tree
+        .of(&pid.to_string())
+        .and_then(|path| fs::read_to_string(tree.folder(&path).join("cgroup.events")).ok());
+    events.is_some_and(|events| events.lines().any(|line| line == "frozen 1"))
 }
 
 /// Whether this process traces another.

@@ -120,9 +120,10 @@ fn forms(kind: &Kind, tree: &mut Tree<'_>) {
         "// @mark@: the targets that it can't hit, such as pids.\n            ",
     );
     if kind.is_packets() {
-        tree.before(
+        tree.within(
             VALIDATE,
-            "Self::NetDown(_) | Self::NetLoss(_) | Self::NetPartition(_) => Some(\"packets\")",
+            "fn of_no_task(&self)",
+            "Self::NetDown(_)",
             "Self::@Type@(_) | ",
         );
         tree.within(
@@ -198,13 +199,9 @@ fn hook(kind: &Kind, tree: &mut Tree<'_>) {
         ),
     );
     if kind.is_packets() {
-        tree.after(
-            RULE,
-            "Self::NetConnect | Self::NetEgressSkb",
-            " | Self::@Type@",
-        );
+        tree.before(RULE, "Self::NetEgressSkb", "Self::@Type@ | ");
         tree.count(TRAIL, "const OF_PACKETS: [Hook; ", 1);
-        tree.after(TRAIL, "] = [Hook::NetEgress", ", Hook::@Type@");
+        tree.before(TRAIL, "Hook::NetEgressSkb", "Hook::@Type@, ");
     }
 }
 

@@ -24,7 +24,7 @@ use nix::{
 use super::{
     SUBCOMMAND,
     message::{Answer, Order, send},
-    tended::Tending,
+    tended::{BUSY, Tending},
 };
 use crate::{
     boot,
@@ -35,9 +35,6 @@ use crate::{
 
 /// How often it is looked who came to the targets; half of what is promised.
 const TICK: Duration = Duration::from_millis(5);
-
-/// How long this process may be away while it holds somebody.
-const BUSY: Duration = Duration::from_secs(2);
 
 /// Is the tender, if this process was started as one: for the first line of a program that may need
 /// one.
@@ -55,6 +52,7 @@ pub fn main_if_asked() -> Option<ExitCode> {
             Duration::from_millis(lease),
             state.journal(),
             boot::id(),
+            Watchdog::new().ok()?,
         );
         Tender::ready(tending).ok()
     })();
@@ -69,7 +67,6 @@ struct Tender {
     owner: UnixStream,
     said: Vec<u8>,
     children: SignalFd,
-    watchdog: Watchdog,
     /// A child of the owner, and what came of it: they are stopped behind each exec.
     followed: HashSet<i32>,
     looked: Instant,
@@ -101,7 +98,6 @@ impl Tender {
             owner,
             said: Vec::new(),
             children: SignalFd::with_flags(&children, SfdFlags::SFD_NONBLOCK)?,
-            watchdog: Watchdog::new()?,
             followed: HashSet::new(),
             looked: Instant::now(),
         })
@@ -110,13 +106,13 @@ impl Tender {
     fn run(mut self) -> io::Result<()> {
         loop {
             if self.followed.is_empty() {
-                self.watchdog.rest()?;
+                self.tending.watchdog.rest()?;
             } else {
                 // They wait for this process at any time.
-                self.watchdog.feed(TICK)?;
+                self.tending.watchdog.feed(TICK)?;
             }
             self.wait()?;
-            self.watchdog.feed(BUSY)?;
+            self.tending.watchdog.feed(BUSY)?;
             while let Ok(Some(_)) = self.children.read_signal() {}
             while let Some((tid, news)) = tracee::wait_any() {
                 self.heed(tid, news);

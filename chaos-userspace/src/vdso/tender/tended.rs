@@ -11,6 +11,7 @@ use std::{
 use super::message::{Rule, Tended, Whom};
 use crate::{
     journal::{Journal, JournalError, Patch, PatchedBytes},
+    pause::Watchdog,
     scheduler::draw,
     state::Owner,
     target::Stat,
@@ -31,12 +32,17 @@ const SOON: Duration = Duration::from_millis(20);
 /// … and then.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// How long anything may take that is done at once.
+pub(super) const BUSY: Duration = Duration::from_secs(2);
+
 /// How long the journal's lock is waited for, while a process stands still.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// All that a tender has.
 #[derive(Debug)]
 pub(super) struct Tending {
+    /// Kills this process when it is away for too long while it may hold somebody.
+    pub(super) watchdog: Watchdog,
     owner: Owner,
     boot_id: String,
     lease: Duration,
@@ -128,8 +134,15 @@ struct Slot {
 }
 
 impl Tending {
-    pub(super) fn new(owner: Owner, lease: Duration, journal: Journal, boot_id: String) -> Self {
+    pub(super) fn new(
+        owner: Owner,
+        lease: Duration,
+        journal: Journal,
+        boot_id: String,
+        watchdog: Watchdog,
+    ) -> Self {
         Self {
+            watchdog,
             owner,
             boot_id,
             lease,
@@ -138,6 +151,13 @@ impl Tending {
             processes: HashMap::new(),
             families: HashMap::new(),
             heard: Instant::now(),
+        }
+    }
+
+    /// It gets on: there may be many processes to see to.
+    fn go_on(&mut self) {
+        if let Err(error) = self.watchdog.feed(BUSY) {
+            tracing::debug!(%error, "the watchdog can't be set");
         }
     }
 
@@ -373,6 +393,7 @@ impl Tending {
         tracee: Option<Tracee>,
         late: bool,
     ) -> Result<Origin, PatchError> {
+        self.go_on();
         let before = Before::look(pid)?;
         let before = match before.adopt() {
             Ok((patched, header)) => {
