@@ -123,6 +123,13 @@ pub fn says_covered(mechanism: &str, call: &str) {
 /// Ends the test as skipped unless all of the kinds can be done where it runs.
 #[macro_export]
 macro_rules! require {
+    // In the short form only on these kernels, without a profile.
+    ($($kind:literal),+; $($place:literal),+) => {
+        if !$crate::long() && ![$($place),+].contains(&$crate::lab().as_str()) {
+            return $crate::needs::skip(concat!("in the short form it is tried on", $(" ", $place),+));
+        }
+        $crate::require!($($kind),+);
+    };
     ($($kind:literal),+) => {
         $(if !$crate::needs::can($kind) {
             return $crate::needs::skip(&format!("{} can't be done on {}", $kind, $crate::lab()));

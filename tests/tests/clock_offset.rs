@@ -11,7 +11,7 @@ mod tests {
 
     #[test]
     fn the_command_is_hit_from_its_first_instruction_to_its_last() {
-        require!("clock.offset");
+        require!("clock.offset"; "debian-6.1");
         let before = Loaded::now();
         for is_static in [false, true] {
             let script = format!("exec {} check {HOUR} 2 0.5", victim(is_static));
@@ -32,7 +32,7 @@ mod tests {
 
     #[test]
     fn the_target_is_hit_and_its_neighbour_is_not() {
-        require!("clock.offset");
+        require!("clock.offset"; "debian-6.1");
         // Else the vDSO asks the kernel, and the stub with it; which works, and is not what is meant.
         let source = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
         assert_eq!(std::fs::read_to_string(source).unwrap().trim(), "tsc");
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn who_reads_no_clock_is_not_hit() {
-        require!("clock.offset");
+        require!("clock.offset"; "debian-6.1");
         let said = kchaos(&["run", "--fault", "clock.offset:realtime=+1h", "--", "true"]);
         assert_eq!(said.status, 123, "{said:?}");
     }

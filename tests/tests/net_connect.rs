@@ -109,7 +109,7 @@ ask('unix', AF_UNIX, SOCK_STREAM, lambda s: s.bind('\\0kchaos-test'))
 
     #[test]
     fn each_operation_fails_in_the_target_alone() {
-        require!("net.connect");
+        require!("net.connect"; "debian-6.1");
         let before = Loaded::now();
         let (target, neighbour) = (Cgroup::new("target"), Cgroup::new("neighbour"));
         let (inside, left_out) = (target.child("inside"), target.child("left-out"));
@@ -151,7 +151,7 @@ ask('unix', AF_UNIX, SOCK_STREAM, lambda s: s.bind('\\0kchaos-test'))
 
     #[test]
     fn peers_ports_and_protocols_are_told_apart() {
-        require!("net.connect");
+        require!("net.connect"; "debian-6.1");
         let (target, other) = (Cgroup::new("target"), Cgroup::new("other"));
         let free = asked(&other);
         // Those that come later are asked about what the ones before have let pass.
@@ -219,7 +219,7 @@ ask('unix', AF_UNIX, SOCK_STREAM, lambda s: s.bind('\\0kchaos-test'))
 
     #[test]
     fn nested_targets_decide_for_themselves_and_the_first_error_counts() {
-        require!("net.connect");
+        require!("net.connect"; "debian-6.1");
         let target = Cgroup::new("target");
         let inner = target.child("inner");
         let free = asked(&target);
@@ -242,7 +242,7 @@ ask('unix', AF_UNIX, SOCK_STREAM, lambda s: s.bind('\\0kchaos-test'))
 
     #[test]
     fn the_seed_and_who_it_is_decide() {
-        require!("net.connect");
+        require!("net.connect"; "debian-6.1");
         let script = "for n in {1..16}; do
             curl -s -o /dev/null http://127.0.0.1:7/; echo -n \"$? \"
         done";
@@ -262,7 +262,7 @@ ask('unix', AF_UNIX, SOCK_STREAM, lambda s: s.bind('\\0kchaos-test'))
 
     #[test]
     fn clients_say_what_is_wrong() {
-        require!("net.connect");
+        require!("net.connect"; "debian-6.1");
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let fault = format!("net.connect=EHOSTUNREACH,peer=127.0.0.1,peerPort={port}");
@@ -289,7 +289,7 @@ while True:
 
     #[test]
     fn it_ends_at_its_deadline_and_when_kchaos_is_killed() {
-        require!("net.connect");
+        require!("net.connect"; "debian-6.1");
         let before = Loaded::now();
         let target = Cgroup::new("target");
         let mut victim = target

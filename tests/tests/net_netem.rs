@@ -71,7 +71,7 @@ mod tests {
     /// gets as much through. Within a factor, because what is lost is drawn, and the machine is shared.
     #[test]
     fn tcp_under_loss_is_as_under_netem() {
-        require!("net.loss");
+        require!("net.loss"; "debian-6.12");
         if !can_by("net.loss", "tcx") {
             return;
         }
@@ -114,7 +114,7 @@ mod tests {
     /// The share is what was asked for: within the bounds that a binomial keeps in 999 of 1000.
     #[test]
     fn the_share_that_is_lost_is_the_share_that_was_asked_for() {
-        require!("net.loss");
+        require!("net.loss"; "debian-6.12");
         let (link, target) = (Link::new(), Cgroup::new("share"));
         let _idle = link.settle(&target);
         let count: u64 = if long() { 200_000 } else { 20_000 };
@@ -156,7 +156,7 @@ for i in range({count}):
     /// Two faults lose what each of them alone lets pass, and go in any order.
     #[test]
     fn losses_combine_and_come_apart() {
-        require!("net.loss");
+        require!("net.loss"; "debian-6.12");
         let (link, target) = (Link::new(), Cgroup::new("two"));
         let _idle = link.settle(&target);
         let send = format!(

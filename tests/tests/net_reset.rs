@@ -175,7 +175,7 @@ threading.Event().wait()
 
     #[test]
     fn connections_of_the_target_are_ended_and_nobody_elses() {
-        require!("net.reset");
+        require!("net.reset"; "debian-6.1");
         let before = Loaded::now();
         let (target, neighbour) = (Cgroup::new("target"), Cgroup::new("neighbour"));
         let (inside, left_out) = (target.child("inside"), target.child("left-out"));
@@ -205,7 +205,7 @@ threading.Event().wait()
 
     #[test]
     fn shares_peers_ports_and_budgets_are_kept() {
-        require!("net.reset");
+        require!("net.reset"; "debian-6.1");
         let target = Cgroup::new("target");
         let server = Server::start();
         let mut client = server.client(&target);
@@ -253,7 +253,7 @@ threading.Event().wait()
 
     #[test]
     fn each_pulse_ends_them_again_until_kchaos_is_gone() {
-        require!("net.reset");
+        require!("net.reset"; "debian-6.1");
         let target = Cgroup::new("target");
         let server = Server::start();
         let mut client = server.client(&target);
@@ -271,7 +271,7 @@ threading.Event().wait()
 
     #[test]
     fn another_network_namespace_is_entered() {
-        require!("net.reset");
+        require!("net.reset"; "debian-6.1");
         let script = "unshare --net bash -c '
             ip link set lo up
             python3 -m http.server --bind 127.0.0.1 8123 >/dev/null 2>&1 &
@@ -286,7 +286,7 @@ threading.Event().wait()
 
     #[test]
     fn clients_say_what_is_wrong() {
-        require!("net.reset");
+        require!("net.reset"; "debian-6.1");
         let script = "redis-server --port 6399 --save '' --daemonize yes >/dev/null
             until grep -q ':18FF 00000000:0000 0A' /proc/net/tcp; do sleep 0.1; done
             (sleep 4; echo PING) | redis-cli -p 6399 2>&1
