@@ -183,7 +183,8 @@ impl Node {
                 kept: Kept::default(),
             });
         }
-        // Everything slow lies behind: durations count from here.
+        // What is slow lies behind, but for network devices: durations count from here, and attaching to
+        // a device takes a grace period.
         let now_ns = boot::time_ns();
         for ((index, fault, device), held) in rules.into_iter().zip(&mut live.faults) {
             let timing = timing(now_ns, fault, experiment)
