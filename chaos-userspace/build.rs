@@ -3,13 +3,14 @@
 use std::{env, error::Error, fs, path::Path};
 
 /// One object per fault kind, by the name of its file in chaos-ebpf/src/bin.
-const OBJECTS: [&str; 8] = [
+const OBJECTS: [&str; 9] = [
     "file_error",
     "net_connect",
     "disk_error",
     "mem_mmap",
     "mem_page",
     "mem_slab",
+    "net_link",
     "net_loss",
     "syscall_error",
 ];

@@ -22,6 +22,7 @@ pub mod event;
 pub mod file_event;
 pub mod filter;
 pub mod limits;
+pub mod link;
 pub mod packet;
 pub mod pause;
 #[cfg(feature = "user")]
@@ -37,6 +38,7 @@ pub use disk::DiskOp;
 pub use event::{Event, Stack};
 pub use file_event::FileEvent;
 pub use filter::{CallSet, CommFilter, ExcludeKey, Narrowing, PathFilter, ReplayKey, ThreadKey};
+pub use link::{LinkConfig, LinkMemory, LinkState, Passage, Stream, Travel, travel};
 pub use packet::{PacketFacts, PacketFilter, PeerKey, wants};
 pub use pause::{Pause, PauseRequest};
 pub use rule::{

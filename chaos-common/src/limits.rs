@@ -43,6 +43,9 @@ pub const CALL_RULES: u32 = 4096;
 /// Rules that can be about some packets only ([`crate::PacketFilter`]).
 pub const PACKET_RULES: u32 = 4096;
 
+/// Rules that can be links ([`crate::LinkConfig`]).
+pub const LINK_RULES: u32 = 1024;
+
 /// Networks of all rules together ([`crate::PeerKey`]).
 pub const PEER_NETWORKS: u32 = 262_144;
 
@@ -71,7 +74,7 @@ pub const STACK_FRAMES: usize = 32;
 pub const COMM_BYTES: usize = 16;
 
 /// Hooks, and one more than the highest number of a [`crate::Hook`].
-pub const HOOKS: u32 = 25;
+pub const HOOKS: u32 = 27;
 
 /// The longest that a program keeps a processor busy to make a system call wait, in nanoseconds:
 /// all delays of one call together.

@@ -1,7 +1,8 @@
 //! Marks the shared types as plain bytes for aya's typed maps.
 
 use crate::{
-    AllocationFilter, CallFilter, CallSet, Counters, ExcludeKey, Gate, Narrowing, PacketFilter,
+    AllocationFilter, CallFilter, CallSet, Counters, ExcludeKey, Gate, LinkConfig, LinkState,
+    Narrowing, PacketFilter,
     PathFilter, Pause, PeerKey, ReplayKey, Room, RuleConfig, RuleList, RuleState, TargetKey,
     ThreadKey,
 };
@@ -19,6 +20,8 @@ plain_bytes!(
     Counters,
     ExcludeKey,
     Gate,
+    LinkConfig,
+    LinkState,
     Narrowing,
     PacketFilter,
     PathFilter,

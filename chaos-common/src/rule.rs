@@ -44,9 +44,20 @@ pub enum Hook {
     NetEgress = 23,
     /// A packet leaves a socket: `cgroup_skb`.
     NetEgressSkb = 24,
+    /// A packet leaves by a network device, for a link.
+    NetLink = 25,
+    /// A packet arrives at a network device of its receiver's namespace, for a link.
+    NetLinkIn = 26,
 }
 
 impl Hook {
+    /// Whether packets are asked about at network devices, where what is no target's by its socket can be one's by
+    /// its namespace.
+    #[must_use]
+    pub const fn is_of_devices(self) -> bool {
+        matches!(self, Self::NetEgress | Self::NetLink | Self::NetLinkIn)
+    }
+
     /// Whether programs find the rules of this hook in the storage of their attachment, because they
     /// hang on the target's cgroup.
     #[must_use]

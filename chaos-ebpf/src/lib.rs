@@ -33,6 +33,7 @@ pub mod evidence;
 pub mod facts;
 pub mod kernel;
 pub mod levels;
+pub mod link;
 pub mod maps;
 pub mod memory;
 pub mod name;

@@ -11,9 +11,10 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf},
 };
 use chaos_common::{
-    AllocationFilter, CallFilter, CallSet, Counters, ExcludeKey, Gate, Narrowing, PacketFilter,
+    AllocationFilter, CallFilter, CallSet, Counters, ExcludeKey, Gate, LinkConfig, LinkState, Narrowing, PacketFilter,
     PathFilter, Pause, PeerKey, ReplayKey, Room, RuleConfig, RuleList, RuleState, TargetKey,
     ThreadKey,
+    link::distribution,
     limits::{
         self, ALLOCATION_RULES, EVENT_RING_BYTES, HOOKS, PAUSE_RING_BYTES, PLANS, RECORD_ORDINALS,
         RECORDS, REPLAY_ORDINALS, RULES, THREADS,
@@ -80,6 +81,20 @@ pub static RULES_DEVICE: HashMap<u32, u32> =
 #[map]
 pub static RULES_PACKET: HashMap<u32, PacketFilter> =
     HashMap::with_max_entries(limits::PACKET_RULES, BPF_F_NO_PREALLOC);
+
+/// Rule number to what its link does.
+#[map]
+pub static RULES_LINK: HashMap<u32, LinkConfig> =
+    HashMap::with_max_entries(limits::LINK_RULES, BPF_F_NO_PREALLOC);
+
+/// Rule number to what its link remembers.
+#[map]
+pub static LINKS_STATE: HashMap<u32, LinkState> =
+    HashMap::with_max_entries(limits::LINK_RULES, BPF_F_NO_PREALLOC);
+
+/// The tables of [`chaos_common::link::distribution`]s, by their number.
+#[map]
+pub static DELAYS: Array<[i16; distribution::ENTRIES]> = Array::with_max_entries(4, 0);
 
 /// Networks of rules to what they are to them: [`PeerKey::IN`] or [`PeerKey::OUT`].
 #[map]

@@ -53,6 +53,46 @@ pub fn filter(number: u32, rule: &RuleConfig, facts: &PacketFacts) -> Filtered {
     }
 }
 
+/// Whether the packet leaves by its first device: one that leaves by a bridge, a VLAN or a tunnel leaves by
+/// another one afterwards, and keeps its socket on its way through a veth into another namespace, where a
+/// rule of its target may have programs as well. What is a target's by the namespace alone is one anew in
+/// the next. The mark says which namespace and which device that was, so that another kchaos's program on
+/// the same device decides as well. `tc_index` is the mark of a packet that next to nothing in the kernel
+/// reads any more (`sch_gred`; `sch_dsmark` and `cls_tcindex` went with Linux 6.3), and it goes with the packet.
+#[inline(always)]
+pub fn first_time(packet: &Packet<'_>, netns: u32, by_namespace: bool) -> bool {
+    let skb = packet.0.skb;
+    // SAFETY: the program's own context.
+    let (device, index) = unsafe { ((*skb).ifindex, &raw mut (*skb).tc_index) };
+    // Neither is 0, which is what a packet begins with.
+    let namespace = namespace_mark(netns);
+    let mark = (device % 255 + 1) << 8 | namespace;
+    // SAFETY: as above.
+    let before = unsafe { index.read_volatile() };
+    let elsewhere = before != 0 && before != mark;
+    if elsewhere && (!by_namespace || before & 0xff == namespace) {
+        return false;
+    }
+    // SAFETY: as above.
+    unsafe { index.write_volatile(mark) };
+    true
+}
+
+/// What is in a mark of a namespace.
+#[inline(always)]
+const fn namespace_mark(netns: u32) -> u32 {
+    netns % 255 + 1
+}
+
+/// Marks a packet that has left by its first device, and comes back to it: [`first_time`] says no from now on,
+/// on every device of the namespace.
+#[inline(always)]
+pub fn has_left(packet: &Packet<'_>, netns: u32) {
+    let skb = packet.0.skb;
+    // SAFETY: the program's own context.
+    unsafe { (&raw mut (*skb).tc_index).write_volatile(namespace_mark(netns)) };
+}
+
 /// What can be told of a packet.
 #[inline(always)]
 pub fn facts(packet: &Packet<'_>, end: End) -> PacketFacts {

@@ -87,6 +87,14 @@ pub fn met_by_packet(
     if let Some((claim, gate)) = met_by(packet, hook) {
         return Some((claim, gate, false));
     }
+    let (claim, gate) = met_by_namespace(hook, netns)?;
+    Some((claim, gate, true))
+}
+
+/// The same for a packet that arrives in a network namespace, whosever its socket is: it can still be its
+/// sender's.
+#[inline(always)]
+pub fn met_by_namespace(hook: u32, netns: u32) -> Option<(Claim, &'static Gate)> {
     let gate = GATES.get(hook)?;
     if gate.processes == 0 {
         return None;
@@ -100,7 +108,7 @@ pub fn met_by_packet(
     let list = unsafe { TARGETS.get(key) }?;
     let claimed = claim(hook)?;
     add(*claimed, list);
-    Some((claimed, gate, true))
+    Some((claimed, gate))
 }
 
 /// Adds the rules of the targets that the subject's cgroup lies in.

@@ -10,6 +10,7 @@ use nix::unistd::geteuid;
 
 use crate::{
     knob::{self, Undone},
+    lane::{self, Removed},
     residue::{self, Item, LookError, Thing},
     run::guard,
     state::{Registration, StateDir},
@@ -73,6 +74,11 @@ fn undo(tree: &CgroupTree, state: &StateDir, thing: &Thing) -> Result<Option<Str
                 Restored::Gone => Some("the process is gone".to_owned()),
             })
         }
+        Thing::Lane(entry) => match lane::undo(&state.journal(), entry, knob::PATIENCE) {
+            Ok(Removed::Now) => Ok(None),
+            Ok(Removed::Gone) => Ok(Some("the network namespace is gone".to_owned())),
+            Err(error) => Err(error.to_string()),
+        },
         // Goes with the journal, once nothing in it is live.
         Thing::Damage(_) => match state.journal().lock(knob::PATIENCE) {
             Ok(journal) if journal.is_empty() => Ok(Some(

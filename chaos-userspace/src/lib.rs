@@ -13,6 +13,8 @@ pub mod guard;
 pub mod heal;
 pub mod journal;
 pub mod knob;
+mod lane;
+mod netlink;
 pub mod node;
 pub mod pause;
 pub mod residue;

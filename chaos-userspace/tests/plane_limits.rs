@@ -26,6 +26,7 @@ mod tests {
             allocation: None,
             device: None,
             room: None,
+            link: None,
             call: None,
             exclude: Vec::new(),
             replay: None,

@@ -34,7 +34,7 @@ use aya_ebpf::{
 use chaos_common::{Hook, RuleList, flags};
 use chaos_ebpf::{
     evidence,
-    packet::{End, facts, filter},
+    packet::{End, facts, filter, first_time},
     plane::{Hit, decide_list, decide_met, met_by_packet},
     subject::Packet,
 };
@@ -126,31 +126,6 @@ fn on_device(context: &TcContext) -> Option<()> {
     )?;
     evidence::injected(&hit, &packet, hook, 0);
     Some(())
-}
-
-/// Whether the packet leaves by its first device: one that leaves by a bridge, a VLAN or a tunnel leaves by
-/// another one afterwards, and keeps its socket on its way through a veth into another namespace, where a
-/// rule of its target may have programs as well. What is a target's by the namespace alone is one anew in
-/// the next. The mark says which namespace and which device that was, so that another kchaos's program on
-/// the same device decides as well. `tc_index` is the mark of a packet that next to nothing in the kernel
-/// reads any more (`sch_gred`; `sch_dsmark` and `cls_tcindex` went with Linux 6.3), and it goes with the packet.
-#[inline(always)]
-fn first_time(packet: &Packet<'_>, netns: u32, by_namespace: bool) -> bool {
-    let skb = packet.0.skb;
-    // SAFETY: the program's own context.
-    let (device, index) = unsafe { ((*skb).ifindex, &raw mut (*skb).tc_index) };
-    // Neither is 0, which is what a packet begins with.
-    let namespace = netns % 255 + 1;
-    let mark = (device % 255 + 1) << 8 | namespace;
-    // SAFETY: as above.
-    let before = unsafe { index.read_volatile() };
-    let elsewhere = before != 0 && before != mark;
-    if elsewhere && (!by_namespace || before & 0xff == namespace) {
-        return false;
-    }
-    // SAFETY: as above.
-    unsafe { index.write_volatile(mark) };
-    true
 }
 
 #[cfg(not(target_arch = "bpf"))]

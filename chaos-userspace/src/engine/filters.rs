@@ -1,17 +1,18 @@
 //! What rules want of an event beyond its target: the maps that only some rules have entries in.
 
-use aya::maps::{HashMap, LpmTrie, Map, MapData, MapError, lpm_trie::Key};
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, lpm_trie::Key};
 use chaos_common::{
-    AllocationFilter, CallFilter, ExcludeKey, NO_DEPTH, Narrowing, PacketFilter, PathFilter,
+    AllocationFilter, CallFilter, ExcludeKey, LinkConfig, LinkState, NO_DEPTH, Narrowing, PacketFilter, PathFilter,
     PeerKey, ReplayKey, Room, ThreadKey, flags,
+    link::distribution,
     limits::{
-        ALLOCATION_RULES, CALL_RULES, DEVICE_RULES, EXCLUDE_DEPTHS, PACKET_RULES, PEER_NETWORKS,
+        ALLOCATION_RULES, CALL_RULES, DEVICE_RULES, EXCLUDE_DEPTHS, LINK_RULES, PACKET_RULES, PEER_NETWORKS,
         ROOMS,
     },
 };
 
 use super::{
-    EngineError, Excluded, PeerNetwork, RuleNumber, RuleSpec,
+    EngineError, delays, Excluded, PeerNetwork, RuleNumber, RuleSpec,
     maps::{Maps, failed},
 };
 
@@ -23,6 +24,11 @@ pub(super) struct Filters {
     device: HashMap<MapData, u32, u32>,
     packet: HashMap<MapData, u32, PacketFilter>,
     peers: LpmTrie<MapData, PeerKey, u32>,
+    link: HashMap<MapData, u32, LinkConfig>,
+    link_state: HashMap<MapData, u32, LinkState>,
+    delays: Array<MapData, [i16; distribution::ENTRIES]>,
+    /// Whether these tables are written.
+    has_delays: bool,
     room: HashMap<MapData, u32, Room>,
     call: HashMap<MapData, u32, CallFilter>,
     exclude: HashMap<MapData, ExcludeKey, u32>,
@@ -39,6 +45,10 @@ impl Filters {
             device: maps.take("RULES_DEVICE", Map::HashMap)?,
             packet: maps.take("RULES_PACKET", Map::HashMap)?,
             peers: maps.take("PEERS", Map::LpmTrie)?,
+            link: maps.take("RULES_LINK", Map::HashMap)?,
+            link_state: maps.take("LINKS_STATE", Map::HashMap)?,
+            delays: maps.take("DELAYS", Map::Array)?,
+            has_delays: false,
             room: maps.take("RULES_ROOM", Map::HashMap)?,
             call: maps.take("RULES_CALL", Map::HashMap)?,
             exclude: maps.take("RULES_EXCLUDE", Map::HashMap)?,
@@ -93,6 +103,9 @@ impl Filters {
                     })?;
             }
         }
+        if let Some(link) = &rule.link {
+            self.write_link(number, link)?;
+        }
         if let Some(bytes) = rule.room {
             let room = Room { bytes, asked: 0 };
             self.room
@@ -117,6 +130,23 @@ impl Filters {
         Ok(())
     }
 
+    fn write_link(&mut self, number: RuleNumber, link: &LinkConfig) -> Result<(), EngineError> {
+        if !self.has_delays {
+            for (index, table) in delays::tables() {
+                self.delays
+                    .set(index, table, 0)
+                    .map_err(|error| failed("DELAYS", &error))?;
+            }
+            self.has_delays = true;
+        }
+        self.link_state
+            .insert(number, LinkState::default(), 0)
+            .map_err(|error| no_room("LINKS_STATE", "of net.link", LINK_RULES, &error))?;
+        self.link
+            .insert(number, link, 0)
+            .map_err(|error| no_room("RULES_LINK", "of net.link", LINK_RULES, &error))
+    }
+
     /// Forgets it, and what threads have counted for the rule.
     pub(super) fn erase(&mut self, number: RuleNumber, rule: &RuleSpec) {
         if rule.path.is_some() {
@@ -136,6 +166,10 @@ impl Filters {
             for network in &packet.networks {
                 gone("PEERS", self.peers.remove(&peer_key(number, network)));
             }
+        }
+        if rule.link.is_some() {
+            gone("RULES_LINK", self.link.remove(&number));
+            gone("LINKS_STATE", self.link_state.remove(&number));
         }
         if rule.room.is_some() {
             gone("RULES_ROOM", self.room.remove(&number));

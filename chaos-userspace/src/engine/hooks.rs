@@ -9,11 +9,13 @@ use super::{
     Calls, EngineError, Object, Plane, RuleNumber, RulePlace, RuleSpec,
     calls::Attached,
     egress::Egress,
+    lanes::Lanes,
     hung::{Hanging, Hung},
     loader::{Code, Link, Place},
 };
 use crate::{
     experiment::{Mechanism, Syscall},
+    journal::Journal,
     target::Netns,
 };
 
@@ -94,6 +96,8 @@ pub struct Hooks {
     hung: Option<Hung>,
     /// On the devices of the targets' network namespaces.
     egress: Option<Egress>,
+    /// Beside these devices.
+    lanes: Option<Lanes>,
     /// Attached to the system calls, or for the events of files, that rules are about.
     calls: Option<Attached>,
     /// Attached once for the whole machine, whatever the rules are.
@@ -133,6 +137,7 @@ impl Hooks {
         let mut code = Code::prepare(object, mechanism, &[("HOOK", hook as u32)], &plane.maps)?;
         let mut hung = None;
         let mut egress = None;
+        let mut lanes = None;
         let mut calls = None;
         let mut machine = None;
         match (object, mechanism) {
@@ -174,6 +179,9 @@ impl Hooks {
             (Object::DiskError, Mechanism::KprobeOverride) => {
                 machine = Some(code.attach("disk_error_probe", Place::Kprobe(FAIL_BIO))?);
             }
+            (Object::NetLink, Mechanism::Ifb) => {
+                lanes = Some(Lanes::load(plane, object, mechanism)?);
+            }
             (Object::NetConnect, Mechanism::CgroupSockAddr) => {
                 hung = Some(Hung::load(&mut code, mechanism, &NET_CONNECT)?);
             }
@@ -191,6 +199,7 @@ impl Hooks {
             rules: HashMap::new(),
             hung,
             egress,
+            lanes,
             calls,
             machine,
         })
@@ -287,10 +296,17 @@ impl Hooks {
         Ok(())
     }
 
+    /// Has what the kernel does not undo by itself written down from now on.
+    pub(crate) fn keep_journal(&mut self, journal: &Journal) {
+        if let Some(lanes) = &mut self.lanes {
+            lanes.keep_journal(journal);
+        }
+    }
+
     /// Whether rules need to know which network namespaces their targets are in, and told so again when
     /// that has changed: see [`Self::cover`].
     pub fn needs_namespaces(&self) -> bool {
-        self.egress.is_some()
+        self.egress.is_some() || self.lanes.is_some()
     }
 
     /// Attaches to the devices of the network namespaces that the target of a rule is in.
@@ -303,11 +319,30 @@ impl Hooks {
         number: RuleNumber,
         namespaces: &[Netns],
     ) -> Result<(), EngineError> {
-        let (Some(egress), Some(rule)) = (&mut self.egress, self.rules.get_mut(&number)) else {
+        let Some(rule) = self.rules.get_mut(&number) else {
             return Ok(());
         };
-        if !rule.hooks.contains(&Hook::NetEgress) {
+        let hooks: Vec<Hook> = rule
+            .hooks
+            .iter()
+            .copied()
+            .filter(|hook| hook.is_of_devices())
+            .collect();
+        if hooks.is_empty() {
             return Ok(());
+        }
+        if hooks.contains(&Hook::NetLinkIn)
+            && let Some(shared) = namespaces.iter().find(|netns| !netns.is_own())
+        {
+            return Err(EngineError::Refused {
+                mechanism: self.mechanism,
+                program: self.object.name(),
+                reason: format!(
+                    "what arrives is only told apart by its network namespace, and others are in that of \
+                     the target ({}), too: say direction=egress",
+                    shared.id()
+                ),
+            });
         }
         let own: Vec<u32> = namespaces
             .iter()
@@ -315,13 +350,22 @@ impl Hooks {
             .map(Netns::id)
             .collect();
         for id in rule.namespaces.iter().filter(|id| !own.contains(id)) {
-            plane.displace(number, RulePlace::Netns(*id), Hook::NetEgress)?;
+            for hook in &hooks {
+                plane.displace(number, RulePlace::Netns(*id), *hook)?;
+            }
         }
         rule.namespaces.retain(|id| own.contains(id));
-        egress.cover(plane, number, namespaces)?;
+        if let Some(egress) = &mut self.egress {
+            egress.cover(plane, number, namespaces)?;
+        }
+        if let Some(lanes) = &mut self.lanes {
+            lanes.cover(plane, number, namespaces)?;
+        }
         for id in own {
             if !rule.namespaces.contains(&id) {
-                plane.place(number, RulePlace::Netns(id), Hook::NetEgress)?;
+                for hook in &hooks {
+                    plane.place(number, RulePlace::Netns(id), *hook)?;
+                }
                 rule.namespaces.push(id);
             }
         }
@@ -370,6 +414,9 @@ impl Hooks {
         if let Some(egress) = &mut self.egress {
             egress.leave(number);
         }
+        if let Some(lanes) = &mut self.lanes {
+            lanes.leave(number);
+        }
     }
 
     /// How often the kernel has run no program where it should have asked this rule, or another one
@@ -412,5 +459,6 @@ pub(crate) const fn hook(object: Object, mechanism: Mechanism) -> Hook {
         (Object::DiskError, Mechanism::KprobeOverride) => Hook::DiskErrorKprobe,
         (Object::DiskError, _) => Hook::DiskError,
         (Object::NetConnect, _) => Hook::NetConnect,
+        (Object::NetLink, _) => Hook::NetLink,
     }
 }

@@ -77,6 +77,8 @@ pub(super) enum Place<'a> {
     Cgroup(bpf_prog_type, bpf_attach_type),
     /// To network devices, by [`Program::attach_to_device`].
     Device,
+    /// To network devices, as a filter: see [`Program::fd`].
+    Filter,
 }
 
 impl Code {
@@ -207,6 +209,12 @@ impl Code {
                 bpf_attach_type::BPF_TCX_EGRESS,
                 0,
             ),
+            // Such programs have had no type of attachment before tcx, and this is 0.
+            Place::Filter => (
+                bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS,
+                bpf_attach_type::BPF_CGROUP_INET_INGRESS,
+                0,
+            ),
         };
         let kind = sys::Kind {
             program,
@@ -244,6 +252,11 @@ impl Code {
 }
 
 impl Program {
+    /// For whoever hands it to the kernel by another way.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
     /// Attaches it to a network device of the namespace that this thread is in, in front of all others.
     pub(super) fn attach_to_device(
         &self,

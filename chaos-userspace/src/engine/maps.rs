@@ -8,12 +8,13 @@ use std::{
 use aya::maps::{Map, MapData, MapError, lpm_trie::Key};
 use aya_obj::generated::bpf_map_type;
 use chaos_common::{
-    AllocationFilter, CallFilter, CallSet, Counters, ExcludeKey, Gate, Narrowing, PacketFilter,
+    AllocationFilter, CallFilter, CallSet, Counters, ExcludeKey, Gate, LinkConfig, LinkState, Narrowing, PacketFilter,
     PathFilter, Pause, PeerKey, ReplayKey, Room, RuleConfig, RuleList, RuleState, TargetKey,
     ThreadKey,
+    link::distribution,
     limits::{
         ALLOCATION_RULES, CALL_RULES, CALL_SETS, COUNTER_POOL_BYTES, DEVICE_RULES,
-        EVENT_RING_BYTES, HOOKS, PACKET_RULES, PAUSE_RING_BYTES, PAUSES, PEER_NETWORKS, PLANS,
+        EVENT_RING_BYTES, HOOKS, LINK_RULES, PACKET_RULES, PAUSE_RING_BYTES, PAUSES, PEER_NETWORKS, PLANS,
         RECORD_ORDINALS, RECORDS, REMEMBERED, REPLAY_ORDINALS, ROOMS, THREADS,
     },
 };
@@ -89,7 +90,7 @@ const fn ring(name: &'static str, bytes: u32) -> Definition {
     }
 }
 
-fn definitions(rules: u32, counters: u32) -> [Definition; 25] {
+fn definitions(rules: u32, counters: u32) -> [Definition; 28] {
     [
         array::<u64>("PLANS_HELD", PLANS),
         array::<Gate>("GATES", HOOKS),
@@ -104,6 +105,9 @@ fn definitions(rules: u32, counters: u32) -> [Definition; 25] {
         hash::<u32, AllocationFilter>("RULES_ALLOCATION", ALLOCATION_RULES),
         hash::<u32, u32>("RULES_DEVICE", DEVICE_RULES),
         hash::<u32, PacketFilter>("RULES_PACKET", PACKET_RULES),
+        hash::<u32, LinkConfig>("RULES_LINK", LINK_RULES),
+        hash::<u32, LinkState>("LINKS_STATE", LINK_RULES),
+        array::<[i16; distribution::ENTRIES]>("DELAYS", 4),
         longest_prefix::<PeerKey, u32>("PEERS", PEER_NETWORKS),
         hash::<u32, Room>("RULES_ROOM", ROOMS),
         hash::<u32, CallFilter>("RULES_CALL", CALL_RULES),

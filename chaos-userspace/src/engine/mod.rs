@@ -7,6 +7,7 @@
 mod btf;
 mod call_sets;
 mod calls;
+mod delays;
 mod egress;
 mod events;
 mod file_hooks;
@@ -15,6 +16,7 @@ mod gate;
 mod hooks;
 mod hung;
 mod kernel;
+mod lanes;
 mod lease;
 mod loader;
 mod maps;

@@ -21,6 +21,8 @@ pub enum Object {
     DiskError,
     /// `net.connect`
     NetConnect,
+    /// `net.link`
+    NetLink,
 }
 
 static FILE_ERROR: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/file_error.o"));
@@ -36,6 +38,8 @@ static MEM_MMAP: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/
 
 static DISK_ERROR: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/disk_error.o"));
 
+static NET_LINK: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/net_link.o"));
+
 static NET_CONNECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/net_connect.o"));
 
 impl Object {
@@ -50,6 +54,7 @@ impl Object {
             Self::MemMmap => "mem_mmap",
             Self::DiskError => "disk_error",
             Self::NetConnect => "net_connect",
+            Self::NetLink => "net_link",
         }
     }
 
@@ -100,6 +105,7 @@ impl Object {
             Self::MemMmap => MEM_MMAP,
             Self::DiskError => DISK_ERROR,
             Self::NetConnect => NET_CONNECT,
+            Self::NetLink => NET_LINK,
         };
         if bytes.is_empty() {
             Err(EngineError::ObjectNotBuilt(self.name()))

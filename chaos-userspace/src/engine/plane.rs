@@ -4,7 +4,7 @@ use std::{collections::HashMap as Table, fmt, time::Duration};
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues};
 use chaos_common::{
-    AllocationFilter, CallFilter, CallSet, Counters as KernelCounters, Gate, Hook, NO_PLACE,
+    AllocationFilter, CallFilter, CallSet, Counters as KernelCounters, Gate, Hook, LinkConfig, NO_PLACE,
     NO_SLOT, Narrowing, PathFilter, RuleConfig, RuleList, RuleState, TargetKey, flags,
     limits::{RECORD_ORDINALS, RECORDS, RULES_MAX, RULES_PER_TARGET},
 };
@@ -50,6 +50,8 @@ pub struct RuleSpec {
     pub room: Option<u64>,
     /// What it wants of a system call beyond its number.
     pub call: Option<CallFilter>,
+    /// What its link does to packets.
+    pub link: Option<LinkConfig>,
     /// Which packets it wants.
     pub packet: Option<PacketSpec>,
     /// Which cgroups of the target it leaves out.

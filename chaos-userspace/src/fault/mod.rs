@@ -431,6 +431,7 @@ pub fn compile(
         // Which one it is, only the machine can tell.
         device: None,
         room: room(&fault.kind),
+        link: net_link::link(&fault.kind),
         exclude: Vec::new(),
         replay: fault
             .common

@@ -51,6 +51,13 @@ pub(super) fn lacks(kind: &FaultKind, mechanism: Mechanism) -> Option<&'static s
 
 /// Where a rule is asked, if its mechanism's hook is this one.
 pub(super) const fn hooks(direction: Direction, hook: Hook) -> (Hook, Option<Hook>) {
+    if let Hook::NetLink = hook {
+        return match direction {
+            Direction::Egress => (Hook::NetLink, None),
+            Direction::Ingress => (Hook::NetLinkIn, None),
+            Direction::Both => (Hook::NetLink, Some(Hook::NetLinkIn)),
+        };
+    }
     let egress = match hook {
         Hook::NetEgress => Hook::NetEgress,
         _ => Hook::NetEgressSkb,

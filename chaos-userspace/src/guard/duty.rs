@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    journal::{Change, Patch},
+    journal::{Change, Lane, Patch},
     state::Owner,
 };
 
@@ -47,6 +47,12 @@ impl View {
     /// clocks does that; and they are true without.
     pub(super) fn is_due_patch(&self, patch: &Patch) -> bool {
         patch.owner() == self.owner && self.gone
+    }
+
+    /// Whether devices of the owner's have to go now. Without it nobody sees to new ones, and its rules have
+    /// ended.
+    pub(super) fn is_due_lane(&self, lane: &Lane) -> bool {
+        lane.owner() == self.owner && (self.gone || self.is_held() || self.disabled)
     }
 
     /// How long the guard may sleep, if nothing happens.

@@ -19,6 +19,7 @@ use crate::{
     boot, heal,
     journal::{Change, Patch},
     knob::{self, KnobError},
+    lane,
     node::scratch::ScratchCgroup,
     state::{Owner, Role, StateDir},
     target::{CgroupTree, Process},
@@ -116,6 +117,10 @@ impl Watch {
             if !patches.is_empty() && left == 0 {
                 vdso::undo_orphans(self.owner);
             }
+            let lanes = contents.lanes.iter();
+            for lane in lanes.filter(|lane| view.is_due_lane(lane)) {
+                left += usize::from(lane::undo(&journal, lane, LOCK_PATIENCE).is_err());
+            }
             for change in live.iter().filter(|change| view.is_due(change)) {
                 left += usize::from(!self.undo(tree, change, &view, process));
             }
@@ -209,11 +214,14 @@ fn ignore_signals() {
     }
 }
 
-/// Keeps what writes other users' control files, ends other users' processes, and writes to them.
+/// Keeps what writes other users' control files, ends other users' processes, writes to them, and takes devices out
+/// of their network namespaces.
 fn drop_capabilities() {
     let keep: CapsHashSet = [
         Capability::CAP_DAC_OVERRIDE,
         Capability::CAP_KILL,
+        Capability::CAP_NET_ADMIN,
+        Capability::CAP_SYS_ADMIN,
         Capability::CAP_SYS_PTRACE,
     ]
     .into_iter()

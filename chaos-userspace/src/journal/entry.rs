@@ -127,10 +127,49 @@ pub(super) struct Restored {
     pub(super) start: u64,
 }
 
+/// Devices and filters of ours in a network namespace. One of the same owner and namespace takes the place of
+/// the one before.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Lane {
+    /// The namespace, by its inode.
+    #[prost(uint32, tag = "1")]
+    pub netns: u32,
+    /// The name of the device of ours.
+    #[prost(string, tag = "2")]
+    pub device: String,
+    /// Who has made it: pid …
+    #[prost(uint32, tag = "3")]
+    pub owner_pid: u32,
+    /// … and start, in clock ticks.
+    #[prost(uint64, tag = "4")]
+    pub owner_start: u64,
+    /// The boot that it was made in.
+    #[prost(string, tag = "5")]
+    pub boot_id: String,
+    /// Other devices, by their numbers, that had no hooks for filters (`clsact`) before.
+    #[prost(uint32, repeated, tag = "6")]
+    pub hooks: Vec<u32>,
+}
+
+impl Lane {
+    /// Whose it is.
+    pub fn owner(&self) -> Owner {
+        Owner {
+            pid: self.owner_pid,
+            start: self.owner_start,
+        }
+    }
+
+    /// Whether both are the same lane, whatever it has by now.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        (self.netns, self.owner()) == (other.netns, other.owner())
+    }
+}
+
 /// The payload of a record.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub(super) struct Entry {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6")]
     pub(super) kind: Option<Kind>,
 }
 
@@ -148,4 +187,10 @@ pub(super) enum Kind {
     /// Written after they were put back.
     #[prost(message, tag = "4")]
     Restored(Restored),
+    /// Written before any of it is made.
+    #[prost(message, tag = "5")]
+    Lane(Lane),
+    /// Written after all of it was taken away.
+    #[prost(message, tag = "6")]
+    LaneGone(Lane),
 }

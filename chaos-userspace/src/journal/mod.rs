@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use entry::{Change, Patch, PatchedBytes};
+pub use entry::{Change, Lane, Patch, PatchedBytes};
 use entry::{Entry, Kind, Restored};
 use nix::{
     errno::Errno,
@@ -71,6 +71,8 @@ pub struct Contents {
     pub live: Vec<Change>,
     /// Processes whose instructions are replaced.
     pub patches: Vec<Patch>,
+    /// Devices and filters of ours in network namespaces.
+    pub lanes: Vec<Lane>,
     /// Bytes that can't be read: damage between records, not a record that was never finished.
     pub damaged: usize,
 }
@@ -78,7 +80,7 @@ pub struct Contents {
 impl Contents {
     /// Whether there is nothing to undo.
     pub fn is_empty(&self) -> bool {
-        self.live.is_empty() && self.patches.is_empty()
+        self.live.is_empty() && self.patches.is_empty() && self.lanes.is_empty()
     }
 }
 
@@ -243,6 +245,30 @@ impl Locked<'_> {
         self.compact_if_large()
     }
 
+    /// Writes down what is about to be made in a network namespace. When this returns it is on the disk.
+    ///
+    /// # Errors
+    /// When it could not be written; nothing must be made then.
+    pub fn add_lane(&mut self, lane: &Lane) -> Result<(), JournalError> {
+        self.append(Kind::Lane(lane.clone()))?;
+        self.contents.lanes.retain(|it| !it.is(lane));
+        self.contents.lanes.push(lane.clone());
+        self.compact_if_large()
+    }
+
+    /// Writes down that it is gone.
+    ///
+    /// # Errors
+    /// When it could not be written; it will be taken away again, which does no harm.
+    pub fn drop_lane(&mut self, lane: &Lane) -> Result<(), JournalError> {
+        if !self.contents.lanes.iter().any(|it| it.is(lane)) {
+            return Ok(());
+        }
+        self.contents.lanes.retain(|it| !it.is(lane));
+        self.append(Kind::LaneGone(lane.clone()))?;
+        self.compact_if_large()
+    }
+
     fn compact_if_large(&mut self) -> Result<(), JournalError> {
         let size = self.file.metadata().map_err(self.journal.io("look at"))?;
         if size.len() > COMPACT_BEYOND && !self.contents.is_empty() {
@@ -289,7 +315,8 @@ impl Locked<'_> {
             .map_err(io("compact"))?;
         let changes = self.contents.live.iter().cloned().map(Kind::Begin);
         let patches = self.contents.patches.iter().cloned().map(Kind::Patch);
-        for kind in changes.chain(patches).map(Some) {
+        let lanes = self.contents.lanes.iter().cloned().map(Kind::Lane);
+        for kind in changes.chain(patches).chain(lanes).map(Some) {
             file.write_all(&frame::encode(&Entry { kind }.encode_to_vec()))
                 .map_err(io("compact"))?;
         }
@@ -353,7 +380,12 @@ fn contents(bytes: &[u8]) -> (Contents, usize) {
             Ok(Some(Kind::Restored(of))) => {
                 contents.patches.retain(|it| !it.is_of(of.pid, of.start));
             }
-            Ok(Some(Kind::Begin(_) | Kind::Patch(_))) => {}
+            Ok(Some(Kind::Lane(lane))) if lane.boot_id == boot_id => {
+                contents.lanes.retain(|it| !it.is(&lane));
+                contents.lanes.push(lane);
+            }
+            Ok(Some(Kind::LaneGone(lane))) => contents.lanes.retain(|it| !it.is(&lane)),
+            Ok(Some(Kind::Begin(_) | Kind::Patch(_) | Kind::Lane(_))) => {}
             Ok(Some(Kind::Done(id))) => contents.live.retain(|change| change.id != id),
             Ok(None) | Err(_) => contents.damaged += payload.len(),
         }

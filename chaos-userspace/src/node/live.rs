@@ -113,7 +113,7 @@ impl Node {
         Ok(Self {
             state: settings.state.clone(),
             lease: settings.lease,
-            ways: Ways::new(settings.max_rules),
+            ways: Ways::new(settings.max_rules, settings.state.journal()),
             clocks: ClockFaults::new(settings.clone()),
             knobs: Knobs::new(tree.clone(), settings),
             resets: Resets::default(),

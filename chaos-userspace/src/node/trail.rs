@@ -8,7 +8,13 @@ use super::{Flow, Sample, Subject, Trail, stack::Mappings};
 use crate::{boot, engine::Record};
 
 /// The hooks whose events are packets; all others are of tasks.
-const OF_PACKETS: [Hook; 3] = [Hook::NetEgress, Hook::NetEgressSkb, Hook::NetIngress];
+const OF_PACKETS: [Hook; 5] = [
+    Hook::NetEgress,
+    Hook::NetEgressSkb,
+    Hook::NetIngress,
+    Hook::NetLink,
+    Hook::NetLinkIn,
+];
 
 /// The newest events of one fault.
 #[derive(Debug, Default)]

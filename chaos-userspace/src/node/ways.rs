@@ -7,6 +7,7 @@ use crate::{
     engine::{Calls, Hooks, Object, Plane, RuleNumber},
     experiment::{Fault, FaultKind, Mechanism},
     fault,
+    journal::Journal,
     pause::Pauser,
     support,
 };
@@ -18,6 +19,8 @@ pub(super) type Way = (Object, Mechanism);
 #[derive(Debug)]
 pub(super) struct Ways {
     max_rules: u32,
+    /// For what the kernel does not undo by itself.
+    journal: Journal,
     /// Made when it is first needed.
     plane: Option<Plane>,
     hooks: HashMap<Way, Hooks>,
@@ -29,9 +32,10 @@ pub(super) struct Ways {
 
 impl Ways {
     /// Loads nothing yet.
-    pub(super) fn new(max_rules: u32) -> Self {
+    pub(super) fn new(max_rules: u32, journal: Journal) -> Self {
         Self {
             max_rules,
+            journal,
             plane: None,
             hooks: HashMap::new(),
             pauser: None,
@@ -151,7 +155,8 @@ impl Ways {
             return Err(reason.clone());
         }
         match self.load(way) {
-            Ok(hooks) => {
+            Ok(mut hooks) => {
+                hooks.keep_journal(&self.journal);
                 self.probed.insert(way, Ok(()));
                 self.hooks.insert(way, hooks);
                 Ok(())

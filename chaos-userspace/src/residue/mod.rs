@@ -17,7 +17,8 @@ pub(crate) use runs::unregistered;
 
 use crate::{
     boot,
-    journal::{Change, JournalError, Patch},
+    journal::{Change, JournalError, Lane, Patch},
+    lane,
     node::scratch,
     state::{Registration, StateDir},
     target::CgroupTree,
@@ -44,6 +45,8 @@ pub enum Thing {
     Change(Change),
     /// A process whose clocks are read by way of a stub.
     Patch(Patch),
+    /// Devices and filters in a network namespace.
+    Lane(Lane),
     /// Bytes of the journal that can't be read.
     Damage(usize),
     /// A cgroup, by its directory.
@@ -61,6 +64,7 @@ impl Thing {
             Self::Process(_) => "process",
             Self::Change(_) => "change",
             Self::Patch(_) => "patch",
+            Self::Lane(_) => "lane",
             Self::Damage(_) => "damage",
             Self::Cgroup(_) => "cgroup",
             Self::Bpf(object) => object.kind.name(),
@@ -72,7 +76,7 @@ impl Thing {
     pub const fn injects(&self) -> bool {
         matches!(
             self,
-            Self::Process(_) | Self::Change(_) | Self::Patch(_) | Self::Bpf(_)
+            Self::Process(_) | Self::Change(_) | Self::Patch(_) | Self::Lane(_) | Self::Bpf(_)
         )
     }
 }
@@ -103,6 +107,7 @@ impl fmt::Display for Thing {
                 "the vDSO of process {}, by process {}",
                 patch.pid, patch.owner_pid
             ),
+            Self::Lane(entry) => f.write_str(&lane::shown(entry)),
             Self::Damage(bytes) => write!(
                 f,
                 "{bytes} bytes of the journal: what they said was changed can't be told"
@@ -171,6 +176,10 @@ pub fn without_bpf(tree: &CgroupTree, state: &StateDir) -> Result<Vec<Item>, Loo
         .collect();
     let contents = state.journal().read()?;
     let now_ns = boot::time_ns();
+    found.extend(contents.lanes.into_iter().map(|entry| Item {
+        live: lane::is_live(&entry),
+        thing: Thing::Lane(entry),
+    }));
     found.extend(contents.live.into_iter().map(|change| Item {
         live: change.owner().is_alive() && change.deadline_ns > now_ns,
         thing: Thing::Change(change),

@@ -184,6 +184,7 @@ mod tests {
             allocation: None,
             device: None,
             room: None,
+            link: None,
             call: None,
             exclude: Vec::new(),
             replay,

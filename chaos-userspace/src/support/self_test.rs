@@ -14,7 +14,7 @@ use std::{
 };
 
 use chaos_common::{
-    AllocationFilter, ConnectOp, DiskOp, FileEvent, GfpClass, PathFilter, RuleConfig, flags,
+    AllocationFilter, ConnectOp, DiskOp, FileEvent, GfpClass, LinkConfig, PathFilter, RuleConfig, flags,
     limits::PLANS,
 };
 
@@ -60,6 +60,8 @@ const UNWANTED: &CStr = c"/dev/zero";
 
 /// How long a packet over the loopback may take.
 const PATIENCE: Duration = Duration::from_millis(300);
+/// By how much one is delayed: longer than it takes anywhere.
+const LATE_NS: u64 = 100_000_000;
 
 /// How long a self-test may take before its rule ends by itself.
 const LEASE: Duration = Duration::from_secs(30);
@@ -101,7 +103,8 @@ pub(super) fn run(
             }
         })
         .and_then(|()| match object {
-            Object::NetLoss => net_loss(plane, hooks, mechanism, &scratch),
+            Object::NetLoss => packets(plane, hooks, mechanism, &scratch, packet_is_lost),
+            Object::NetLink => packets(plane, hooks, mechanism, &scratch, packet_is_late),
             Object::FileError => fails(
                 plane,
                 mechanism,
@@ -208,6 +211,7 @@ fn rule(hooks: &Hooks, object: Object, device: Option<u32>) -> RuleSpec {
         | Object::MemMmap
         | Object::DiskError
         | Object::NetConnect
+        | Object::NetLink
         | Object::NetLoss
         | Object::SyscallError => None,
     };
@@ -224,7 +228,7 @@ fn rule(hooks: &Hooks, object: Object, device: Option<u32>) -> RuleSpec {
         Object::MemPage | Object::MemSlab => calls_of(GfpClass::Kernel as u32),
         Object::DiskError => calls_of(DiskOp::Flush as u32),
         Object::NetConnect => calls_of(ConnectOp::Connect as u32),
-        Object::NetLoss => None,
+        Object::NetLink | Object::NetLoss => None,
     };
     let allocation = match object {
         Object::MemMmap => AllocationFilter::new(MAPPED as u64, None),
@@ -246,6 +250,10 @@ fn rule(hooks: &Hooks, object: Object, device: Option<u32>) -> RuleSpec {
         allocation,
         device,
         room: None,
+        link: (object == Object::NetLink).then_some(LinkConfig {
+            delay_ns: LATE_NS,
+            ..LinkConfig::default()
+        }),
         packet: None,
         call: None,
         exclude: Vec::new(),
@@ -353,11 +361,13 @@ fn not_hit(mechanism: Mechanism) -> String {
     "self-test: the programs are attached, but the target was not hit".to_owned()
 }
 
-fn net_loss(
+/// Whether a packet of the target over a loopback is hit, and was not before.
+fn packets(
     plane: &mut Plane,
     hooks: &mut Hooks,
     mechanism: Mechanism,
     scratch: &ScratchCgroup,
+    test: fn() -> i32,
 ) -> Result<(), String> {
     let mut inside = None;
     if hooks.needs_namespaces() {
@@ -370,12 +380,12 @@ fn net_loss(
         inside = Some(netns);
     }
     let try_it = move || match inside.as_ref().map_or(Ok(()), Netns::join) {
-        Ok(()) => packet_is_lost(),
+        Ok(()) => test(),
         Err(_) => WRONG_HIT,
     };
     if in_child(scratch, try_it.clone())? != NOT_HIT {
         // Without a loopback nothing can be tried out; attaching has worked.
-        tracing::debug!("net.loss is not self-tested: no packet comes through the loopback");
+        tracing::debug!("packets are not self-tested: none comes through the loopback");
         return Ok(());
     }
     arm(plane)?;
@@ -386,14 +396,26 @@ fn net_loss(
 }
 
 fn packet_is_lost() -> i32 {
-    let received = || -> io::Result<usize> {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-        socket.connect(socket.local_addr()?)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
-        socket.send(b"kchaos")?;
-        socket.recv(&mut [0; 16])
-    };
-    if received().is_ok() { NOT_HIT } else { HIT }
+    if over_loopback().is_ok() { NOT_HIT } else { HIT }
+}
+
+fn packet_is_late() -> i32 {
+    match over_loopback() {
+        Ok(took) if took >= Duration::from_nanos(LATE_NS) => HIT,
+        Ok(_) => NOT_HIT,
+        Err(_) => WRONG_HIT,
+    }
+}
+
+/// How long a packet takes from a socket to itself.
+fn over_loopback() -> io::Result<Duration> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    socket.connect(socket.local_addr()?)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let sent = Instant::now();
+    socket.send(b"kchaos")?;
+    socket.recv(&mut [0; 16])?;
+    Ok(sent.elapsed())
 }
 
 /// Connects a socket to nobody, without a packet. Without a loopback that fails by itself, but not as

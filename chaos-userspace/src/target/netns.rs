@@ -55,6 +55,22 @@ impl Netns {
         })
     }
 
+    /// The one with this inode, if a process is in it or a file of `ip netns` stands for it.
+    pub(crate) fn find(id: u32) -> Option<Self> {
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let processes = processes
+            .filter(|entry| entry.file_name().to_str().is_some_and(is_number))
+            .map(|entry| entry.path().join("ns/net"));
+        let files = ["/run/netns", "/run/docker/netns"]
+            .into_iter()
+            .filter_map(|folder| fs::read_dir(folder).ok())
+            .flat_map(|entries| entries.flatten().map(|entry| entry.path()));
+        processes
+            .chain(files)
+            .filter(|path| fs::metadata(path).is_ok_and(|stat| self::id(stat.ino()) == id))
+            .find_map(|path| Self::open(&path).ok().filter(|netns| netns.id == id))
+    }
+
     /// Takes this thread into it. Makes one system call, and allocates nothing.
     pub(crate) fn join(&self) -> io::Result<()> {
         setns(&self.file, CloneFlags::CLONE_NEWNET).map_err(Into::into)

@@ -1,0 +1,221 @@
+//! `net.link`: packets are lost, late, doubled or held up on their way.
+//!
+//! `net_link_out` and `net_link_in` stand as filters on the devices of the target's network namespace, and
+//! decide. What they pick is taken to a device of our own by the filter's action (`act_mirred`), where
+//! `net_link_shape` carries out what was decided, a queue (`sch_fq`) holds each packet for as long as it is
+//! told, and the device (`ifb`) gives it back to where it was taken from. Delays are stamps, so several links
+//! add up, and nothing is set up anew when they change.
+//!
+//! By `act_mirred` and not by `bpf_redirect`: only the former tells the device where a packet came from
+//! (`skb->skb_iif`; net/sched/act_mirred.c, drivers/net/ifb.c). What goes through it is a clone that belongs to
+//! no socket: who has sent it counts it as sent, and TCP is not held up by what waits here.
+
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "the macro hands the context over by value"
+)]
+#![expect(
+    clippy::inline_always,
+    reason = "the verifier walks a function again at every call, and a call spills what it knows"
+)]
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+use aya_ebpf::{
+    Global,
+    helpers::{
+        bpf_ktime_get_ns,
+        generated::{bpf_clone_redirect, bpf_skb_set_tstamp},
+    },
+    macros::{classifier, map},
+    maps::PerCpuArray,
+    programs::TcContext,
+};
+use chaos_common::Hook;
+use chaos_ebpf::{
+    evidence,
+    link::{Ticket, passage},
+    packet::{End, facts, filter, first_time, has_left},
+    plane::{Hit, decide_met, met_by_namespace, met_by_packet},
+    subject::Packet,
+};
+
+/// Which network namespace this copy of the programs runs in, by its inode.
+#[unsafe(no_mangle)]
+static NETNS: Global<u32> = Global::new(0);
+
+/// The number of our own device there.
+#[unsafe(no_mangle)]
+static DEVICE: Global<u32> = Global::new(0);
+
+/// The filter is not meant, or is (`cls_bpf_classify`, net/sched/cls_bpf.c).
+const OTHER: i32 = 0;
+const PICKED: i32 = -1;
+/// The next program is asked; the packet is ours now, and is freed (`TC_ACT_*`, include/uapi/linux/pkt_cls.h).
+const NEXT: i32 = -1;
+const STOLEN: i32 = 4;
+
+/// A stamp in nanoseconds of the monotonic clock (`BPF_SKB_TSTAMP_DELIVERY_MONO`).
+const MONOTONIC: u32 = 1;
+
+/// What the links have made of the packet that is being decided. Nothing else runs on this processor until it
+/// is read: both hooks run with softirqs off.
+#[repr(C)]
+struct Journey {
+    delay_ns: u64,
+    what: u64,
+}
+
+#[map]
+static JOURNEY: PerCpuArray<Journey> = PerCpuArray::with_max_entries(1, 0);
+
+/// A packet on its way out of a network device.
+#[classifier]
+fn net_link_out(context: TcContext) -> i32 {
+    out(&context).map_or(OTHER, |()| PICKED)
+}
+
+#[inline(always)]
+fn out(context: &TcContext) -> Option<()> {
+    let packet = Packet(&context.skb);
+    let skb = context.skb.skb;
+    // SAFETY: the program's own context. The device leaves its number on what it gives back.
+    if unsafe { (*skb).ingress_ifindex } == DEVICE.load() {
+        return None;
+    }
+    let hook = Hook::NetLink as u32;
+    let netns = NETNS.load();
+    let (claim, gate, by_namespace) = met_by_packet(&packet, hook, netns)?;
+    if !first_time(&packet, netns, by_namespace) {
+        return None;
+    }
+    // SAFETY: the program's own context. With the headers of each segment that it will become.
+    let bytes = unsafe { (*skb).wire_len };
+    let facts = facts(&packet, End::Source);
+    begin()?;
+    decide_met(
+        *claim,
+        gate,
+        packet,
+        |_| true,
+        move |number, rule| filter(number, rule, &facts),
+        move |hit| goes_on(hit, &packet, hook, bytes),
+    );
+    give(&packet)
+}
+
+/// A packet that arrives at a network device.
+#[classifier]
+fn net_link_in(context: TcContext) -> i32 {
+    into(&context).map_or(OTHER, |()| PICKED)
+}
+
+#[inline(always)]
+fn into(context: &TcContext) -> Option<()> {
+    let packet = Packet(&context.skb);
+    let hook = Hook::NetLinkIn as u32;
+    let (claim, gate) = met_by_namespace(hook, NETNS.load())?;
+    let bytes = packet.0.len();
+    let facts = facts(&packet, End::Destination);
+    begin()?;
+    decide_met(
+        *claim,
+        gate,
+        packet,
+        |_| true,
+        move |number, rule| filter(number, rule, &facts),
+        move |hit| goes_on(hit, &packet, hook, bytes),
+    );
+    give(&packet)
+}
+
+#[inline(always)]
+fn begin() -> Option<()> {
+    let journey = JOURNEY.get_ptr_mut(0)?;
+    // SAFETY: a map's value.
+    unsafe {
+        (&raw mut (*journey).delay_ns).write_volatile(0);
+        (&raw mut (*journey).what).write_volatile(0);
+    }
+    Some(())
+}
+
+/// Adds what one link does; whether the packet reaches the next one.
+#[inline(always)]
+fn goes_on(hit: &Hit, packet: &Packet<'_>, hook: u32, bytes: u32) -> bool {
+    let (Some(travel), Some(journey)) = (passage(hit, hit.rule, bytes), JOURNEY.get_ptr_mut(0))
+    else {
+        return true;
+    };
+    evidence::injected(hit, packet, hook, 0);
+    // SAFETY: a map's value.
+    unsafe {
+        let delay = &raw mut (*journey).delay_ns;
+        delay.write_volatile(delay.read_volatile().saturating_add(travel.delay_ns));
+        let what = &raw mut (*journey).what;
+        let mut now = what.read_volatile() | PICK;
+        if travel.lost {
+            now |= u64::from(Ticket::LOST);
+        }
+        if travel.duplicate {
+            now |= u64::from(Ticket::TWICE);
+        }
+        what.write_volatile(now);
+    }
+    !travel.lost
+}
+
+/// Some link has had it.
+const PICK: u64 = 1 << 32;
+
+/// What was decided goes with the packet; `None` if there is nothing to do.
+#[inline(always)]
+fn give(packet: &Packet<'_>) -> Option<()> {
+    let journey = JOURNEY.get_ptr_mut(0)?;
+    // SAFETY: a map's value.
+    let (what, delay_ns) = unsafe {
+        (
+            (&raw const (*journey).what).read_volatile(),
+            (&raw const (*journey).delay_ns).read_volatile(),
+        )
+    };
+    if what & 3 == 0 && delay_ns == 0 {
+        return None;
+    }
+    Ticket {
+        what: (what & 3) as u32,
+        delay_ns,
+    }
+    .give(packet.0.skb);
+    Some(())
+}
+
+/// A packet that was picked, in front of the queue of our own device.
+#[classifier]
+fn net_link_shape(context: TcContext) -> i32 {
+    let skb = context.skb.skb;
+    let Some(ticket) = Ticket::of(skb) else {
+        return NEXT;
+    };
+    if ticket.what & Ticket::LOST != 0 {
+        return STOLEN;
+    }
+    has_left(&Packet(&context.skb), NETNS.load());
+    // SAFETY: no pointer is passed.
+    let due = unsafe { bpf_ktime_get_ns() } + ticket.delay_ns;
+    // SAFETY: the program's own context. What is of no family of IP takes no stamp this way, and none that
+    // anybody else would read.
+    unsafe {
+        if bpf_skb_set_tstamp(skb, due, MONOTONIC) != 0 {
+            (&raw mut (*skb).tstamp).write_volatile(due);
+        }
+    }
+    if ticket.what & Ticket::TWICE != 0 {
+        Ticket { what: 0, ..ticket }.give(skb);
+        // SAFETY: the program's own context. The clone comes by here again, with what is left of the ticket.
+        unsafe { bpf_clone_redirect(skb, DEVICE.load(), 0) };
+    }
+    NEXT
+}
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}

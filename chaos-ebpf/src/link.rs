@@ -1,0 +1,134 @@
+//! What a link remembers between packets, and what one packet takes with it to its device.
+
+use chaos_common::{LinkMemory, LinkState, RuleConfig, Stream, link::distribution};
+
+use crate::{
+    atomics,
+    bounds::masked,
+    maps::{DELAYS, LINKS_STATE, RULES_LINK},
+    plane::Hit,
+};
+use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use chaos_common::{Passage, Travel, travel};
+
+/// The memory of one link.
+struct Memory(*mut LinkState);
+
+impl LinkMemory for Memory {
+    #[inline(always)]
+    fn last(&self, stream: Stream) -> u32 {
+        let place = masked::<7>(stream as usize);
+        // SAFETY: a map's value, and no stream has a number beyond its words.
+        unsafe { (&raw const (*self.0).last).cast::<u32>().add(place).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn keep(&self, stream: Stream, number: u32) {
+        let place = masked::<7>(stream as usize);
+        // SAFETY: as above.
+        unsafe { (&raw mut (*self.0).last).cast::<u32>().add(place).write_volatile(number) };
+    }
+
+    #[inline(always)]
+    fn is_bad(&self) -> bool {
+        // SAFETY: a map's value.
+        unsafe { (&raw const (*self.0).bad).read_volatile() != 0 }
+    }
+
+    #[inline(always)]
+    fn turn(&self, bad: bool) {
+        // SAFETY: a map's value.
+        unsafe { (&raw mut (*self.0).bad).write_volatile(u32::from(bad)) };
+    }
+
+    #[inline(always)]
+    fn busy_until(&self) -> u64 {
+        // SAFETY: a map's value.
+        unsafe { (&raw const (*self.0).busy_until_ns).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn occupy(&self, seen: u64, next: u64) -> Result<(), u64> {
+        // SAFETY: a map's value.
+        let found =
+            unsafe { atomics::compare_exchange(&raw mut (*self.0).busy_until_ns, seen, next) };
+        if found == seen { Ok(()) } else { Err(found) }
+    }
+
+    #[inline(always)]
+    fn table(&self, distribution: u32, index: u32) -> i32 {
+        let Some(table) = DELAYS.get(distribution) else {
+            return 0;
+        };
+        let index = masked::<{ distribution::ENTRIES - 1 }>(index as usize);
+        // SAFETY: the index is masked.
+        i32::from(unsafe { table.as_ptr().add(index).read() })
+    }
+}
+
+/// What becomes of a packet that a rule hits; `None` if the rule is no link.
+#[inline(always)]
+pub fn passage(hit: &Hit, rule: &RuleConfig, bytes: u32) -> Option<Travel> {
+    // SAFETY: values are replaced whole, and the map is not preallocated.
+    let link = unsafe { RULES_LINK.get(hit.number) }?;
+    let state = LINKS_STATE.get_ptr_mut(hit.number)?;
+    let packet = Passage {
+        seed: rule.seed,
+        identity: rule.identity,
+        ordinal: hit.ordinal,
+        // SAFETY: no pointer is passed.
+        now_ns: unsafe { bpf_ktime_get_ns() },
+        bytes,
+    };
+    Some(travel(link, &packet, &Memory(state)))
+}
+
+/// What a packet takes with it to the device, in its control block, which goes with it from the program that
+/// picks it to the one that sees it next (`struct qdisc_skb_cb`; 6.1 to 7.x).
+#[derive(Clone, Copy)]
+pub struct Ticket {
+    /// [`Ticket::LOST`], [`Ticket::TWICE`]
+    pub what: u32,
+    /// How long it is on its way, in nanoseconds.
+    pub delay_ns: u64,
+}
+
+impl Ticket {
+    /// It ends here.
+    pub const LOST: u32 = 1;
+    /// There is one more of it.
+    pub const TWICE: u32 = 2;
+    /// A ticket, and nothing that somebody else has left in the block.
+    const VALID: u32 = 0x6b63_0000;
+
+    /// Gives it to a packet.
+    #[inline(always)]
+    pub fn give(self, skb: *mut __sk_buff) {
+        // SAFETY: the program's own context.
+        unsafe {
+            let block = (&raw mut (*skb).cb).cast::<u32>();
+            block.write_volatile(Self::VALID | self.what);
+            block.add(1).write_volatile(self.delay_ns as u32);
+            block.add(2).write_volatile((self.delay_ns >> 32) as u32);
+        }
+    }
+
+    /// The one that it has.
+    #[inline(always)]
+    pub fn of(skb: *mut __sk_buff) -> Option<Self> {
+        // SAFETY: the program's own context.
+        let [what, low, high] = unsafe {
+            let block = (&raw const (*skb).cb).cast::<u32>();
+            [
+                block.read_volatile(),
+                block.add(1).read_volatile(),
+                block.add(2).read_volatile(),
+            ]
+        };
+        (what & !3 == Self::VALID).then_some(Self {
+            what: what & 3,
+            delay_ns: u64::from(high) << 32 | u64::from(low),
+        })
+    }
+}

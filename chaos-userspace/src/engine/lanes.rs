@@ -1,0 +1,139 @@
+//! The programs of links, in the network namespaces that targets are in: see [`crate::lane`].
+
+use std::collections::{HashMap, HashSet};
+
+use super::{
+    EngineError, Object, Plane, RuleNumber,
+    loader::{Code, Place, Program},
+};
+use crate::{
+    experiment::Mechanism,
+    journal::Journal,
+    lane::{Lane, LaneError},
+    target::Netns,
+};
+
+/// A packet leaves, and arrives; and is on its way.
+const OUT: &str = "net_link_out";
+const IN: &str = "net_link_in";
+const SHAPE: &str = "net_link_shape";
+
+/// The lanes of one node, by namespace.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    object: Object,
+    mechanism: Mechanism,
+    /// Where they are written down; without one they end with their namespaces.
+    journal: Option<Journal>,
+    namespaces: HashMap<u32, Held>,
+    /// Which namespaces a rule needs.
+    wanted: HashMap<RuleNumber, HashSet<u32>>,
+}
+
+#[derive(Debug)]
+struct Held {
+    /// Before its programs, which it has.
+    lane: Lane,
+    out: Program,
+    into: Program,
+}
+
+impl Lanes {
+    /// Loads the programs once, to see whether the kernel takes them.
+    pub(super) fn load(
+        plane: &Plane,
+        object: Object,
+        mechanism: Mechanism,
+    ) -> Result<Self, EngineError> {
+        let lanes = Self {
+            object,
+            mechanism,
+            journal: None,
+            namespaces: HashMap::new(),
+            wanted: HashMap::new(),
+        };
+        let code = lanes.code(plane, 0, 0)?;
+        for name in [OUT, IN, SHAPE] {
+            drop(code.load(name, Place::Filter)?);
+        }
+        Ok(lanes)
+    }
+
+    /// Has lanes written down from now on.
+    pub(super) fn keep_journal(&mut self, journal: &Journal) {
+        self.journal = Some(journal.clone());
+    }
+
+    /// A copy of the programs that knows where it is.
+    fn code(&self, plane: &Plane, netns: u32, device: u32) -> Result<Code, EngineError> {
+        let constants = [("NETNS", netns), ("DEVICE", device)];
+        Code::prepare(self.object, self.mechanism, &constants, &plane.maps)
+    }
+
+    /// Has lanes in the namespaces that a rule needs now, over which every device of them goes, and in none that
+    /// no rule needs any more. Devices and namespaces come and go, so this is done again from time to time.
+    pub(super) fn cover(
+        &mut self,
+        plane: &Plane,
+        rule: RuleNumber,
+        namespaces: &[Netns],
+    ) -> Result<(), EngineError> {
+        self.wanted
+            .insert(rule, namespaces.iter().map(Netns::id).collect());
+        // What can't be done in one of them is no reason to leave the others.
+        let covered: Vec<_> = namespaces
+            .iter()
+            .map(|netns| self.cover_one(plane, netns))
+            .collect();
+        self.drop_unwanted();
+        covered.into_iter().collect()
+    }
+
+    /// A rule is gone.
+    pub(super) fn leave(&mut self, rule: RuleNumber) {
+        self.wanted.remove(&rule);
+        self.drop_unwanted();
+    }
+
+    fn drop_unwanted(&mut self) {
+        let wanted: HashSet<u32> = self.wanted.values().flatten().copied().collect();
+        self.namespaces.retain(|id, _| wanted.contains(id));
+    }
+
+    fn cover_one(&mut self, plane: &Plane, netns: &Netns) -> Result<(), EngineError> {
+        if !self.namespaces.contains_key(&netns.id()) {
+            let held = self.make(plane, netns)?;
+            self.namespaces.insert(netns.id(), held);
+        }
+        let mechanism = self.mechanism;
+        match self.namespaces.get_mut(&netns.id()) {
+            Some(held) => held
+                .lane
+                .cover(held.out.fd(), held.into.fd())
+                .map_err(|error| refused(mechanism, &error)),
+            None => Ok(()),
+        }
+    }
+
+    fn make(&self, plane: &Plane, netns: &Netns) -> Result<Held, EngineError> {
+        let lane = Lane::make(netns, self.journal.as_ref())
+            .map_err(|error| refused(self.mechanism, &error))?;
+        let code = self.code(plane, netns.id(), lane.device())?;
+        let shape = code.load(SHAPE, Place::Filter)?;
+        lane.shape(shape.fd())
+            .map_err(|error| refused(self.mechanism, &error))?;
+        Ok(Held {
+            lane,
+            out: code.load(OUT, Place::Filter)?,
+            into: code.load(IN, Place::Filter)?,
+        })
+    }
+}
+
+fn refused(mechanism: Mechanism, error: &LaneError) -> EngineError {
+    EngineError::Refused {
+        mechanism,
+        program: Object::NetLink.name(),
+        reason: error.to_string(),
+    }
+}

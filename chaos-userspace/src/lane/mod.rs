@@ -1,0 +1,272 @@
+//! Lanes: devices of our own in network namespaces of targets, over which packets take a detour.
+//!
+//! A lane is an `ifb` with a queue that holds each packet until the time of its stamp (`fq`), and filters on
+//! the other devices of the namespace that take packets there. None of it ends with us, so it is in the
+//! journal before it is made; while it is there and no rule of ours lives, its programs let everything pass.
+//!
+//! Devices are called [`NAME_PREFIX`] and the owner's pid, filters `kchaos`.
+
+mod tc;
+mod undo;
+
+use std::{
+    collections::BTreeSet,
+    io,
+    os::fd::BorrowedFd,
+    path::Path,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::net::if_::{if_nameindex, if_nametoindex};
+
+use self::tc::{Side, Tc};
+use crate::{
+    boot,
+    journal::{self, Journal, JournalError},
+    knob::PATIENCE,
+    state::Owner,
+    target::Netns,
+};
+
+pub(crate) use undo::{Removed, undo};
+
+/// What the names of our devices begin with, so that others can tell.
+pub const NAME_PREFIX: &str = "kchaos";
+
+/// So long what still waits in the queue of a lane may go before the lane does: what is left then is lost.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// Why there is no lane.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LaneError {
+    /// Something of the kernel's is missing, or it refused.
+    #[error("{what}: {source}")]
+    Kernel {
+        /// What was being done.
+        what: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Nothing is made that is not written down.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> LaneError {
+    let what = what.into();
+    move |source| LaneError::Kernel { what, source }
+}
+
+/// One lane. It is taken away when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    netns: Netns,
+    /// Where it is written down; `None` in a namespace that ends with us.
+    journal: Option<Journal>,
+    entry: journal::Lane,
+    device: u32,
+    /// Devices that have our filters.
+    covered: BTreeSet<u32>,
+}
+
+impl Lane {
+    /// Makes the device with its queue; no packet takes it yet.
+    ///
+    /// # Errors
+    /// What is missing here, or what the kernel refused; nothing is left then.
+    pub(crate) fn make(netns: &Netns, journal: Option<&Journal>) -> Result<Self, LaneError> {
+        load_module()?;
+        let owner = Owner::this();
+        let mut lane = Self {
+            netns: netns.clone(),
+            journal: journal.cloned(),
+            entry: journal::Lane {
+                netns: netns.id(),
+                device: format!("{NAME_PREFIX}{}", owner.pid),
+                owner_pid: owner.pid,
+                owner_start: owner.start,
+                boot_id: boot::id(),
+                hooks: Vec::new(),
+            },
+            device: 0,
+            covered: BTreeSet::new(),
+        };
+        lane.write_down()?;
+        let name = lane.entry.device.clone();
+        lane.device = lane.inside(move |tc| {
+            tc.add_device(&name).map_err(failed("add an ifb"))?;
+            let device = if_nametoindex(name.as_str())
+                .map_err(|errno| failed("find the ifb again")(errno.into()))?;
+            tc.add_queue(device).map_err(failed("give the ifb an fq"))?;
+            Ok(device)
+        })?;
+        Ok(lane)
+    }
+
+    /// The number of its device.
+    pub(crate) const fn device(&self) -> u32 {
+        self.device
+    }
+
+    /// Sets the program in front of its queue.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub(crate) fn shape(&self, program: BorrowedFd<'_>) -> Result<(), LaneError> {
+        let (device, handle) = (self.device, handle(&self.entry));
+        self.inside(move |tc| {
+            tc.add_hooks(device).map_err(failed("give the ifb a clsact"))?;
+            tc.add_shaper(device, handle, program)
+                .map_err(failed("give the ifb a filter"))
+        })
+    }
+
+    /// Sets these programs on what leaves by and arrives at every device of the namespace that has them not yet.
+    ///
+    /// # Errors
+    /// What the kernel refused of one of them; the others have them.
+    pub(crate) fn cover(
+        &mut self,
+        out: BorrowedFd<'_>,
+        into: BorrowedFd<'_>,
+    ) -> Result<(), LaneError> {
+        let devices = self.inside(|_| {
+            let all = if_nameindex().map_err(|errno| failed("list devices")(errno.into()))?;
+            Ok(all
+                .iter()
+                .map(|device| (device.index(), device.name().to_string_lossy().into_owned()))
+                .collect::<Vec<_>>())
+        })?;
+        self.covered
+            .retain(|covered| devices.iter().any(|(device, _)| device == covered));
+        let mut result = Ok(());
+        for (device, name) in devices {
+            // Not on one that somebody has made for the same purpose.
+            if self.covered.contains(&device) || name.starts_with(NAME_PREFIX) {
+                continue;
+            }
+            match self.cover_one(device, out, into) {
+                Ok(()) => {
+                    self.covered.insert(device);
+                }
+                // It is gone again.
+                Err(LaneError::Kernel { source, .. })
+                    if source.raw_os_error() == Some(libc::ENODEV) => {}
+                Err(LaneError::Kernel { what, source }) => {
+                    let what = format!("{what} of the device {name}");
+                    result = Err(LaneError::Kernel { what, source });
+                }
+                Err(other) => result = Err(other),
+            }
+        }
+        result
+    }
+
+    fn cover_one(
+        &mut self,
+        device: u32,
+        out: BorrowedFd<'_>,
+        into: BorrowedFd<'_>,
+    ) -> Result<(), LaneError> {
+        let (handle, to) = (handle(&self.entry), self.device);
+        // Written down as ours before it is made; taken back where somebody had made it before.
+        self.entry.hooks.push(device);
+        self.write_down()?;
+        let made = self.inside(|tc| tc.add_hooks(device).map_err(failed("add a clsact")));
+        if !matches!(made, Ok(true)) {
+            self.entry.hooks.retain(|hooks| *hooks != device);
+            self.write_down()?;
+        }
+        made?;
+        self.inside(|tc| {
+            for (side, program) in [(Side::Out, out), (Side::In, into)] {
+                tc.add_picker(device, side, handle, program, to)
+                    .map_err(failed("add a filter"))?;
+            }
+            Ok(())
+        })
+    }
+
+    fn write_down(&self) -> Result<(), LaneError> {
+        if let Some(journal) = &self.journal {
+            journal.lock(PATIENCE)?.add_lane(&self.entry)?;
+        }
+        Ok(())
+    }
+
+    fn inside<T: Send>(
+        &self,
+        work: impl FnOnce(&mut Tc) -> Result<T, LaneError> + Send,
+    ) -> Result<T, LaneError> {
+        self.netns
+            .enter(|| work(&mut Tc::open().map_err(failed("open a netlink socket"))?))
+            .map_err(failed("enter the network namespace"))?
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        let left = match &self.journal {
+            Some(journal) => undo::undo_in(&self.netns, journal, &self.entry, PATIENCE, DRAIN)
+                .map(drop)
+                .map_err(|error| error.to_string()),
+            None => Ok(()),
+        };
+        if let Err(reason) = left {
+            tracing::error!(
+                device = self.entry.device,
+                reason,
+                "a lane is left to the guard"
+            );
+        }
+    }
+}
+
+/// What the filters of a lane are known by, on any device.
+fn handle(entry: &journal::Lane) -> u32 {
+    entry.owner_pid
+}
+
+/// Without parameters the module would make two devices in the namespace that the machine began with.
+fn load_module() -> Result<(), LaneError> {
+    if Path::new("/sys/module/ifb").exists() {
+        return Ok(());
+    }
+    let loaded = Command::new("modprobe")
+        .args(["ifb", "numifbs=0"])
+        .output()
+        .map_err(failed("load the module ifb, by modprobe"))?;
+    if loaded.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&loaded.stderr).trim().to_owned();
+    Err(failed("this kernel has no ifb (CONFIG_IFB)")(
+        io::Error::other(said),
+    ))
+}
+
+/// Waits until nothing is left in a queue.
+fn drain(tc: &mut Tc, device: u32, patience: Duration) -> io::Result<()> {
+    /// Between two looks.
+    const REST: Duration = Duration::from_millis(5);
+    let until = Instant::now() + patience;
+    while tc.waiting(device)? > 0 && Instant::now() < until {
+        thread::sleep(REST);
+    }
+    Ok(())
+}
+
+/// Whether somebody answers for it.
+pub(crate) fn is_live(entry: &journal::Lane) -> bool {
+    entry.owner().is_alive()
+}
+
+/// For people.
+pub(crate) fn shown(entry: &journal::Lane) -> String {
+    format!(
+        "device {} in the network namespace {}, by process {}",
+        entry.device, entry.netns, entry.owner_pid
+    )
+}
