@@ -3,6 +3,7 @@
 mod call_filter;
 mod checks;
 mod from_wire;
+mod link;
 mod to_wire;
 mod traffic;
 

@@ -1,7 +1,10 @@
 //! `disk.limit`: its keys, and its rules. What the other kinds of disks say a disk by.
 
 use super::{
-    ByteRate, DiskLimit, PathFilter, paths::check_device, set::parse_count, violation::BadValue,
+    ByteRate, DiskLimit, PathFilter,
+    paths::check_device,
+    set::{parse_count, put},
+    violation::BadValue,
     wording::quoted,
 };
 
@@ -10,10 +13,10 @@ impl DiskLimit {
     pub(super) fn set(&mut self, key: &str, text: &str) -> Result<bool, BadValue> {
         match key {
             "device" => self.device = parse_device(text)?,
-            "readBps" => set_rate(&mut self.read_bps, text.parse(), ByteRate::MEBIBYTE)?,
-            "writeBps" => set_rate(&mut self.write_bps, text.parse(), ByteRate::MEBIBYTE)?,
-            "readIops" => set_rate(&mut self.read_iops, parse_iops(text), 1)?,
-            "writeIops" => set_rate(&mut self.write_iops, parse_iops(text), 1)?,
+            "readBps" => put(&mut self.read_bps, text.parse(), ByteRate::MEBIBYTE)?,
+            "writeBps" => put(&mut self.write_bps, text.parse(), ByteRate::MEBIBYTE)?,
+            "readIops" => put(&mut self.read_iops, parse_iops(text), 1)?,
+            "writeIops" => put(&mut self.write_iops, parse_iops(text), 1)?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -39,17 +42,6 @@ impl DiskLimit {
             "say at least one of them",
         ))
     }
-}
-
-/// What is bad gets `instead`: it was said, and is no reason to say that nothing is limited.
-fn set_rate<T>(
-    rate: &mut Option<T>,
-    said: Result<T, BadValue>,
-    instead: T,
-) -> Result<(), BadValue> {
-    *rate = Some(instead);
-    *rate = Some(said?);
-    Ok(())
 }
 
 pub(super) fn parse_device(text: &str) -> Result<String, BadValue> {

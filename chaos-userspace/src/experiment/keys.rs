@@ -3,9 +3,10 @@
 use super::{
     CallFilter, ClockFreeze, ClockOffset, ClockRate, ClockSpeed, ClockStep, Common, CpuQuota,
     Direction, DiskError, DiskFull, DiskLimit, DiskQuota, DiskReadonly, Errno, Fault, FaultKind,
-    FileDelay, FileError, Mechanism, MemMmap, MemPage, MemSlab, NetConnect, NetDown, NetLoss,
-    NetPartition, NetReset, PathFilter, PressureCpu, Share, SocketFilter, SyscallDelay,
+    FileDelay, FileError, Mechanism, MemMmap, MemPage, MemSlab, NetConnect, NetDown, NetLink,
+    NetLoss, NetPartition, NetReset, PathFilter, PressureCpu, Share, SocketFilter, SyscallDelay,
     SyscallError, SyscallReturn, TimeOffset, Traffic,
+    net_link::OF_LINK,
     traffic::OF_TRAFFIC,
     violation::BadValue,
     wording::{all_of, nearest, quoted},
@@ -86,7 +87,6 @@ pub(super) struct Kind {
     pub(super) what: Option<&'static str>,
     /// The field that stands after `=` in a word, if there is one.
     pub(super) effect: Option<&'static str>,
-    /// The field that stands after `=` in a word; empty if nothing does.
     /// The other fields of its own.
     pub(super) own: &'static [Key],
     /// `what` and `effect`, as keys of the block.
@@ -99,7 +99,7 @@ pub(super) struct Kind {
     pub(super) blank: fn() -> FaultKind,
 }
 
-pub(super) static KINDS: [Kind; 23] = [
+pub(super) static KINDS: [Kind; 24] = [
     Kind {
         name: "clock.freeze",
         block: "clockFreeze",
@@ -415,6 +415,17 @@ pub(super) static KINDS: [Kind; 23] = [
         },
     },
     Kind {
+        name: "net.link",
+        block: "netLink",
+        what: None,
+        effect: None,
+        own: OF_LINK,
+        required: &[],
+        example: "net.link,delay=100ms,jitter=10ms,loss=1%",
+        mechanisms: &[Mechanism::Ifb],
+        blank: NetLink::blank_kind,
+    },
+    Kind {
         name: "net.loss",
         block: "netLoss",
         what: None,
@@ -559,14 +570,13 @@ pub(super) static KINDS: [Kind; 23] = [
 ];
 
 /// Kinds of the design that are not built yet.
-const PLANNED_KINDS: [&str; 10] = [
+const PLANNED_KINDS: [&str; 9] = [
     "dns.answer",
     "dns.delay",
     "dns.error",
     "net.corrupt",
     "net.delay",
     "net.duplicate",
-    "net.link",
     "net.rate",
     "net.reorder",
     "pressure.memory",
@@ -592,6 +602,11 @@ impl Kind {
     /// By the key of its block.
     pub(super) fn of_block(block: &str) -> Option<&'static Self> {
         KINDS.iter().find(|kind| kind.block == block)
+    }
+
+    /// The direction of a kind about packets where none is said.
+    pub(super) fn direction(&self) -> Option<Direction> {
+        (self.blank)().traffic().map(|traffic| traffic.direction)
     }
 
     /// Every key of its block in a file.

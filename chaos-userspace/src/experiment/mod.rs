@@ -16,6 +16,7 @@ mod keys;
 pub(crate) mod memory;
 mod names;
 mod net_connect;
+mod net_link;
 mod net_reset;
 mod ordinals;
 mod paths;
@@ -47,9 +48,10 @@ pub use errno::Errno;
 pub use file_op::FileOp;
 pub use memory::{Gfp, MapOp};
 pub use net_connect::ConnectOp;
+pub use net_link::{Bursts, Corruption, Distribution, LossModel, NetLink};
 pub use ordinals::Ordinals;
 pub use quantity::{
-    ByteRate, ByteSize, CpuQuota, MAX_DURATION, Share, format_duration, parse_duration,
+    BitRate, ByteRate, ByteSize, CpuQuota, MAX_DURATION, Share, format_duration, parse_duration,
 };
 pub use rate::Rate;
 pub use socket_filter::{Protocol, SocketFilter};
@@ -158,6 +160,8 @@ pub enum FaultKind {
     ClockFreeze(ClockFreeze),
     /// `clock.step`: clocks jump again and again.
     ClockStep(ClockStep),
+    /// `net.link`: packets take time, get lost, doubled and damaged on their way.
+    NetLink(NetLink),
 }
 
 /// `file.error`
@@ -518,11 +522,13 @@ pub enum Mechanism {
     SockDestroy,
     /// A stub in each process, behind the functions of its vDSO.
     Vdso,
+    /// Packets are picked on clsact and delayed on a device of our own.
+    Ifb,
 }
 
 impl Mechanism {
     /// Every mechanism, in no order of rank.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Lsm,
         Self::FmodRet,
         Self::CgroupSkb,
@@ -534,6 +540,7 @@ impl Mechanism {
         Self::CgroupSockAddr,
         Self::SockDestroy,
         Self::Vdso,
+        Self::Ifb,
     ];
 
     /// The word for it in files, fault words and reports.
@@ -550,6 +557,7 @@ impl Mechanism {
             Self::CgroupSockAddr => "cgroup-sock-addr",
             Self::SockDestroy => "sock-destroy",
             Self::Vdso => "vdso",
+            Self::Ifb => "ifb",
         }
     }
 }
@@ -576,6 +584,7 @@ impl FaultKind {
         match self {
             Self::NetLoss(kind) => Some(Cow::Borrowed(&kind.traffic)),
             Self::NetPartition(kind) => Some(Cow::Borrowed(&kind.traffic)),
+            Self::NetLink(kind) => Some(Cow::Borrowed(&kind.traffic)),
             Self::NetDown(kind) => Some(Cow::Owned(Traffic {
                 direction: kind.direction,
                 visible: kind.visible,
@@ -611,6 +620,7 @@ impl FaultKind {
             Self::ClockSpeed(_) => "clock.speed",
             Self::ClockFreeze(_) => "clock.freeze",
             Self::ClockStep(_) => "clock.step",
+            Self::NetLink(_) => "net.link",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Shares, durations, sizes and rates: exact, with a unit always.
 
+mod bit_rate;
 mod byte_rate;
 mod byte_size;
 mod bytes;
@@ -8,6 +9,7 @@ mod duration;
 mod percent;
 mod share;
 
+pub use bit_rate::BitRate;
 pub use byte_rate::ByteRate;
 pub use byte_size::ByteSize;
 pub use cpu_quota::CpuQuota;

@@ -34,6 +34,7 @@ impl Fault {
             FaultKind::MemPage(fault) => fault.set(key, text)?,
             FaultKind::MemSlab(fault) => fault.set(key, text)?,
             FaultKind::NetConnect(fault) => fault.set(key, text)?,
+            FaultKind::NetLink(fault) => fault.set(key, text)?,
             FaultKind::NetReset(fault) => fault.set(key, text)?,
             FaultKind::SyscallDelay(SyscallDelay { filter, .. })
             | FaultKind::SyscallError(SyscallError { filter, .. })
@@ -144,6 +145,17 @@ pub(super) fn add<T: FromStr<Err = BadValue> + PartialEq>(
         return Err(BadValue::new(problem, "name it once"));
     }
     ops.push(op);
+    Ok(())
+}
+
+/// What is bad gets `instead`: it was said, and is no reason to say that it is missing.
+pub(super) fn put<T>(
+    field: &mut Option<T>,
+    said: Result<T, BadValue>,
+    instead: T,
+) -> Result<(), BadValue> {
+    *field = Some(instead);
+    *field = Some(said?);
     Ok(())
 }
 

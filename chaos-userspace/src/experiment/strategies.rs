@@ -12,14 +12,15 @@ use proptest::{
 };
 
 use super::{
-    Bound, ByteRate, ByteSize, CallFilter, Check, Clock, ClockFreeze, ClockOffset, ClockRate,
-    ClockSpeed, ClockStep, Comm, Common, Comparison, ConnectOp, Counter, CpuQuota, Direction,
-    DiskError, DiskFull, DiskLimit, DiskOp, DiskQuota, DiskReadonly, Errno, Exclude, Experiment,
-    Fault, FaultKind, FdKind, FileDelay, FileError, FileOp, Gfp, MAX_DURATION, MapOp, MemMmap,
-    MemPage, MemSlab, Moment, NetConnect, NetDown, NetLoss, NetPartition, NetReset, Network,
-    OpenFlag, Ordinals, PathFilter, PressureCpu, Proto, Protocol, Pulse, Rate, Scope, Share,
-    SocketFilter, Syscall, SyscallClass, SyscallDelay, SyscallError, SyscallOp, SyscallReturn,
-    Target, TimeOffset, Traffic, When, number_default_ids,
+    BitRate, Bound, Bursts, ByteRate, ByteSize, CallFilter, Check, Clock, ClockFreeze, ClockOffset,
+    ClockRate, ClockSpeed, ClockStep, Comm, Common, Comparison, ConnectOp, Corruption, Counter,
+    CpuQuota, Direction, DiskError, DiskFull, DiskLimit, DiskOp, DiskQuota, DiskReadonly,
+    Distribution, Errno, Exclude, Experiment, Fault, FaultKind, FdKind, FileDelay, FileError,
+    FileOp, Gfp, LossModel, MAX_DURATION, MapOp, MemMmap, MemPage, MemSlab, Moment, NetConnect,
+    NetDown, NetLink, NetLoss, NetPartition, NetReset, Network, OpenFlag, Ordinals, PathFilter,
+    PressureCpu, Proto, Protocol, Pulse, Rate, Scope, Share, SocketFilter, Syscall, SyscallClass,
+    SyscallDelay, SyscallError, SyscallOp, SyscallReturn, Target, TimeOffset, Traffic, When,
+    number_default_ids,
 };
 
 const MAX_NANOS: u64 = 30 * 24 * 60 * 60 * 1_000_000_000;
@@ -204,6 +205,7 @@ fn common(
         kind,
         FaultKind::DiskError(_)
             | FaultKind::NetDown(_)
+            | FaultKind::NetLink(_)
             | FaultKind::NetLoss(_)
             | FaultKind::NetPartition(_)
             | FaultKind::NetReset(_)
@@ -352,6 +354,90 @@ fn traffic() -> impl Strategy<Value = Traffic> {
             }
         },
     )
+}
+
+fn bit_rate() -> BoxedStrategy<BitRate> {
+    let any = BitRate::MIN.bits()..=BitRate::MAX.bits();
+    prop_oneof![
+        any,
+        (1..1000_u64).prop_map(|n| n * 1_000_000),
+        (1..1000_u64).prop_map(|n| n << 20)
+    ]
+    .prop_map(|bits| BitRate::from_bits(bits).unwrap())
+    .boxed()
+}
+
+fn loss_model() -> BoxedStrategy<LossModel> {
+    let share = || prop_oneof![share(), Just(Share::ALL), Just(Share::NONE)];
+    prop_oneof![
+        share().prop_map(LossModel::Random),
+        (2..=u32::MAX).prop_map(LossModel::Every),
+        (share(), share(), share(), share()).prop_map(
+            |(to_bad, to_good, lost_in_bad, lost_in_good)| LossModel::Bursts(Bursts {
+                to_bad,
+                to_good,
+                lost_in_bad,
+                lost_in_good,
+            })
+        ),
+    ]
+    .boxed()
+}
+
+/// What each key needs is there.
+fn net_link() -> BoxedStrategy<NetLink> {
+    let time = || {
+        let most = u64::try_from(NetLink::MAX_DELAY.as_nanos()).unwrap() / 2;
+        prop_oneof![1..=most, (1..1000_u64).prop_map(|ms| ms * 1_000_000)]
+            .prop_map(Duration::from_nanos)
+    };
+    let times = (option::of(time()), option::of(time()));
+    let words = (
+        option::of(select(Distribution::ALL.to_vec())),
+        option::of(select(Corruption::ALL.to_vec())),
+    );
+    let chance = || option::of(share());
+    let chances = (chance(), chance(), chance(), chance());
+    let rates = (option::of(bit_rate()), option::of(byte_size()));
+    (
+        times,
+        words,
+        chances,
+        option::of(loss_model()),
+        rates,
+        traffic(),
+    )
+        .prop_map(|(times, words, chances, loss, (rate, burst), traffic)| {
+            let (delay, jitter) = times;
+            let (distribution, corruption) = words;
+            let (duplicate, corrupt, reorder, correlation) = chances;
+            let nothing = loss.is_none() && duplicate.or(corrupt).is_none() && rate.is_none();
+            // One of them has to be there.
+            let delay = delay.or(nothing.then_some(NetLink::MAX_DELAY / 2));
+            let jitter = jitter.filter(|_| delay.is_some());
+            let reorder = reorder.filter(|_| delay.is_some());
+            let random_loss = matches!(loss, Some(LossModel::Random(_)));
+            let is_random =
+                random_loss || jitter.is_some() || duplicate.or(corrupt).or(reorder).is_some();
+            NetLink {
+                delay,
+                jitter,
+                distribution: distribution.filter(|_| jitter.is_some()),
+                correlation: correlation.filter(|_| is_random),
+                loss,
+                duplicate,
+                corrupt,
+                corruption: corruption.filter(|_| corrupt.is_some()),
+                reorder,
+                rate,
+                burst: burst.filter(|_| rate.is_some()),
+                traffic: Traffic {
+                    visible: false,
+                    ..traffic
+                },
+            }
+        })
+        .boxed()
 }
 
 fn peers() -> BoxedStrategy<Vec<Network>> {
@@ -564,6 +650,9 @@ pub(crate) fn fault() -> BoxedStrategy<Fault> {
         };
         common(probability, kind)
     });
+    let net_link = net_link()
+        .prop_map(FaultKind::NetLink)
+        .prop_flat_map(|kind| common(option::of(share()).boxed(), kind));
     let knob = prop_oneof![
         cpu_quota().prop_map(|quota| FaultKind::PressureCpu(PressureCpu { quota })),
         disk_limit().prop_map(FaultKind::DiskLimit),
@@ -581,6 +670,7 @@ pub(crate) fn fault() -> BoxedStrategy<Fault> {
         });
     prop_oneof![
         file.boxed(),
+        net_link.boxed(),
         net_reset.boxed(),
         net_connect.boxed(),
         clock.boxed(),
@@ -694,6 +784,7 @@ pub(crate) fn experiment() -> BoxedStrategy<Experiment> {
                             | FaultKind::DiskLimit(_)
                             | FaultKind::NetConnect(_)
                             | FaultKind::NetDown(_)
+                            | FaultKind::NetLink(_)
                             | FaultKind::NetLoss(_)
                             | FaultKind::NetPartition(_)
                             | FaultKind::NetReset(_)

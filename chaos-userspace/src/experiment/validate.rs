@@ -235,7 +235,9 @@ impl FaultKind {
     /// What its events are called, if they belong to no task.
     const fn of_no_task(&self) -> Option<&'static str> {
         match self {
-            Self::NetDown(_) | Self::NetLoss(_) | Self::NetPartition(_) => Some("packets"),
+            Self::NetDown(_) | Self::NetLink(_) | Self::NetLoss(_) | Self::NetPartition(_) => {
+                Some("packets")
+            }
             Self::NetReset(_) => Some("connections"),
             Self::DiskError(_) => Some("requests to disks"),
             _ => None,
@@ -337,6 +339,11 @@ impl Fault {
                     check(key, result);
                 }
                 check("probability", self.check_no_probability());
+            }
+            FaultKind::NetLink(fault) => {
+                for (key, result) in fault.rules() {
+                    check(key, result);
+                }
             }
             FaultKind::ClockFreeze(_)
             | FaultKind::ClockOffset(_)

@@ -19,6 +19,7 @@ mod mem_page;
 mod mem_slab;
 mod net;
 mod net_connect;
+mod net_link;
 mod net_loss;
 mod net_reset;
 mod pressure_cpu;
@@ -89,6 +90,7 @@ pub const fn ladder(kind: &FaultKind) -> &'static [Mechanism] {
         FaultKind::ClockSpeed(_) => clock_speed::LADDER,
         FaultKind::ClockFreeze(_) => clock_freeze::LADDER,
         FaultKind::ClockStep(_) => clock_step::LADDER,
+        FaultKind::NetLink(_) => net_link::LADDER,
     }
 }
 
@@ -108,6 +110,7 @@ pub const fn object(kind: &FaultKind) -> Option<Object> {
             Some(Object::SyscallError)
         }
         FaultKind::DiskLimit(_)
+        | FaultKind::NetLink(_)
         | FaultKind::NetReset(_)
         | FaultKind::ClockOffset(_)
         | FaultKind::ClockSpeed(_)
@@ -144,6 +147,7 @@ pub(crate) fn knob(kind: &FaultKind) -> Option<Wanted> {
         | FaultKind::DiskError(_)
         | FaultKind::NetDown(_)
         | FaultKind::NetConnect(_)
+        | FaultKind::NetLink(_)
         | FaultKind::NetReset(_)
         | FaultKind::ClockOffset(_)
         | FaultKind::ClockSpeed(_)
@@ -188,6 +192,7 @@ pub(crate) fn covers(kind: &FaultKind, mechanism: Mechanism) -> Result<(), Strin
         | FaultKind::DiskError(_)
         | FaultKind::NetDown(_)
         | FaultKind::NetConnect(_)
+        | FaultKind::NetLink(_)
         | FaultKind::NetReset(_)
         | FaultKind::ClockOffset(_)
         | FaultKind::ClockSpeed(_)
@@ -228,6 +233,7 @@ fn ops(kind: &FaultKind) -> Option<&[SyscallOp]> {
         | FaultKind::DiskError(_)
         | FaultKind::NetDown(_)
         | FaultKind::NetConnect(_)
+        | FaultKind::NetLink(_)
         | FaultKind::NetReset(_)
         | FaultKind::ClockOffset(_)
         | FaultKind::ClockSpeed(_)
@@ -306,6 +312,7 @@ pub fn not_covered(kind: &FaultKind) -> Vec<String> {
         FaultKind::ClockSpeed(_) => clock_speed::NOT_COVERED,
         FaultKind::ClockFreeze(_) => clock_freeze::NOT_COVERED,
         FaultKind::ClockStep(_) => clock_step::NOT_COVERED,
+        FaultKind::NetLink(_) => net_link::NOT_COVERED,
     };
     rows.iter().map(|row| (*row).to_owned()).collect()
 }
@@ -352,6 +359,7 @@ pub fn compile(
         FaultKind::SyscallError(kind) => syscall_error::effect(kind, &fault.common),
         FaultKind::SyscallReturn(kind) => syscall_return::effect(kind, &fault.common),
         FaultKind::DiskLimit(_)
+        | FaultKind::NetLink(_)
         | FaultKind::ClockOffset(_)
         | FaultKind::ClockSpeed(_)
         | FaultKind::ClockFreeze(_)

@@ -46,7 +46,7 @@ pub fn missing_capabilities(mechanism: Mechanism) -> Vec<Capability> {
             &[Capability::Bpf, Capability::Perfmon, Capability::NetAdmin]
         }
         // To find the namespaces of targets (proc(5), ns/net), and to enter them (setns(2)).
-        Mechanism::Tcx => &[
+        Mechanism::Tcx | Mechanism::Ifb => &[
             Capability::Bpf,
             Capability::Perfmon,
             Capability::NetAdmin,

@@ -28,6 +28,8 @@ macro_rules! same {
     };
 }
 
+pub(super) use same;
+
 same!(Counter: Considered, Matched, Injected, WouldInject, OverBudget, Error);
 same!(Comparison: Less, AtMost, Equal, Unequal, AtLeast, Greater);
 same!(Moment: During, After);

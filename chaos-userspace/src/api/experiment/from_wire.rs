@@ -123,7 +123,11 @@ impl Reader {
         })
     }
 
-    fn duration(&mut self, field: &str, wire: Option<prost_types::Duration>) -> Option<Duration> {
+    pub(super) fn duration(
+        &mut self,
+        field: &str,
+        wire: Option<prost_types::Duration>,
+    ) -> Option<Duration> {
         let duration = Duration::try_from(wire?);
         if duration.is_err() {
             self.bad(field, "is negative");
@@ -254,11 +258,16 @@ impl Reader {
                 let kind = FaultKind::ClockStep(self.clock_step(&inside, &wire));
                 (kind, self.common(field, &inside, &common))
             }
+            Some(Wire::NetLink(wire)) => {
+                let inside = format!("{field}.netLink");
+                let kind = FaultKind::NetLink(self.net_link(&inside, &wire));
+                (kind, self.common(field, &inside, &common))
+            }
             None => {
                 self.bad(
                     field,
                     "has no kind; say one of clockFreeze, clockOffset, clockSpeed, clockStep, diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, \
-                     memMmap, memPage, memSlab, netConnect, netDown, netLoss, netPartition, netReset, pressureCpu, syscallDelay, syscallError or syscallReturn",
+                     memMmap, memPage, memSlab, netConnect, netDown, netLink, netLoss, netPartition, netReset, pressureCpu, syscallDelay, syscallError or syscallReturn",
                 );
                 let harmless = FileError {
                     ops: vec![FileOp::Open],
@@ -503,5 +512,6 @@ pub(in crate::api) fn mechanism_of(wire: proto::Mechanism) -> Option<Mechanism> 
         proto::Mechanism::SeccompNotify => Some(Mechanism::SeccompNotify),
         proto::Mechanism::CgroupSockAddr => Some(Mechanism::CgroupSockAddr),
         proto::Mechanism::SockDestroy => Some(Mechanism::SockDestroy),
+        proto::Mechanism::Ifb => Some(Mechanism::Ifb),
     }
 }

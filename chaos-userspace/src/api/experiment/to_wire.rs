@@ -27,6 +27,7 @@ impl From<Mechanism> for proto::Mechanism {
             Mechanism::CgroupSockAddr => Self::CgroupSockAddr,
             Mechanism::Vdso => Self::Vdso,
             Mechanism::SockDestroy => Self::SockDestroy,
+            Mechanism::Ifb => Self::Ifb,
         }
     }
 }
@@ -100,6 +101,7 @@ impl From<&Fault> for proto::Fault {
                 FaultKind::ClockStep(kind) => Wire::ClockStep(kind.into()),
                 FaultKind::NetConnect(kind) => Wire::NetConnect(kind.into()),
                 FaultKind::NetReset(kind) => Wire::NetReset(kind.into()),
+                FaultKind::NetLink(kind) => Wire::NetLink(kind.into()),
             }),
         }
     }

@@ -72,7 +72,8 @@ impl Reader {
             self.bad(&format!("{field}.share"), "is missing");
             Share::ALL
         };
-        let traffic = self.traffic(field, wire.direction, wire.traffic.as_ref());
+        let direction = self.direction(field, wire.direction, Direction::Both);
+        let traffic = self.traffic(field, direction, wire.traffic.as_ref());
         NetLoss { share, traffic }
     }
 
@@ -81,32 +82,39 @@ impl Reader {
         field: &str,
         wire: &proto::NetPartition,
     ) -> NetPartition {
-        let traffic = self.traffic(field, wire.direction, wire.traffic.as_ref());
+        let direction = self.direction(field, wire.direction, Direction::Both);
+        let traffic = self.traffic(field, direction, wire.traffic.as_ref());
         NetPartition { traffic }
     }
 
     pub(super) fn net_down(&mut self, field: &str, wire: proto::NetDown) -> NetDown {
         NetDown {
-            direction: self.direction(field, wire.direction),
+            direction: self.direction(field, wire.direction, Direction::Both),
             visible: wire.visible,
         }
     }
 
-    fn direction(&mut self, field: &str, wire: i32) -> Direction {
+    /// `usual` is that of a kind where none is said.
+    pub(super) fn direction(&mut self, field: &str, wire: i32, usual: Direction) -> Direction {
         match proto::Direction::try_from(wire) {
             Ok(proto::Direction::Egress) => Direction::Egress,
             Ok(proto::Direction::Ingress) => Direction::Ingress,
-            Ok(proto::Direction::Both | proto::Direction::Unspecified) => Direction::Both,
+            Ok(proto::Direction::Both) => Direction::Both,
+            Ok(proto::Direction::Unspecified) => usual,
             Err(_) => {
                 let field = format!("{field}.direction");
                 self.bad(&field, format!("{wire} is not a direction"));
-                Direction::Both
+                usual
             }
         }
     }
 
-    fn traffic(&mut self, field: &str, direction: i32, wire: Option<&proto::Traffic>) -> Traffic {
-        let direction = self.direction(field, direction);
+    pub(super) fn traffic(
+        &mut self,
+        field: &str,
+        direction: Direction,
+        wire: Option<&proto::Traffic>,
+    ) -> Traffic {
         let Some(wire) = wire else {
             return Traffic {
                 direction,

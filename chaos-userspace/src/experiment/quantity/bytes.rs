@@ -75,14 +75,7 @@ pub(super) fn parse(text: &str, words: Words) -> Result<u64, BadValue> {
             &format!("say which, such as {text}KiB or {text}B"),
         ));
     }
-    let (whole, fraction) = match number.split_once('.') {
-        Some((_, "")) => return Err(no_number()),
-        Some(parts) => parts,
-        None => (number, ""),
-    };
-    if whole.is_empty() || fraction.contains('.') {
-        return Err(no_number());
-    }
+    let (whole, fraction) = decimal(number).ok_or_else(no_number)?;
     let Some((_, size)) = UNITS.iter().find(|(name, _)| *name == unit) else {
         let names = UNITS.map(|(name, _)| name).join(", ");
         return Err(bad(
@@ -90,20 +83,33 @@ pub(super) fn parse(text: &str, words: Words) -> Result<u64, BadValue> {
             &format!("units are {names}{}", words.of_units),
         ));
     };
-    let fraction = fraction.trim_end_matches('0');
     let parts =
         parts(fraction, *size).ok_or_else(|| bad("is no whole number of bytes", "round it"))?;
-    whole
-        .parse::<u64>()
-        .ok()
-        .and_then(|whole| whole.checked_mul(*size))
-        .and_then(|whole| whole.checked_add(parts))
+    sum(whole, parts, *size)
         .filter(|bytes| in_range(*bytes))
         .ok_or_else(out_of_range)
 }
 
+/// The digits in front of the point and behind it, of what is made of digits and points; `None` for
+/// what is no number.
+pub(super) fn decimal(number: &str) -> Option<(&str, &str)> {
+    let (whole, fraction) = match number.split_once('.') {
+        Some((_, "")) => return None,
+        Some(parts) => parts,
+        None => (number, ""),
+    };
+    (!whole.is_empty() && !fraction.contains('.')).then_some((whole, fraction))
+}
+
+/// `whole` times `size`, and what its fraction is of it; `None` for more than there is room for.
+pub(super) fn sum(whole: &str, parts: u64, size: u64) -> Option<u64> {
+    let whole = whole.parse::<u64>().ok()?.checked_mul(size)?;
+    whole.checked_add(parts)
+}
+
 /// `0.fraction` of `size`, if that is whole.
-fn parts(fraction: &str, size: u64) -> Option<u64> {
+pub(super) fn parts(fraction: &str, size: u64) -> Option<u64> {
+    let fraction = fraction.trim_end_matches('0');
     // What overflows has more digits than whole bytes of any unit can have.
     let (mut value, mut scale) = (0_u128, 1_u128);
     for digit in fraction.bytes() {

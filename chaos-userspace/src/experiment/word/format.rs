@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write as _};
 
 use crate::experiment::{
-    Direction, DiskFull, DiskQuota, DiskReadonly, Fault, FaultKind, SocketFilter, SyscallOp,
+    DiskFull, DiskQuota, DiskReadonly, Fault, FaultKind, SocketFilter, SyscallOp, keys::Kind,
     quantity::format_duration, task::changed, violation::Violations,
 };
 
@@ -24,7 +24,7 @@ pub fn format(fault: &Fault) -> String {
             out.push('=', &format_duration(file.delay));
         }
         FaultKind::NetLoss(net) => out.push('=', &net.share),
-        FaultKind::NetDown(_) | FaultKind::NetPartition(_) => {}
+        FaultKind::NetDown(_) | FaultKind::NetLink(_) | FaultKind::NetPartition(_) => {}
         FaultKind::PressureCpu(cpu) => out.push('=', &cpu.quota),
         FaultKind::SyscallDelay(call) => {
             out.calls(&call.ops);
@@ -116,6 +116,11 @@ pub fn format(fault: &Fault) -> String {
         FaultKind::DiskError(disk) => out.key("device", disk.device.as_ref()),
         FaultKind::NetConnect(net) => out.sockets(&net.filter),
         FaultKind::NetReset(net) => out.sockets(&net.filter),
+        FaultKind::NetLink(link) => {
+            for (key, text) in link.said() {
+                out.key(key, Some(text));
+            }
+        }
         FaultKind::ClockStep(kind) => {
             out.key("every", Some(format_duration(kind.every)));
             out.key("allowBackwards", kind.allow_backwards.then_some(true));
@@ -143,8 +148,9 @@ pub fn format(fault: &Fault) -> String {
         out.key("minSize", filter.min_size);
     }
     if let Some(traffic) = fault.kind.traffic() {
-        let said = Some(traffic.direction).filter(|direction| *direction != Direction::Both);
-        out.key("direction", said);
+        let direction = Some(traffic.direction);
+        let is_usual = direction == Kind::of(&fault.kind).direction();
+        out.key("direction", direction.filter(|_| !is_usual));
         out.keys("peer", &traffic.peer);
         out.keys("exceptPeer", &traffic.except_peer);
         out.key("peerPort", traffic.peer_port);

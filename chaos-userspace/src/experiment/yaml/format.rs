@@ -86,6 +86,11 @@ pub fn format_fault(fault: &Fault) -> String {
             out.option(4, "share", Some(net.share));
         }
         FaultKind::NetDown(_) | FaultKind::NetPartition(_) => {}
+        FaultKind::NetLink(link) => {
+            for (key, text) in link.said() {
+                out.line(4, key, &text);
+            }
+        }
         FaultKind::PressureCpu(cpu) => out.option(4, "quota", Some(cpu.quota)),
         FaultKind::SyscallDelay(call) => {
             out.calls(4, &call.ops);

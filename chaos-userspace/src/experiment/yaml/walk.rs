@@ -250,6 +250,7 @@ impl Walk {
         if !is_map {
             // No rule about what was not said.
             drop(fault.set("direction", "ingress"));
+            drop(fault.set("delay", "1ms"));
         }
         for key in kind.block_keys() {
             let Some(value) = found.get(key.name) else {
