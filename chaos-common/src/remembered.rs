@@ -28,18 +28,18 @@ pub const fn slot(id: u64) -> Option<u64> {
     }
 }
 
-/// The word that remembers it.
+/// The word that remembers that it lies in no target; one more than that says that it does.
 #[inline(always)]
 #[must_use]
-pub const fn word(id: u64, epoch: u32, is_target: bool) -> u64 {
-    ((epoch as u64) << 32) | ((id >> SLOT_BITS) << 1) | is_target as u64
+pub const fn word(id: u64, epoch: u32) -> u64 {
+    ((epoch as u64) << 32) | ((id >> SLOT_BITS) << 1)
 }
 
-/// Whether it lies in a target, if the word is about this cgroup and this epoch.
+/// Whether it lies in a target, if what was found is about the cgroup and the epoch of this word.
 #[inline(always)]
 #[must_use]
-pub const fn is_target(found: u64, id: u64, epoch: u32) -> Option<bool> {
-    if found & !1 == word(id, epoch, false) {
+pub const fn is_target(found: u64, word: u64) -> Option<bool> {
+    if found & !1 == word {
         Some(found & 1 != 0)
     } else {
         None
@@ -57,12 +57,12 @@ mod tests {
             let place = slot(id).unwrap();
             for epoch in [1, 2, u32::MAX] {
                 for of in [false, true] {
-                    let found = word(id, epoch, of);
-                    assert_eq!(is_target(found, id, epoch), Some(of), "{id} {epoch}");
-                    assert_eq!(is_target(found, id, epoch ^ 3), None, "{id} {epoch}");
+                    let found = word(id, epoch) + u64::from(of);
+                    assert_eq!(is_target(found, word(id, epoch)), Some(of), "{id} {epoch}");
+                    assert_eq!(is_target(found, word(id, epoch ^ 3)), None, "{id} {epoch}");
                     for other in ids {
                         if other != id && slot(other) == Some(place) {
-                            assert_eq!(is_target(found, other, epoch), None, "{id} {other}");
+                            assert_eq!(is_target(found, word(other, epoch)), None, "{id} {other}");
                         }
                     }
                 }

@@ -23,6 +23,7 @@ pub fn in_target<S: Subject>(subject: &S, hook: u32, gate: &Gate) -> bool {
     let epoch = unsafe { (&raw const gate.epoch).read_volatile() };
     compiler_fence(Ordering::SeqCst);
     let id = subject.cgroup();
+    let word = remembered::word(id, epoch);
     let place = remembered::slot(id)
         .filter(|_| epoch != 0)
         .and_then(|slot| {
@@ -32,15 +33,15 @@ pub fn in_target<S: Subject>(subject: &S, hook: u32, gate: &Gate) -> bool {
         });
     if let Some(place) = place {
         // SAFETY: a word of a map's value; whole words are read and written at once.
-        let word = unsafe { place.read_volatile() };
-        if let Some(is_target) = remembered::is_target(word, id, epoch) {
+        let found = unsafe { place.read_volatile() };
+        if let Some(is_target) = remembered::is_target(found, word) {
             return is_target;
         }
     }
     let is_target = look(subject, hook, gate);
     if let Some(place) = place {
         // SAFETY: as above.
-        unsafe { place.write_volatile(remembered::word(id, epoch, is_target)) };
+        unsafe { place.write_volatile(word | u64::from(is_target)) };
     }
     is_target
 }

@@ -10,6 +10,7 @@ use chaos_common::{Address, Filtered, PacketFacts, PeerKey, RuleConfig, flags};
 
 use crate::{
     maps::{PEERS, RULES_PACKET},
+    scratch::Scratch,
     subject::Packet,
 };
 
@@ -37,16 +38,16 @@ pub enum End {
     Destination,
 }
 
-/// Whether a rule wants a packet, of which the target is this end.
+/// Whether a rule wants a packet of which [`learn`] has found out.
 #[inline(always)]
-pub fn filter(number: u32, rule: &RuleConfig, facts: &PacketFacts) -> Filtered {
+pub fn filter(number: u32, rule: &RuleConfig, scratch: Scratch) -> Filtered {
     if rule.flags & flags::PACKET == 0 {
         return Filtered::In;
     }
     // SAFETY: values are replaced whole, and the map is not preallocated.
     match unsafe { RULES_PACKET.get(number) } {
-        Some(wanted) => wanted.filter(facts, || {
-            let key = Key::new(PeerKey::BITS, PeerKey::of(number, &facts.peer));
+        Some(wanted) => wanted.filter(scratch.packet(), || {
+            let key = Key::new(PeerKey::BITS, PeerKey::of(number, &scratch.packet().peer));
             PEERS.get(&key).copied().unwrap_or(0)
         }),
         None => Filtered::Unknown,
@@ -93,16 +94,16 @@ pub fn has_left(packet: &Packet<'_>, netns: u32) {
     unsafe { (&raw mut (*skb).tc_index).write_volatile(namespace_mark(netns)) };
 }
 
-/// What can be told of a packet.
+/// Finds out what can be told of a packet of which the target is this end.
 #[inline(always)]
-pub fn facts(packet: &Packet<'_>, end: End) -> PacketFacts {
+pub fn learn(scratch: Scratch, packet: &Packet<'_>, end: End) {
     let mut facts = PacketFacts::default();
     match packet.0.protocol() {
         IPV4 => ipv4(packet, end, &mut facts),
         IPV6 => ipv6(packet, end, &mut facts),
         _ => None,
     };
-    facts
+    scratch.set_packet(facts);
 }
 
 /// RFC 791

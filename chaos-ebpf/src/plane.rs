@@ -74,21 +74,36 @@ pub fn met_by<S: Subject>(subject: &S, hook: u32) -> Option<(Claim, &'static Gat
     Some((scratch, gate))
 }
 
+/// The rules of one target, which an attachment knows by itself.
+#[inline(always)]
+pub fn met_by_list(list: &RuleList, hook: u32) -> Option<(Claim, &'static Gate)> {
+    if list.len == 0 {
+        return None;
+    }
+    let gate = GATES.get(hook)?;
+    let claimed = claim(hook)?;
+    add(*claimed, list);
+    Some((claimed, gate))
+}
+
 /// The same for a packet that leaves a network namespace: one that is no target's by its socket meets the
 /// rules of those targets that have the namespace for themselves. It has none, or the kernel's own, which
 /// belongs to whoever has made the namespace (`icmp_sk` and others; `cgroup_sk_alloc`, kernel/cgroup).
-/// Whether it was that is told as well.
+/// Whether it was that [`Scratch::note`] tells: not a value that is left undefined where there is none, which LLVM
+/// moves about before it is asked for, and the verifier takes for a read.
 #[inline(always)]
 pub fn met_by_packet(
     packet: &Packet<'_>,
     hook: u32,
     netns: u32,
-) -> Option<(Claim, &'static Gate, bool)> {
+) -> Option<(Claim, &'static Gate)> {
     if let Some((claim, gate)) = met_by(packet, hook) {
-        return Some((claim, gate, false));
+        claim.set_note(0);
+        return Some((claim, gate));
     }
     let (claim, gate) = met_by_namespace(hook, netns)?;
-    Some((claim, gate, true))
+    claim.set_note(1);
+    Some((claim, gate))
 }
 
 /// The same for a packet that arrives in a network namespace, whosever its socket is: it can still be its

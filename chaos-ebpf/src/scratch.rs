@@ -12,7 +12,7 @@ use core::{
 
 use aya_ebpf::{macros::map, maps::PerCpuArray};
 use chaos_common::{
-    Address, CallFacts, PauseRequest, RuleConfig,
+    Address, CallFacts, PacketFacts, PauseRequest, RuleConfig,
     limits::{PATH_BYTES, PLANS, RULES_PER_EVENT},
 };
 
@@ -74,6 +74,8 @@ struct Buffer {
     forgotten: u64,
     /// What is known of a system call, if a rule wants to know.
     facts: CallFacts,
+    /// What is known of a packet.
+    packet: PacketFacts,
     /// Number of the event that the buffer is used for: what is left of an earlier one bears another.
     event: u64,
     /// Numbers of the rules that the event meets, outermost target first.
@@ -360,6 +362,21 @@ impl Scratch {
     pub fn facts(&self) -> &CallFacts {
         // SAFETY: a map's value, and this program holds it.
         unsafe { &(*self.0.as_ptr()).facts }
+    }
+
+    /// What is known of a packet.
+    #[inline(always)]
+    pub fn packet(&self) -> &PacketFacts {
+        // SAFETY: a map's value, and this program holds it.
+        unsafe { &(*self.0.as_ptr()).packet }
+    }
+
+    /// Keeps it. In here the verifier forgets which of the ways through the headers of a packet led to it, and
+    /// does not follow the rest of a program once for each.
+    #[inline(always)]
+    pub fn set_packet(&self, facts: PacketFacts) {
+        // SAFETY: a map's value.
+        unsafe { (&raw mut (*self.0.as_ptr()).packet).write_volatile(facts) };
     }
 
     /// Nothing is known of a system call, and it talks to nobody.

@@ -34,7 +34,7 @@ use chaos_common::Hook;
 use chaos_ebpf::{
     evidence,
     link::{Ticket, passage},
-    packet::{End, facts, filter, first_time, has_left},
+    packet::{End, filter, first_time, has_left, learn},
     plane::{Hit, decide_met, met_by_namespace, met_by_packet},
     subject::Packet,
 };
@@ -84,20 +84,21 @@ fn out(context: &TcContext) -> Option<()> {
     }
     let hook = Hook::NetLink as u32;
     let netns = NETNS.load();
-    let (claim, gate, by_namespace) = met_by_packet(&packet, hook, netns)?;
-    if !first_time(&packet, netns, by_namespace) {
+    let (claim, gate) = met_by_packet(&packet, hook, netns)?;
+    if !first_time(&packet, netns, claim.note() != 0) {
         return None;
     }
     // SAFETY: the program's own context. With the headers of each segment that it will become.
     let bytes = unsafe { (*skb).wire_len };
-    let facts = facts(&packet, End::Source);
+    let scratch = *claim;
+    learn(scratch, &packet, End::Source);
     begin()?;
     decide_met(
-        *claim,
+        scratch,
         gate,
         packet,
         |_| true,
-        move |number, rule| filter(number, rule, &facts),
+        move |number, rule| filter(number, rule, scratch),
         move |hit| goes_on(hit, &packet, hook, bytes),
     );
     give(&packet)
@@ -115,14 +116,15 @@ fn into(context: &TcContext) -> Option<()> {
     let hook = Hook::NetLinkIn as u32;
     let (claim, gate) = met_by_namespace(hook, NETNS.load())?;
     let bytes = packet.0.len();
-    let facts = facts(&packet, End::Destination);
+    let scratch = *claim;
+    learn(scratch, &packet, End::Destination);
     begin()?;
     decide_met(
-        *claim,
+        scratch,
         gate,
         packet,
         |_| true,
-        move |number, rule| filter(number, rule, &facts),
+        move |number, rule| filter(number, rule, scratch),
         move |hit| goes_on(hit, &packet, hook, bytes),
     );
     give(&packet)

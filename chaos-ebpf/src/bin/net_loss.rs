@@ -34,8 +34,8 @@ use aya_ebpf::{
 use chaos_common::{Hook, RuleList, flags};
 use chaos_ebpf::{
     evidence,
-    packet::{End, facts, filter, first_time},
-    plane::{Hit, decide_list, decide_met, met_by_packet},
+    packet::{End, filter, first_time, learn},
+    plane::{Hit, decide_met, met_by_list, met_by_packet},
     subject::Packet,
 };
 
@@ -87,11 +87,17 @@ fn of_socket(context: &SkBuffContext, end: End, hook: Hook) -> Option<Hit> {
     // SAFETY: always there, and user space replaces it whole.
     let list = unsafe { &*HUNG_RULES.get_ptr_mut() };
     let packet = Packet(&context.skb);
-    if list.len == 0 {
-        return None;
-    }
-    let facts = facts(&packet, end);
-    let hit = decide_list(list, &packet, |number, rule| filter(number, rule, &facts))?;
+    let (claim, gate) = met_by_list(list, hook as u32)?;
+    let scratch = *claim;
+    learn(scratch, &packet, end);
+    let hit = decide_met(
+        scratch,
+        gate,
+        packet,
+        |_| true,
+        move |number, rule| filter(number, rule, scratch),
+        |_| false,
+    )?;
     evidence::injected(&hit, &packet, hook as u32, 0);
     Some(hit)
 }
@@ -111,17 +117,18 @@ fn on_device(context: &TcContext) -> Option<()> {
     let packet = Packet(&context.skb);
     let hook = Hook::NetEgress as u32;
     let netns = NETNS.load();
-    let (claim, gate, by_namespace) = met_by_packet(&packet, hook, netns)?;
-    if !first_time(&packet, netns, by_namespace) {
+    let (claim, gate) = met_by_packet(&packet, hook, netns)?;
+    if !first_time(&packet, netns, claim.note() != 0) {
         return None;
     }
-    let facts = facts(&packet, End::Source);
+    let scratch = *claim;
+    learn(scratch, &packet, End::Source);
     let hit = decide_met(
-        *claim,
+        scratch,
         gate,
         packet,
         |_| true,
-        move |number, rule| filter(number, rule, &facts),
+        move |number, rule| filter(number, rule, scratch),
         |_| false,
     )?;
     evidence::injected(&hit, &packet, hook, 0);

@@ -110,7 +110,6 @@ pub const fn object(kind: &FaultKind) -> Option<Object> {
             Some(Object::SyscallError)
         }
         FaultKind::DiskLimit(_)
-        | FaultKind::NetLink(_)
         | FaultKind::NetReset(_)
         | FaultKind::ClockOffset(_)
         | FaultKind::ClockSpeed(_)
@@ -122,6 +121,7 @@ pub const fn object(kind: &FaultKind) -> Option<Object> {
         FaultKind::MemMmap(_) => Some(Object::MemMmap),
         FaultKind::DiskError(_) => Some(Object::DiskError),
         FaultKind::NetConnect(_) => Some(Object::NetConnect),
+        FaultKind::NetLink(_) => Some(Object::NetLink),
     }
 }
 
@@ -176,6 +176,7 @@ pub(crate) fn controller(kind: &FaultKind) -> Option<&'static str> {
 pub(crate) fn covers(kind: &FaultKind, mechanism: Mechanism) -> Result<(), String> {
     call_filter::answers(kind, mechanism)?;
     net::covers(kind, mechanism)?;
+    net_link::covers(kind)?;
     match kind {
         FaultKind::SyscallDelay(kind) => syscall_delay::covers(kind, mechanism),
         FaultKind::SyscallError(kind) => syscall_error::covers(kind, mechanism),
@@ -359,7 +360,6 @@ pub fn compile(
         FaultKind::SyscallError(kind) => syscall_error::effect(kind, &fault.common),
         FaultKind::SyscallReturn(kind) => syscall_return::effect(kind, &fault.common),
         FaultKind::DiskLimit(_)
-        | FaultKind::NetLink(_)
         | FaultKind::ClockOffset(_)
         | FaultKind::ClockSpeed(_)
         | FaultKind::ClockFreeze(_)
@@ -375,6 +375,7 @@ pub fn compile(
         FaultKind::DiskQuota(kind) => disk_quota::effect(kind),
         FaultKind::DiskError(_) => disk_error::effect(&fault.common),
         FaultKind::NetConnect(kind) => net_connect::effect(kind, &fault.common),
+        FaultKind::NetLink(_) => net_link::effect(&fault.common),
     };
     let Common {
         when,

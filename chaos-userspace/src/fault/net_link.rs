@@ -4,7 +4,7 @@ use chaos_common::{LinkConfig, link::distribution};
 
 use super::{Effect, nanoseconds};
 use crate::experiment::{
-    Bursts, Common, Corruption, Direction, Distribution, FaultKind, LossModel, Mechanism, NetLink,
+    Bursts, Common, Corruption, Direction, Distribution, FaultKind, LossModel, Mechanism,
     Share,
 };
 

@@ -102,6 +102,15 @@ impl Knobs {
         }
     }
 
+    /// The same for what must not be made without a guard.
+    ///
+    /// # Errors
+    /// [`KnobError::Guard`]
+    pub(crate) fn keep_guard(&mut self) -> Result<(), KnobError> {
+        self.always = true;
+        self.keep()
+    }
+
     /// Limits a cgroup from `start_ns` to `deadline_ns`, in boot time, and returns the change's id.
     ///
     /// # Errors

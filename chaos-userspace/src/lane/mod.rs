@@ -33,7 +33,7 @@ use crate::{
 pub(crate) use undo::{Removed, undo};
 
 /// What the names of our devices begin with, so that others can tell.
-pub const NAME_PREFIX: &str = "kchaos";
+pub(crate) const NAME_PREFIX: &str = "kchaos";
 
 /// So long what still waits in the queue of a lane may go before the lane does: what is left then is lost.
 const DRAIN: Duration = Duration::from_secs(1);

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     boot,
-    engine::{EngineError, Excluded, RuleNumber, Sampled},
+    engine::{EngineError, Excluded, Object, RuleNumber, Sampled},
     experiment::{Complete, Experiment, Fault, FaultKind, Mechanism, format_duration, word},
     fault::{self, Timing},
     knob::{KnobError, KnobStatus, Knobs},
@@ -154,6 +154,10 @@ impl Node {
             let mut not_covered = fault::not_covered(&fault.kind);
             let work = match fault::object(&fault.kind) {
                 Some(object) => {
+                    if object == Object::NetLink {
+                        // For what it makes in network namespaces.
+                        self.knobs.keep_guard()?;
+                    }
                     let way = self.ways.pick(fault, object)?;
                     not_covered.extend(self.ways.left_out(way, &fault.kind));
                     not_covered.extend(fault::lacks(&fault.kind, way.1));

@@ -72,9 +72,6 @@ pub fn try_out(kind: &FaultKind, mechanism: Mechanism) -> Result<(), Missing> {
         CgroupTree::find().map_err(|error| refuse(error.to_string()))?;
         return vdso::probe().map_err(refuse);
     }
-    if mechanism == Mechanism::Ifb {
-        return Err(refuse("it is not built yet".to_owned()));
-    }
     if mechanism == Mechanism::SeccompNotify {
         return seccomp::probe().map_err(refuse);
     }
