@@ -1,0 +1,342 @@
+//! `net.link` on a real kernel: what becomes of packets, by the account of both ends.
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use kchaos_tests::{
+        agent::Agent,
+        bpf::Loaded,
+        cgroup::Cgroup,
+        counter, eventually,
+        inject::Injecting,
+        network::{Link, Script},
+        require,
+    };
+
+    /// Sends back what it gets, by either version of IP.
+    const ECHO: &str = "
+import socket
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+s.bind(('::', 5000))
+print('ready')
+while True:
+    data, who = s.recvfrom(2000)
+    s.sendto(data, who)
+";
+
+    /// Told `ADDRESS COUNT` it asks so many times, one after the other, and says how many milliseconds each
+    /// took.
+    const ASK: &str = "
+import socket, sys, time
+print('ready')
+for line in sys.stdin:
+    address, count = line.split()
+    family = socket.AF_INET6 if ':' in address else socket.AF_INET
+    s = socket.socket(family, socket.SOCK_DGRAM)
+    s.settimeout(5)
+    s.connect((address, 5000))
+    took = []
+    for i in range(int(count)):
+        began = time.monotonic()
+        s.send(b'ask')
+        s.recv(9)
+        took.append(round((time.monotonic() - began) * 1000, 3))
+    print(*took)
+";
+
+    /// Told how many it sends so many datagrams with their numbers, from 0 on.
+    const COUNT_OUT: &str = "
+import socket, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.connect(('10.77.0.2', 5000))
+print('ready')
+for line in sys.stdin:
+    for i in range(int(line)):
+        s.send(b'%06d' % i)
+        if i % 20 == 0:
+            time.sleep(0.002)
+    print('sent')
+";
+
+    /// Says the numbers that have come until nothing came for a second.
+    const COUNT_IN: &str = "
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, 33, 1 << 24)
+s.bind(('', 5000))
+s.settimeout(1)
+print('ready')
+for line in sys.stdin:
+    found = []
+    try:
+        while True:
+            found.append(int(s.recv(64)))
+    except TimeoutError:
+        pass
+    print(*found)
+";
+
+    fn started(python: std::process::Command, text: &str) -> Script {
+        let mut script = Script::start(python, text);
+        assert_eq!(script.line(), "ready");
+        script
+    }
+
+    fn numbers<T: std::str::FromStr<Err: std::fmt::Debug>>(line: &str) -> Vec<T> {
+        line.split_whitespace()
+            .map(|number| number.parse().unwrap())
+            .collect()
+    }
+
+    /// Milliseconds of so many questions.
+    fn asked(script: &mut Script, address: &str, count: u32) -> Vec<f64> {
+        let took = numbers(&script.ask(&format!("{address} {count}")));
+        assert_eq!(took.len(), count as usize);
+        took
+    }
+
+    fn shortest(took: &[f64]) -> f64 {
+        took.iter().copied().fold(f64::INFINITY, f64::min)
+    }
+
+    /// Two cgroups in one namespace, and somebody at the far end who answers.
+    struct Pair {
+        link: Link,
+        target: Cgroup,
+        asks: [Script; 2],
+        _echo: Script,
+        _neighbour: Cgroup,
+    }
+
+    impl Pair {
+        fn new() -> Self {
+            let link = Link::new();
+            let (target, neighbour) = (Cgroup::new("late"), Cgroup::new("beside"));
+            let asks =
+                [&target, &neighbour].map(|cgroup| started(link.near(cgroup, "python3"), ASK));
+            let echo = started(link.far("python3"), ECHO);
+            Self {
+                link,
+                target,
+                asks,
+                _echo: echo,
+                _neighbour: neighbour,
+            }
+        }
+    }
+
+    #[test]
+    fn packets_are_late_by_what_was_asked_for_and_the_neighbours_are_not() {
+        require!("net.link");
+        let mut pair = Pair::new();
+        let listing = pair.link.listing();
+        let before = Loaded::now();
+        let fault = Injecting::start(&pair.target, "net.delay=200ms,proto=udp");
+        for address in [Link::FAR[0], Link::FAR6] {
+            let took = asked(&mut pair.asks[0], address, 5);
+            // Never too early; and not twice, for what is taken a detour comes by the same device again.
+            assert!((200.0..400.0).contains(&shortest(&took)), "{took:?}");
+            assert!(took.iter().all(|took| *took >= 200.0), "{took:?}");
+            let beside = asked(&mut pair.asks[1], address, 5);
+            assert!(shortest(&beside) < 200.0, "the neighbour: {beside:?}");
+        }
+        let last = fault.end();
+        assert_eq!(counter(&last, 0, "injected"), 10, "{last}");
+        let event = &last["faults"][0]["trail"]["events"][0];
+        assert_eq!(event["protocol"], 17, "{event}");
+        let took = asked(&mut pair.asks[0], Link::FAR[0], 5);
+        assert!(shortest(&took) < 200.0, "afterwards: {took:?}");
+        assert_eq!(pair.link.listing(), listing);
+        eventually("nothing is left", Duration::from_secs(10), || {
+            before.left_since() == Loaded::default()
+        });
+    }
+
+    #[test]
+    fn what_arrives_is_late_where_the_namespace_is_the_targets() {
+        require!("net.link"; "debian-6.1", "debian-7");
+        let link = Link::new();
+        let target = Cgroup::new("late");
+        let mut ask = started(link.near(&target, "python3"), ASK);
+        let _echo = started(link.far("python3"), ECHO);
+        let fault = Injecting::start(&target, "net.delay=150ms,proto=udp,direction=both");
+        let took = asked(&mut ask, Link::FAR[0], 5);
+        assert!((300.0..500.0).contains(&shortest(&took)), "{took:?}");
+        let last = fault.end();
+        assert_eq!(counter(&last, 0, "injected"), 10, "{last}");
+        // Somebody else moves in, and what arrives could be theirs.
+        let neighbour = Cgroup::new("beside");
+        let _beside = started(link.near(&neighbour, "python3"), ASK);
+        let refused = kchaos_tests::kchaos(&[
+            "inject",
+            "--target",
+            &target.target(),
+            "--duration",
+            "1s",
+            "--fault",
+            "net.delay=1ms,direction=ingress",
+        ]);
+        assert_eq!(refused.status.code(), Some(3), "{refused:?}");
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(said.contains("say direction=egress"), "{said}");
+    }
+
+    /// Whether so many of all are what a share makes of them: within five standard deviations.
+    #[track_caller]
+    fn is_share(found: usize, all: u32, share: f64) {
+        let found = f64::from(u32::try_from(found).unwrap());
+        let mean = f64::from(all) * share;
+        let bound = 5.0 * (mean * (1.0 - share)).sqrt();
+        assert!((found - mean).abs() <= bound, "{found} of {all}, not {share}");
+    }
+
+    #[test]
+    fn packets_get_lost_come_twice_and_overtake() {
+        require!("net.link"; "debian-6.12", "debian-7");
+        const ALL: u32 = 2000;
+        let link = Link::new();
+        let target = Cgroup::new("odd");
+        let mut sends = started(link.near(&target, "python3"), COUNT_OUT);
+        let mut receives = started(link.far("python3"), COUNT_IN);
+        let mut go = |fault: &str| {
+            let injecting = Injecting::start(&target, fault);
+            assert_eq!(sends.ask(&ALL.to_string()), "sent");
+            let found: Vec<u32> = numbers(&receives.ask(""));
+            let last = injecting.end();
+            assert_eq!(counter(&last, 0, "injected"), u64::from(ALL), "{last}");
+            found
+        };
+        let distinct = |found: &[u32]| {
+            let mut numbers = found.to_vec();
+            numbers.sort_unstable();
+            numbers.dedup();
+            numbers.len()
+        };
+        let lost = go("net.link,loss=20%,proto=udp");
+        is_share(ALL as usize - lost.len(), ALL, 0.2);
+        assert!(lost.is_sorted());
+        let every = go("net.link,loss=every/10,proto=udp");
+        assert_eq!(every.len(), ALL as usize / 10 * 9);
+        assert!(!every.contains(&9) && every.contains(&10));
+        let twice = go("net.duplicate=10%,proto=udp");
+        assert_eq!(distinct(&twice), ALL as usize);
+        is_share(twice.len() - ALL as usize, ALL, 0.1);
+        let overtaken = go("net.delay=40ms,reorder=25%,proto=udp");
+        assert_eq!(distinct(&overtaken), ALL as usize);
+        // One that is not delayed comes in front of those that are.
+        let early = overtaken.windows(2).filter(|two| two[0] > two[1]).count();
+        assert!(early > 20, "{early}");
+    }
+
+    #[test]
+    fn a_rate_holds_what_is_sent_back() {
+        require!("net.link"; "debian-6.12", "debian-6.1");
+        let link = Link::new();
+        let target = Cgroup::new("slow");
+        let mut sends = started(
+            link.near(&target, "python3"),
+            "
+import socket, sys, time
+print('ready')
+for line in sys.stdin:
+    began = time.monotonic()
+    s = socket.create_connection(('10.77.0.2', 5001))
+    s.sendall(bytes(int(line)))
+    s.shutdown(socket.SHUT_WR)
+    s.recv(1)
+    print(time.monotonic() - began)
+",
+        );
+        let _receives = started(
+            link.far("python3"),
+            "
+import socket
+s = socket.create_server(('10.77.0.2', 5001))
+print('ready')
+while True:
+    one, _ = s.accept()
+    while one.recv(1 << 16):
+        pass
+    one.send(b'k')
+    one.close()
+",
+        );
+        let fault = Injecting::start(&target, "net.rate=8mbit,proto=tcp");
+        let took: f64 = sends.ask("2000000").parse().unwrap();
+        let last = fault.end();
+        // Two seconds, and headers; the answer is not the target's.
+        assert!((2.0..2.9).contains(&took), "{took} s: {last}");
+        let free: f64 = sends.ask("2000000").parse().unwrap();
+        assert!(free < 2.0, "afterwards: {free} s");
+    }
+
+    /// Links of one kchaos add up, and each goes for itself.
+    #[test]
+    fn links_add_up_and_come_apart() {
+        require!("net.link"; "debian-6.12", "debian-6.1");
+        let mut pair = Pair::new();
+        let listing = pair.link.listing();
+        let mut agent = Agent::start(&[]);
+        let experiment = |name: &str, delay: &str| {
+            format!(
+                "apiVersion: kchaos.dev/v1alpha1
+kind: FaultExperiment
+metadata: {{name: {name}}}
+spec:
+  duration: 10m
+  target: {{cgroup: {}}}
+  faults:
+  - netDelay: {{delay: {delay}, proto: udp}}
+",
+                pair.target.path()
+            )
+        };
+        agent.apply(&experiment("long", "200ms"));
+        agent.apply(&experiment("short", "100ms"));
+        let took = asked(&mut pair.asks[0], Link::FAR[0], 3);
+        assert!((300.0..390.0).contains(&shortest(&took)), "{took:?}");
+        drop(agent.stop("long"));
+        let took = asked(&mut pair.asks[0], Link::FAR[0], 3);
+        assert!((100.0..190.0).contains(&shortest(&took)), "{took:?}");
+        drop(agent.stop("short"));
+        let took = asked(&mut pair.asks[0], Link::FAR[0], 3);
+        assert!(shortest(&took) < 100.0, "{took:?}");
+        agent.signal(libc::SIGTERM);
+        assert!(agent.child.wait().unwrap().success());
+        assert_eq!(pair.link.listing(), listing);
+    }
+
+    #[test]
+    fn an_agent_that_is_killed_leaves_no_device() {
+        require!("net.link");
+        let mut pair = Pair::new();
+        let listing = pair.link.listing();
+        let before = Loaded::now();
+        let mut agent = Agent::start(&["--lease", "2s"]);
+        agent.apply(&format!(
+            "apiVersion: kchaos.dev/v1alpha1
+kind: FaultExperiment
+metadata: {{name: gone}}
+spec:
+  duration: 10m
+  target: {{cgroup: {}}}
+  faults:
+  - netLink: {{delay: 300ms, proto: udp}}
+",
+            pair.target.path()
+        ));
+        let took = asked(&mut pair.asks[0], Link::FAR[0], 2);
+        assert!(shortest(&took) >= 300.0, "{took:?}");
+        assert_ne!(pair.link.listing(), listing);
+        agent.signal(libc::SIGKILL);
+        agent.child.wait().unwrap();
+        eventually("traffic is whole", Duration::from_secs(5), || {
+            shortest(&asked(&mut pair.asks[0], Link::FAR[0], 1)) < 300.0
+        });
+        eventually("nothing is left", Duration::from_secs(10), || {
+            pair.link.listing() == listing && before.left_since() == Loaded::default()
+        });
+    }
+}
