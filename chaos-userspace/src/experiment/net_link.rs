@@ -69,7 +69,7 @@ pub struct NetLink {
 
 impl NetLink {
     /// Packets are not kept for longer.
-    pub const MAX_DELAY: Duration = Duration::from_secs(60);
+    pub const MAX_DELAY: Duration = Duration::from_mins(1);
 
     /// One that does nothing yet. It is about what the target sends, so that a delay is added to a round
     /// trip once, as `tc-netem(8)` on its device would.
@@ -154,7 +154,7 @@ impl NetLink {
             ("delay", self.delay.map_or(Ok(()), check_delay)),
             ("jitter", self.jitter.map_or(Ok(()), check_not_zero)),
             ("jitter", self.check_longest()),
-            ("loss", self.loss.map_or(Ok(()), |loss| loss.check())),
+            ("loss", self.loss.map_or(Ok(()), LossModel::check)),
         ];
         rules.extend(self.needs());
         if self.traffic.visible {
