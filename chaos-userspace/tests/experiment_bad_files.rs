@@ -30,7 +30,7 @@ mod tests {
         assert_eq!(
             faults_refused("  - {fileError: {ops: [open], errno: EIO}, colour: red}\n"),
             "spec.faults[0].colour: unknown field; \
-             fields here: id, target, after, duration, pulse, clockFreeze, clockOffset, clockSpeed, clockStep, diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, memMmap, memPage, memSlab, netConnect, netDown, netLink, netLoss, netPartition, netReset, pressureCpu, syscallDelay, syscallError, syscallReturn"
+             fields here: id, target, after, duration, pulse, clockFreeze, clockOffset, clockSpeed, clockStep, diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, memMmap, memPage, memSlab, netConnect, netDown, netLink, netLoss, netPartition, netReset, pressureCpu, syscallDelay, syscallError, syscallReturn, netCorrupt, netDelay, netDuplicate, netRate, netReorder"
         );
     }
 
@@ -144,7 +144,7 @@ spec:
   faults:
   - {id: x, fileError: {ops: [open, opn], errno: EFOO, probability: 140%, duration: 3m}, times: 3}
   - {id: x, netLoss: {share: 0.1, probability: 3%}, target: {pid: 1}, pulse: 10s/2s}
-  - {netDelay: {ops: [fsync], errno: EIO}}
+  - {pressureMemory: {ops: [fsync], errno: EIO}}
   - 7
   - {fileError: {ops: open}, netLoss: {share: 5%}, after: }
   - {}
@@ -172,9 +172,9 @@ spec.faults[1].target.pid: 1 is init; name another process
 spec.faults[1].target: net.loss can't hit a pid: packets have none; name a cgroup or a unit
 spec.faults[1].netLoss.probability: net.loss has none: its effect is the share; leave it out and \
 say the share alone
-spec.faults[2].netDelay: 'netDelay' is not in this version; there are clockFreeze, clockOffset, clockSpeed, clockStep, diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, memMmap, memPage, memSlab, netConnect, netDown, netLink, netLoss, netPartition, netReset, pressureCpu, syscallDelay, syscallError and syscallReturn
+spec.faults[2].pressureMemory: 'pressureMemory' is not in this version; there are clockFreeze, clockOffset, clockSpeed, clockStep, diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, memMmap, memPage, memSlab, netConnect, netDown, netLink, netLoss, netPartition, netReset, pressureCpu, syscallDelay, syscallError and syscallReturn
 spec.faults[3]: is the number 7 instead of a mapping; \
-its fields: id, target, after, duration, pulse, clockFreeze, clockOffset, clockSpeed, clockStep, diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, memMmap, memPage, memSlab, netConnect, netDown, netLink, netLoss, netPartition, netReset, pressureCpu, syscallDelay, syscallError, syscallReturn
+its fields: id, target, after, duration, pulse, clockFreeze, clockOffset, clockSpeed, clockStep, diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, memMmap, memPage, memSlab, netConnect, netDown, netLink, netLoss, netPartition, netReset, pressureCpu, syscallDelay, syscallError, syscallReturn, netCorrupt, netDelay, netDuplicate, netRate, netReorder
 spec.faults[4]: is of 2 kinds: fileError and netLoss; make it one fault for each
 spec.faults[4].fileError.errno: is missing; say errno: EIO
 spec.faults[4].fileError.ops: is the text 'open' instead of a list; such as ops: [open]

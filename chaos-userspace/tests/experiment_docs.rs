@@ -24,6 +24,7 @@ mod tests {
     #[test]
     fn the_example_words_are_good() {
         let (_, table) = WORDS.split_once("| Word | Means |").unwrap();
+        let (table, _) = table.split_once("\n\n").unwrap();
         let words: Vec<&str> = table
             .lines()
             .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
@@ -35,6 +36,21 @@ mod tests {
         }
         let fault = word::parse("file.error:open=EIO@5%,path=/data/").unwrap();
         assert_eq!(yaml::format_fault(&fault), block(WORDS, "```yaml"));
+    }
+
+    #[test]
+    fn the_short_words_are_the_same_as_is_said() {
+        let (_, table) = WORDS.split_once("| Short word | The same as |").unwrap();
+        let (table, _) = table.split_once("\n\n").unwrap();
+        let pairs: Vec<(&str, &str)> = table
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.strip_suffix("` |"))
+            .filter_map(|line| line.split_once("` | `"))
+            .collect();
+        assert!(pairs.len() > 5);
+        for (short, long) in pairs {
+            assert_eq!(word::format(&word::parse(short).unwrap()), long);
+        }
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(super) struct DoctorArgs {
 }
 
 /// One kind by an example that shows it, and a command that it hits.
-const EXAMPLES: [(&str, &str); 23] = [
+const EXAMPLES: [(&str, &str); 24] = [
     (
         "file.error:open=EIO,path=/etc/hostname",
         "cat /etc/hostname",
@@ -40,6 +40,10 @@ const EXAMPLES: [(&str, &str); 23] = [
     ),
     (
         "net.partition,peer=127.0.0.0/8",
+        "timeout 3 bash -c ': </dev/tcp/127.0.0.1/9'",
+    ),
+    (
+        "net.link,delay=1s",
         "timeout 3 bash -c ': </dev/tcp/127.0.0.1/9'",
     ),
     ("net.down", "timeout 3 bash -c ': </dev/tcp/127.0.0.1/9'"),

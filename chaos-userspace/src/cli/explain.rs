@@ -14,7 +14,8 @@ use crate::{
 /// Shows what a fault word means
 ///
 /// Prints the same fault as it stands in the file of an experiment, the mechanisms that can do it,
-/// best first, and what they can't see.
+/// best first, and what they can't see. A short word, such as 'net.delay=100ms', is shown as what it
+/// stands for.
 #[derive(Args, Debug)]
 pub(super) struct ExplainArgs {
     /// A fault in one word

@@ -569,16 +569,66 @@ pub(super) static KINDS: [Kind; 24] = [
     },
 ];
 
+/// Words for a link of which one thing is the point. Each is read as a `net.link` with that set, has all
+/// the other keys of one too, and is written as a `net.link` again.
+pub(super) static SHORT_WORDS: [Kind; 5] = [
+    short(
+        "net.corrupt",
+        "netCorrupt",
+        &[key("corrupt", Type::Text, "1%")],
+        "net.corrupt=1%",
+    ),
+    short(
+        "net.delay",
+        "netDelay",
+        &[key("delay", Type::Text, "100ms")],
+        "net.delay=100ms",
+    ),
+    short(
+        "net.duplicate",
+        "netDuplicate",
+        &[key("duplicate", Type::Text, "1%")],
+        "net.duplicate=1%",
+    ),
+    short(
+        "net.rate",
+        "netRate",
+        &[key("rate", Type::Text, "10mbit")],
+        "net.rate=10mbit",
+    ),
+    short(
+        "net.reorder",
+        "netReorder",
+        &[key("reorder", Type::Text, "25%")],
+        "net.reorder=25%,delay=10ms",
+    ),
+];
+
+const fn short(
+    name: &'static str,
+    block: &'static str,
+    effect: &'static [Key; 1],
+    example: &'static str,
+) -> Kind {
+    Kind {
+        name,
+        block,
+        what: None,
+        effect: Some(effect[0].name),
+        own: OF_LINK,
+        required: effect,
+        example,
+        mechanisms: &[Mechanism::Ifb],
+        blank: NetLink::blank_kind,
+    }
+}
+
 /// Kinds of the design that are not built yet.
-const PLANNED_KINDS: [&str; 9] = [
+const PLANNED_KINDS: [&str; 4] = [
+    // One a line, which `cargo xtask new-fault` takes out.
     "dns.answer",
     "dns.delay",
     "dns.error",
-    "net.corrupt",
-    "net.delay",
-    "net.duplicate",
-    "net.rate",
-    "net.reorder",
     "pressure.memory",
 ];
 
@@ -594,14 +644,19 @@ impl Kind {
         &KINDS[10]
     }
 
+    /// Whatever may stand for a kind: the kinds, and then the short words.
+    pub(super) fn every() -> impl Iterator<Item = &'static Self> {
+        KINDS.iter().chain(&SHORT_WORDS)
+    }
+
     /// By its name in a fault word.
     pub(super) fn named(name: &str) -> Option<&'static Self> {
-        KINDS.iter().find(|kind| kind.name == name)
+        Self::every().find(|kind| kind.name == name)
     }
 
     /// By the key of its block.
     pub(super) fn of_block(block: &str) -> Option<&'static Self> {
-        KINDS.iter().find(|kind| kind.block == block)
+        Self::every().find(|kind| kind.block == block)
     }
 
     /// The direction of a kind about packets where none is said.
@@ -611,23 +666,28 @@ impl Kind {
 
     /// Every key of its block in a file.
     pub(super) fn block_keys(&self) -> impl Iterator<Item = &'static Key> + use<> {
-        self.required.iter().chain(self.own).chain(&IN_BLOCK)
+        let required = self.required;
+        let is_new = move |own: &&Key| required.iter().all(|key| key.name != own.name);
+        let own = self.own.iter().filter(is_new);
+        required.iter().chain(own).chain(&IN_BLOCK)
     }
 
     /// Every key after a comma in a word.
     pub(super) fn word_keys(&self) -> impl Iterator<Item = &'static Key> + use<> {
         let in_block = IN_BLOCK.iter().filter(|key| key.name != "probability");
-        let what = self.what;
-        let own = self.own.iter().filter(move |key| Some(key.name) != what);
+        let in_front = [self.what, self.effect];
+        let is_behind = move |key: &&Key| !in_front.contains(&Some(key.name));
+        let own = self.own.iter().filter(is_behind);
         own.chain(in_block).chain(&ON_FAULT)
     }
 
     /// A fault of this kind with its default values.
     pub(super) fn fault(&self) -> Fault {
+        let kind = (self.blank)();
         Fault {
-            id: self.name.to_owned(),
+            id: kind.name().to_owned(),
             target: None,
-            kind: (self.blank)(),
+            kind,
             common: Common::default(),
         }
     }
@@ -642,16 +702,16 @@ pub(super) fn no_such_kind(text: &str, as_block: bool) -> BadValue {
             name.to_owned()
         }
     };
-    let kinds: Vec<String> = KINDS.iter().map(|kind| spell(kind.name)).collect();
-    let kinds: Vec<&str> = kinds.iter().map(String::as_str).collect();
-    let there_are = format!("there are {}", all_of(&kinds));
+    let names: Vec<String> = Kind::every().map(|kind| spell(kind.name)).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let there_are = format!("there are {}", all_of(&names[..KINDS.len()]));
     if is_planned_kind(text, as_block) {
         return BadValue::new(
             format!("{} is not in this version", quoted(text)),
             there_are,
         );
     }
-    let remedy = match nearest(text, kinds.iter().copied()) {
+    let remedy = match nearest(text, names.iter().copied()) {
         Some(name) => format!("did you mean {name}?"),
         None => there_are,
     };
@@ -710,8 +770,23 @@ mod tests {
     }
 
     #[test]
+    fn each_short_word_is_a_link_with_one_thing_set() {
+        for short in &SHORT_WORDS {
+            assert_eq!(short.fault().kind.name(), "net.link");
+            assert_eq!(short.fault().id, "net.link");
+            assert_eq!(block_name(short.name), short.block);
+            assert!(!is_planned_kind(short.name, false));
+            let effect = &short.required[0];
+            let own = OF_LINK.iter().find(|key| key.name == effect.name).unwrap();
+            assert_eq!(own.example, effect.example);
+            assert_eq!(short.block_keys().count(), OF_LINK.len() + IN_BLOCK.len());
+            assert!(short.word_keys().all(|key| key.name != effect.name));
+        }
+    }
+
+    #[test]
     fn every_example_is_good() {
-        for kind in &KINDS {
+        for kind in Kind::every() {
             for key in kind.block_keys().chain(&ON_FAULT) {
                 let mut fault = kind.fault();
                 let text = key.example.trim_matches(['[', ']']);
@@ -738,6 +813,10 @@ mod tests {
     fn the_documentation_names_every_key() {
         let files = include_str!("../../../docs/experiments.md");
         let words = include_str!("../../../docs/fault-words.md");
+        for short in &SHORT_WORDS {
+            assert!(files.contains(&format!("`{}`", short.block)));
+            assert!(words.contains(&format!("| `{}` |", short.example)));
+        }
         for kind in &KINDS {
             assert!(
                 files.contains(&format!("### `{}`", kind.block)),
@@ -790,6 +869,14 @@ mod tests {
         assert_eq!(
             no_such_kind("file.eror", false).to_string(),
             "'file.eror' is not a kind of fault; did you mean file.error?"
+        );
+        assert_eq!(
+            no_such_kind("net.dealy", false).to_string(),
+            "'net.dealy' is not a kind of fault; did you mean net.delay?"
+        );
+        assert_eq!(
+            no_such_kind("netRates", true).to_string(),
+            "'netRates' is not a kind of fault; did you mean netRate?"
         );
         assert_eq!(
             no_such_kind("earthquake", false).to_string(),

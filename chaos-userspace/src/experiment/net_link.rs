@@ -69,7 +69,7 @@ pub struct NetLink {
 
 impl NetLink {
     /// Packets are not kept for longer.
-    pub const MAX_DELAY: Duration = Duration::from_secs(60);
+    pub const MAX_DELAY: Duration = Duration::from_mins(1);
 
     /// One that does nothing yet. It is about what the target sends, so that a delay is added to a round
     /// trip once, as `tc-netem(8)` on its device would.
@@ -154,7 +154,7 @@ impl NetLink {
             ("delay", self.delay.map_or(Ok(()), check_delay)),
             ("jitter", self.jitter.map_or(Ok(()), check_not_zero)),
             ("jitter", self.check_longest()),
-            ("loss", self.loss.map_or(Ok(()), |loss| loss.check())),
+            ("loss", self.loss.map_or(Ok(()), LossModel::check)),
         ];
         rules.extend(self.needs());
         if self.traffic.visible {
@@ -360,5 +360,286 @@ impl FromStr for Corruption {
             let problem = format!("{} is not a corruption that is known here", quoted(text));
             BadValue::new(problem, guess(text, &Self::ALL.map(Self::name)))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::{Complete, word, yaml};
+
+    #[test]
+    fn words_of_closed_sets_have_their_names() {
+        for distribution in Distribution::ALL {
+            assert_eq!(distribution.name().parse(), Ok(distribution));
+        }
+        for corruption in Corruption::ALL {
+            assert_eq!(corruption.name().parse(), Ok(corruption));
+        }
+    }
+
+    #[test]
+    fn words_of_links() {
+        for good in [
+            "net.link,delay=100ms",
+            "net.link,delay=100ms,jitter=10ms,loss=1%",
+            "net.link,delay=1m",
+            "net.link,delay=10ms,jitter=20ms,distribution=paretonormal,correlation=25%",
+            "net.link,delay=10ms,correlation=50%,reorder=25%",
+            "net.link,correlation=25%,loss=1%",
+            "net.link,loss=every/100",
+            "net.link,loss=gemodel/1%/10%/70%/0.1%,direction=both",
+            "net.link,duplicate=1%,corrupt=0.1%,corruption=silent,direction=ingress",
+            "net.link,rate=10mbit,burst=32KiB,peer=10.0.0.0/8,exceptPeer=10.1.0.0/16,proto=udp",
+            "net.link@10%,delay=1s,peerPort=5432,localPort=8080,when=3+,times=10,exclude=/a/b",
+            "net.link,delay=1s,seed=1,after=1s,duration=10s,pulse=1s/2s,shadow=true,mechanism=ifb",
+        ] {
+            assert_eq!(word::format(&word::parse(good).unwrap()), good);
+        }
+        assert_eq!(
+            word::format(&word::parse("net.link,delay=1ms,direction=egress").unwrap()),
+            "net.link,delay=1ms"
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_link_is_said_with_a_remedy() {
+        for (bad, message) in [
+            (
+                "net.link",
+                "delay: is missing, and so are loss, duplicate, corrupt and rate: the link would do \
+                 nothing; say at least one of them, as in net.link,delay=100ms",
+            ),
+            (
+                "net.link=100ms,loss=1%",
+                "kind: net.link takes nothing after '='; \
+                 write net.link,delay=100ms,jitter=10ms,loss=1%",
+            ),
+            // Said, though not well.
+            (
+                "net.link,delay=100",
+                "delay: '100' has no unit; say which, such as 100s or 100m",
+            ),
+            (
+                "net.link,delay=0s",
+                "delay: is zero; leave it out, or say how long, such as 10ms",
+            ),
+            (
+                "net.link,delay=61s",
+                "delay: 1m1s is too long; say at most 1m",
+            ),
+            (
+                "net.link,delay=1m,jitter=1ms",
+                "jitter: makes delays of up to 1m0.001s; \
+                 say a delay and a jitter that are 1m together at most",
+            ),
+            (
+                "net.link,jitter=10ms",
+                "jitter: is about a delay, and there is none; add delay, such as 100ms",
+            ),
+            (
+                "net.link,delay=1ms,distribution=normal",
+                "distribution: is about jitter, and there is none; \
+                 leave it out, or add jitter, such as 10ms",
+            ),
+            (
+                "net.link,delay=1ms,jitter=1ms,distribution=gauss",
+                "distribution: 'gauss' is not a distribution that is known here; \
+                 say uniform, normal, pareto or paretonormal",
+            ),
+            (
+                "net.link,delay=1ms,loss=every/9,correlation=25%",
+                "correlation: is about random numbers, and nothing here is random; \
+                 leave it out, or add jitter, a share as loss, duplicate, corrupt or reorder",
+            ),
+            (
+                "net.link,loss=every/1",
+                "loss: 'every/1' is no loss of some packets; \
+                 say every/2 or more, or 100% for all of them",
+            ),
+            (
+                "net.link,loss=1%,corruption=silent",
+                "corruption: is about corrupt, and there is none; \
+                 leave it out, or add corrupt, such as 1%",
+            ),
+            (
+                "net.link,corrupt=1%,corruption=loud",
+                "corruption: 'loud' is not a corruption that is known here; say wire or silent",
+            ),
+            (
+                "net.link,reorder=25%",
+                "reorder: is about packets that overtake those that are delayed, and none is; \
+                 add delay, such as 10ms",
+            ),
+            (
+                "net.link,delay=1ms,burst=32KiB",
+                "burst: is about a rate, and there is none; \
+                 leave it out, or add rate, such as 10mbit",
+            ),
+            (
+                "net.link,rate=10mb",
+                "rate: 'mb' in '10mb' is not a unit of bits a second; \
+                 say 10mbit, or 10mbps for bytes",
+            ),
+            (
+                "net.link,delay=1ms,proto=icmp,peerPort=80",
+                "peerPort: packets of icmp have no ports; leave it out, or say another proto",
+            ),
+            (
+                "net.link,delay=1ms,mechanism=tcx",
+                "mechanism: tcx can't do net.link; say ifb",
+            ),
+            (
+                "net.link,delay=1ms,comm=curl",
+                "comm: net.link has none: packets belong to no task; \
+                 leave it out, or make the processes in question a target of their own",
+            ),
+        ] {
+            let violations = word::parse(bad).unwrap_err();
+            assert_eq!(violations.to_string(), message, "{bad}");
+        }
+        let visible = word::parse("net.link,delay=1ms,visible=true").unwrap_err();
+        assert!(
+            visible
+                .to_string()
+                .starts_with("visible: net.link has no such key; it has delay, jitter,"),
+            "{visible}"
+        );
+    }
+
+    #[test]
+    fn short_words_are_links() {
+        for (short, long) in [
+            ("net.delay=100ms", "net.link,delay=100ms"),
+            (
+                "net.delay=100ms@5%,jitter=10ms,distribution=normal,correlation=25%,reorder=1%",
+                "net.link@5%,delay=100ms,jitter=10ms,distribution=normal,correlation=25%,reorder=1%",
+            ),
+            ("net.delay=1ms,loss=1%", "net.link,delay=1ms,loss=1%"),
+            ("net.duplicate=1%", "net.link,duplicate=1%"),
+            (
+                "net.corrupt=1%,corruption=silent",
+                "net.link,corrupt=1%,corruption=silent",
+            ),
+            (
+                "net.rate=10Mbit,burst=32KiB,direction=both",
+                "net.link,rate=10mbit,burst=32KiB,direction=both",
+            ),
+            (
+                "net.reorder=25%,delay=10ms",
+                "net.link,delay=10ms,reorder=25%",
+            ),
+        ] {
+            let fault = word::parse(short).unwrap();
+            assert_eq!(word::format(&fault), long);
+            assert_eq!(word::parse(long), Ok(fault));
+        }
+        for (bad, message) in [
+            (
+                "net.delay",
+                "delay: is missing; write it as in net.delay=100ms",
+            ),
+            (
+                "net.delay,jitter=10ms",
+                "delay: is missing; write it as in net.delay=100ms",
+            ),
+            (
+                "net.delay:eth0=100ms",
+                "kind: net.delay takes nothing after ':'; write net.delay=100ms",
+            ),
+            (
+                "net.delay=100ms,delay=5ms",
+                "delay: is not a key; write it in front, as in net.delay=100ms",
+            ),
+            (
+                "net.delay=100ms,jiter=5ms",
+                "jiter: net.delay has no such key; did you mean jitter?",
+            ),
+            (
+                "net.rate=10",
+                "rate: '10' has no unit; say which, such as 10mbit or 10kbit",
+            ),
+            (
+                "net.reorder=25%",
+                "reorder: is about packets that overtake those that are delayed, and none is; \
+                 add delay, such as 10ms",
+            ),
+            (
+                "net.duplicat=1%",
+                "kind: 'net.duplicat' is not a kind of fault; did you mean net.duplicate?",
+            ),
+        ] {
+            let violations = word::parse(bad).unwrap_err();
+            assert_eq!(violations.to_string(), message, "{bad}");
+        }
+    }
+
+    fn file(faults: &str) -> String {
+        format!(
+            "apiVersion: kchaos.dev/v1alpha1\nkind: FaultExperiment\nmetadata: {{name: a}}\n\
+             spec:\n  faults:\n{faults}"
+        )
+    }
+
+    #[test]
+    fn short_blocks_are_links() {
+        let short = file(
+            "  - netDelay: {delay: 100ms, loss: every/9}\n  - netRate: {rate: 10mbit}\n\
+             \x20 - {id: bad, netCorrupt: {corrupt: 1%, direction: both}}\n",
+        );
+        let experiment = yaml::parse_for(short.as_bytes(), Complete::Run).unwrap();
+        let words: Vec<String> = experiment.faults.iter().map(word::format).collect();
+        assert_eq!(
+            words,
+            [
+                "net.link,delay=100ms,loss=every/9",
+                "net.link,rate=10mbit",
+                "net.link,corrupt=1%,direction=both",
+            ]
+        );
+        let ids: Vec<&str> = experiment.faults.iter().map(|f| f.id.as_str()).collect();
+        assert_eq!(ids, ["net.link", "net.link-2", "bad"]);
+        let long = yaml::format(&experiment);
+        assert!(long.contains("  netLink:\n      delay: 100ms\n      loss: every/9\n"));
+        assert_eq!(
+            yaml::parse_for(long.as_bytes(), Complete::Run),
+            Ok(experiment)
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_short_block_is_said_of_it() {
+        let bad = file(
+            "  - netDelay: {jitter: 10ms}\n  - netDelay: {delay: 1ms, burst: 1KiB}\n\
+             \x20 - netDelay:\n  - netLink:\n  - netLink: {}\n  - netLink: {loss: [1%]}\n\
+             \x20 - {netLink: {delay: 1ms}, netRate: {rate: 1mbit}}\n\
+             \x20 - {netDelay: {delay: 1ms}, jitter: 1ms}\n  - netDely: {delay: 1ms}\n",
+        );
+        let said = yaml::parse_for(bad.as_bytes(), Complete::Run).unwrap_err();
+        // Some of it lists all fields.
+        let said: Vec<String> = said
+            .iter()
+            .map(|violation| {
+                let said = violation.to_string();
+                said.split("; its fields").next().unwrap().to_owned()
+            })
+            .collect();
+        assert_eq!(
+            said,
+            [
+                "spec.faults[0].netDelay.delay: is missing; say delay: 100ms",
+                "spec.faults[1].netDelay.burst: is about a rate, and there is none; \
+                 leave it out, or add rate, such as 10mbit",
+                "spec.faults[2].netDelay: is empty",
+                "spec.faults[3].netLink: is empty",
+                "spec.faults[4].netLink.delay: is missing, and so are loss, duplicate, corrupt and \
+                 rate: the link would do nothing; \
+                 say at least one of them, as in net.link,delay=100ms",
+                "spec.faults[5].netLink.loss: is a list instead of a text; such as loss: 1%",
+                "spec.faults[6]: is of 2 kinds: netLink and netRate; make it one fault for each",
+                "spec.faults[7].jitter: does not belong here; it is spec.faults[7].netDelay.jitter",
+                "spec.faults[8].netDely: unknown field; did you mean netDelay?",
+            ]
+        );
     }
 }

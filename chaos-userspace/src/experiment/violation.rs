@@ -184,6 +184,15 @@ impl Collector {
         }
     }
 
+    /// Has fields that begin like this begin like that.
+    pub(super) fn rename(&mut self, this: &str, that: &str) {
+        for violation in &mut self.found {
+            if let Some(rest) = violation.field.strip_prefix(this) {
+                violation.field = format!("{that}{rest}");
+            }
+        }
+    }
+
     /// Puts what was found in order; what has the same key stays as it was.
     pub(super) fn sort_by_key<K: Ord>(&mut self, key: impl FnMut(&Violation) -> K) {
         self.found.sort_by_key(key);

@@ -44,7 +44,7 @@ pub fn parse(word: &str) -> Result<Fault, Violations> {
     if kind.is_none() {
         found.push(Violation::of("kind", bad_kind(&head.kind)).at(head.kind.place()));
         // What was probably meant is good enough for judging the rest.
-        let guess = nearest(head.kind.text, KINDS.iter().map(|kind| kind.name));
+        let guess = nearest(head.kind.text, Kind::every().map(|kind| kind.name));
         kind = guess.and_then(Kind::named);
     }
     let mut reader = Reader {

@@ -24,11 +24,11 @@ const SHARED: &[(&str, &str)] = &[
 /// A kind as it is written in different places.
 #[derive(Debug, Eq, PartialEq)]
 struct Kind {
-    /// `net.delay`
+    /// `net.truncate`
     name: String,
-    /// `net_delay`
+    /// `net_truncate`
     stem: String,
-    /// `NetDelay`
+    /// `NetTruncate`
     ty: String,
     has_program: bool,
 }

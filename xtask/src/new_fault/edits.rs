@@ -370,7 +370,7 @@ fn documents(tree: &mut Tree<'_>) {
     tree.create("examples/@stem@.yaml", EXAMPLE);
     tree.before(
         "README.md",
-        "| `dns.*`, `pressure.memory`, the other `net.*` |",
+        "| `dns.*`, `pressure.memory` |",
         "| [`@name@`](docs/faults/@stem@.md) | @mark@: what happens | @mark@: `@mechanism@` |\n",
     );
     tree.take_out("README.md", "`@name@`, ");

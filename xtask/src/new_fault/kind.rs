@@ -18,9 +18,9 @@ pub(super) enum Mechanism {
 /// A kind that is not there yet.
 #[derive(Debug)]
 pub(super) struct Kind {
-    /// `net.delay`
+    /// `net.truncate`
     pub(super) name: String,
-    /// `net_delay`
+    /// `net_truncate`
     pub(super) stem: String,
     pub(super) mechanism: Mechanism,
 }
@@ -37,7 +37,7 @@ pub(super) fn parse(name: &str) -> Result<String> {
     ensure!(
         words.len() == 2 && words.iter().all(is_word),
         "a kind is two words of lowercase letters and digits with a dot between them, such as \
-         net.delay"
+         net.truncate"
     );
     Ok(name.to_owned())
 }

@@ -26,7 +26,7 @@ use tree::{Changed, Read, Tree};
 /// Exit status 2 if there is such a kind already, or can't be one.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Two words with a dot, such as net.delay
+    /// Two words with a dot, such as net.truncate
     #[arg(value_name = "KIND", value_parser = kind::parse)]
     name: String,
     /// How it is done first; by default cgroup-skb for net.*, cgroup-knob for pressure.*, else lsm

@@ -136,3 +136,126 @@ impl Reader {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::experiment::{Experiment, FaultKind, Target, Violations};
+
+    fn read(link: proto::NetLink) -> Result<NetLink, Violations> {
+        let wire = proto::Experiment {
+            name: "e".to_owned(),
+            target: Some((&Target::Cgroup("/a".to_owned())).into()),
+            duration: Some(wire_duration(Duration::from_secs(1))),
+            faults: vec![proto::Fault {
+                kind: Some(proto::fault::Kind::NetLink(link)),
+                ..proto::Fault::default()
+            }],
+            ..proto::Experiment::default()
+        };
+        Experiment::try_from(wire).map(|mut experiment| match experiment.faults.remove(0).kind {
+            FaultKind::NetLink(link) => link,
+            other => panic!("{other:?}"),
+        })
+    }
+
+    fn delayed() -> proto::NetLink {
+        proto::NetLink {
+            delay: Some(wire_duration(Duration::from_millis(100))),
+            ..proto::NetLink::default()
+        }
+    }
+
+    #[test]
+    fn what_is_not_said_has_the_defaults_of_a_link() {
+        let link = read(proto::NetLink {
+            loss: Some(proto::LinkLoss {
+                model: Some(proto::link_loss::Model::Bursts(proto::LossBursts {
+                    to_bad: Some(Share::NONE.into()),
+                    to_good: Some(Share::ALL.into()),
+                    ..proto::LossBursts::default()
+                })),
+            }),
+            ..delayed()
+        })
+        .unwrap();
+        assert_eq!(link.traffic.direction, Direction::Egress);
+        assert_eq!((link.distribution, link.corruption), (None, None));
+        let loss = link.loss.map(|loss| loss.to_string());
+        assert_eq!(loss.as_deref(), Some("gemodel/0%/100%"));
+    }
+
+    #[test]
+    fn what_is_no_link_is_refused() {
+        use proto::link_loss::Model;
+        let loss = |model| {
+            let loss = Some(proto::LinkLoss { model });
+            proto::NetLink { loss, ..delayed() }
+        };
+        for (wire, message) in [
+            (
+                proto::NetLink::default(),
+                "delay: is missing, and so are loss, duplicate, corrupt and rate: the link would do \
+                 nothing; say at least one of them, as in net.link,delay=100ms",
+            ),
+            (
+                proto::NetLink {
+                    distribution: 9,
+                    ..delayed()
+                },
+                "distribution: 9 is not in this version",
+            ),
+            (
+                proto::NetLink {
+                    rate: Some(7),
+                    ..delayed()
+                },
+                "rate: is not from 8bit to 100tbit a second",
+            ),
+            (
+                proto::NetLink {
+                    rate: Some(8),
+                    burst: Some(0),
+                    ..delayed()
+                },
+                "burst: is not from 1 byte to 1024TiB",
+            ),
+            (
+                proto::NetLink {
+                    traffic: Some(proto::Traffic {
+                        visible: true,
+                        ..proto::Traffic::default()
+                    }),
+                    ..delayed()
+                },
+                "visible: net.link has none: whoever sends over a link is never told what becomes \
+                 of it; leave it out",
+            ),
+            (
+                loss(None),
+                "loss: says no model; say one of random, every, bursts",
+            ),
+            (
+                loss(Some(Model::Every(1))),
+                "loss: 'every/1' is no loss of some packets; \
+                 say every/2 or more, or 100% for all of them",
+            ),
+            (
+                loss(Some(Model::Bursts(proto::LossBursts::default()))),
+                "loss: lacks the chance to become bad, or that to become good",
+            ),
+            (
+                proto::NetLink {
+                    delay: Some(wire_duration(Duration::MAX)),
+                    ..proto::NetLink::default()
+                },
+                "delay: 106751991167300d15h30m7s is too long; say at most 1m",
+            ),
+        ] {
+            let said = read(wire).unwrap_err().to_string();
+            assert_eq!(said, format!("spec.faults[0].netLink.{message}"));
+        }
+    }
+}

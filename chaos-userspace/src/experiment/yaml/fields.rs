@@ -31,7 +31,7 @@ impl Level {
             Self::Target => vec!["cgroup", "cgroups", "unit", "pid", "command"],
             Self::Fault => {
                 let on_fault = ON_FAULT.iter().map(|key| key.name);
-                let kinds = KINDS.iter().map(|kind| kind.block);
+                let kinds = Kind::every().map(|kind| kind.block);
                 ["id", "target"]
                     .into_iter()
                     .chain(on_fault)

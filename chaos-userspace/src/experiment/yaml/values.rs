@@ -8,9 +8,10 @@ use super::{
     walk::{Walk, placeholder_target},
 };
 use crate::experiment::{
-    Fault, Target,
+    Fault, FaultKind, Target,
     keys::{Key, Type},
     names::bad_pid,
+    net_link::OF_LINK,
     quantity::parse_duration,
     set::parse_count,
     violation::{BadValue, Violation},
@@ -54,8 +55,11 @@ impl Walk {
                     _ => format!("such as {}: {}", key.name, key.example),
                 };
                 self.wrong_type(path, node, key.ty.describe(), &remedy);
-                // Where the default would break a rule of its own, a value that does not.
-                if matches!(key.name, "direction" | "duration") {
+                // Where the default would break a rule of its own, a value that does not. All that a link
+                // does may be left out, but not all of it.
+                let of_link = matches!(fault.kind, FaultKind::NetLink(_))
+                    && OF_LINK.iter().any(|own| own.name == key.name);
+                if of_link && key.ty == Type::Text || matches!(key.name, "direction" | "duration") {
                     drop(fault.set(key.name, key.example));
                 }
                 return false;

@@ -20,9 +20,13 @@ use crate::experiment::{
 pub(super) fn experiment(root: &Node<'_>, complete: Complete) -> Result<Experiment, Violations> {
     let mut walk = Walk {
         found: Collector::default(),
+        short: Vec::new(),
     };
     let experiment = walk.experiment(root);
     experiment.rules(complete, &mut walk.found);
+    for (block, short) in &walk.short {
+        walk.found.rename(block, short);
+    }
     walk.found.sort_by_key(|violation| order(&violation.field));
     walk.found.finish(experiment)
 }
@@ -38,6 +42,8 @@ fn order(field: &str) -> (u8, usize) {
 
 pub(super) struct Walk {
     pub(super) found: Collector,
+    /// For each block with a short name, as the rules call it and as the file does, with its path.
+    short: Vec<(String, String)>,
 }
 
 impl Walk {
@@ -186,8 +192,7 @@ impl Walk {
         if !matches!(node, Node::Map(_)) {
             return (placeholder(), true);
         }
-        let blocks: Vec<&'static Kind> = KINDS
-            .iter()
+        let blocks: Vec<&'static Kind> = Kind::every()
             .filter(|kind| found.get(kind.block).is_some())
             .collect();
         let mut fault = match blocks.as_slice() {
@@ -209,6 +214,11 @@ impl Walk {
                     self.push(path, problem, "make it one fault for each");
                 }
                 let mut fault = kind.fault();
+                let block = fault.kind.block();
+                if block != kind.block {
+                    let at = |block: &str| format!("{path}.{block}.");
+                    self.short.push((at(block), at(kind.block)));
+                }
                 if let Some(block) = found.get(kind.block) {
                     self.block(&format!("{path}.{}", kind.block), kind, block, &mut fault);
                 }
