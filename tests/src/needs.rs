@@ -28,6 +28,7 @@ const MISSING: &[(&str, &str, Option<&str>)] = &[
     ("cgroup1", "file.error", None),
     ("cgroup1", "net.down", None),
     ("cgroup1", "net.connect", None),
+    ("cgroup1", "net.link", None),
     ("cgroup1", "net.loss", None),
     ("cgroup1", "net.partition", None),
     ("cgroup1", "net.reset", None),

@@ -169,18 +169,18 @@ for line in sys.stdin:
         // Somebody else moves in, and what arrives could be theirs.
         let neighbour = Cgroup::new("beside");
         let _beside = started(link.near(&neighbour, "python3"), ASK);
+        let target = target.target();
         let refused = kchaos_tests::kchaos(&[
             "inject",
             "--target",
-            &target.target(),
+            &target,
             "--duration",
             "1s",
             "--fault",
             "net.delay=1ms,direction=ingress",
         ]);
-        assert_eq!(refused.status.code(), Some(3), "{refused:?}");
-        let said = String::from_utf8_lossy(&refused.stderr);
-        assert!(said.contains("say direction=egress"), "{said}");
+        assert_eq!(refused.status, 3, "{refused:?}");
+        assert!(refused.err.contains("say direction=egress"), "{refused:?}");
     }
 
     /// Whether so many of all are what a share makes of them: within five standard deviations.
