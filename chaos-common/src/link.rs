@@ -126,8 +126,10 @@ pub struct Travel {
     pub lost: bool,
     /// It arrives twice.
     pub duplicate: bool,
-    /// One bit changes; which one, this number tells.
-    pub corrupt: Option<u32>,
+    /// One bit changes …
+    pub corrupt: bool,
+    /// … and which one, this number tells.
+    pub bit: u32,
     /// How long it is on its way, in nanoseconds.
     pub delay_ns: u64,
 }
@@ -197,7 +199,8 @@ pub fn travel(link: &LinkConfig, packet: &Passage, memory: &impl LinkMemory) -> 
     }
     travel.duplicate = packet.chance(link, link.duplicate, Stream::Duplicate, memory);
     if packet.chance(link, link.corrupt, Stream::Corrupt, memory) {
-        travel.corrupt = Some(packet.random(Stream::Bit));
+        travel.corrupt = true;
+        travel.bit = packet.random(Stream::Bit);
     }
     match transmission(link, packet, memory) {
         Some(wait_ns) => travel.delay_ns = wait_ns,

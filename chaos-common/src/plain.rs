@@ -2,9 +2,8 @@
 
 use crate::{
     AllocationFilter, CallFilter, CallSet, Counters, ExcludeKey, Gate, LinkConfig, LinkState,
-    Narrowing, PacketFilter,
-    PathFilter, Pause, PeerKey, ReplayKey, Room, RuleConfig, RuleList, RuleState, TargetKey,
-    ThreadKey,
+    Narrowing, PacketFilter, PathFilter, Pause, PeerKey, ReplayKey, Room, RuleConfig, RuleList,
+    RuleState, TargetKey, ThreadKey,
 };
 
 macro_rules! plain_bytes {

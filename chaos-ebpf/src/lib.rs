@@ -28,6 +28,7 @@ pub mod atomics;
 pub mod bounds;
 pub mod call;
 pub mod classes;
+pub mod damage;
 pub mod disk;
 pub mod evidence;
 pub mod facts;

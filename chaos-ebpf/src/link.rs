@@ -1,16 +1,11 @@
 //! What a link remembers between packets, and what one packet takes with it to its device.
 
-use chaos_common::{LinkMemory, LinkState, RuleConfig, Stream, link::distribution};
-
-use crate::{
-    atomics,
-    bounds::masked,
-    maps::{DELAYS, LINKS_STATE, RULES_LINK},
-    plane::Hit,
+use aya_ebpf::{bindings::__sk_buff, helpers::bpf_ktime_get_ns};
+use chaos_common::{
+    LinkConfig, LinkMemory, LinkState, Passage, Stream, Travel, link::distribution, travel,
 };
-use aya_ebpf::bindings::__sk_buff;
-use aya_ebpf::helpers::bpf_ktime_get_ns;
-use chaos_common::{Passage, Travel, travel};
+
+use crate::{atomics, bounds::masked, maps::DELAYS, plane::Hit};
 
 /// The memory of one link.
 struct Memory(*mut LinkState);
@@ -20,14 +15,24 @@ impl LinkMemory for Memory {
     fn last(&self, stream: Stream) -> u32 {
         let place = masked::<7>(stream as usize);
         // SAFETY: a map's value, and no stream has a number beyond its words.
-        unsafe { (&raw const (*self.0).last).cast::<u32>().add(place).read_volatile() }
+        unsafe {
+            (&raw const (*self.0).last)
+                .cast::<u32>()
+                .add(place)
+                .read_volatile()
+        }
     }
 
     #[inline(always)]
     fn keep(&self, stream: Stream, number: u32) {
         let place = masked::<7>(stream as usize);
         // SAFETY: as above.
-        unsafe { (&raw mut (*self.0).last).cast::<u32>().add(place).write_volatile(number) };
+        unsafe {
+            (&raw mut (*self.0).last)
+                .cast::<u32>()
+                .add(place)
+                .write_volatile(number)
+        };
     }
 
     #[inline(always)]
@@ -67,31 +72,32 @@ impl LinkMemory for Memory {
     }
 }
 
-/// What becomes of a packet that a rule hits; `None` if the rule is no link.
+/// What becomes of a packet that a rule hits, whose link this is. Not looked up in here: an answer that there is
+/// none would be one with a journey left undefined, which LLVM moves about before it is asked for, and the verifier
+/// takes for a read.
 #[inline(always)]
-pub fn passage(hit: &Hit, rule: &RuleConfig, bytes: u32) -> Option<Travel> {
-    // SAFETY: values are replaced whole, and the map is not preallocated.
-    let link = unsafe { RULES_LINK.get(hit.number) }?;
-    let state = LINKS_STATE.get_ptr_mut(hit.number)?;
+pub fn passage(hit: &Hit, link: &LinkConfig, state: *mut LinkState, bytes: u32) -> Travel {
     let packet = Passage {
-        seed: rule.seed,
-        identity: rule.identity,
+        seed: hit.rule.seed,
+        identity: hit.rule.identity,
         ordinal: hit.ordinal,
         // SAFETY: no pointer is passed.
         now_ns: unsafe { bpf_ktime_get_ns() },
         bytes,
     };
-    Some(travel(link, &packet, &Memory(state)))
+    travel(link, &packet, &Memory(state))
 }
 
 /// What a packet takes with it to the device, in its control block, which goes with it from the program that
 /// picks it to the one that sees it next (`struct qdisc_skb_cb`; 6.1 to 7.x).
 #[derive(Clone, Copy)]
 pub struct Ticket {
-    /// [`Ticket::LOST`], [`Ticket::TWICE`]
+    /// [`Ticket::LOST`] and others
     pub what: u32,
     /// How long it is on its way, in nanoseconds.
     pub delay_ns: u64,
+    /// Which bit changes.
+    pub bit: u32,
 }
 
 impl Ticket {
@@ -99,6 +105,12 @@ impl Ticket {
     pub const LOST: u32 = 1;
     /// There is one more of it.
     pub const TWICE: u32 = 2;
+    /// A bit of it changes, and its receiver's kernel notices.
+    pub const DAMAGED: u32 = 4;
+    /// A bit of it changes, and nobody can notice but who reads it.
+    pub const CHANGED: u32 = 8;
+    /// All of them.
+    pub const ALL: u32 = 15;
     /// A ticket, and nothing that somebody else has left in the block.
     const VALID: u32 = 0x6b63_0000;
 
@@ -111,6 +123,7 @@ impl Ticket {
             block.write_volatile(Self::VALID | self.what);
             block.add(1).write_volatile(self.delay_ns as u32);
             block.add(2).write_volatile((self.delay_ns >> 32) as u32);
+            block.add(3).write_volatile(self.bit);
         }
     }
 
@@ -118,17 +131,19 @@ impl Ticket {
     #[inline(always)]
     pub fn of(skb: *mut __sk_buff) -> Option<Self> {
         // SAFETY: the program's own context.
-        let [what, low, high] = unsafe {
+        let [what, low, high, bit] = unsafe {
             let block = (&raw const (*skb).cb).cast::<u32>();
             [
                 block.read_volatile(),
                 block.add(1).read_volatile(),
                 block.add(2).read_volatile(),
+                block.add(3).read_volatile(),
             ]
         };
-        (what & !3 == Self::VALID).then_some(Self {
-            what: what & 3,
+        (what & !Self::ALL == Self::VALID).then_some(Self {
+            what: what & Self::ALL,
             delay_ns: u64::from(high) << 32 | u64::from(low),
+            bit,
         })
     }
 }

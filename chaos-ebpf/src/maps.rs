@@ -11,14 +11,14 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf},
 };
 use chaos_common::{
-    AllocationFilter, CallFilter, CallSet, Counters, ExcludeKey, Gate, LinkConfig, LinkState, Narrowing, PacketFilter,
-    PathFilter, Pause, PeerKey, ReplayKey, Room, RuleConfig, RuleList, RuleState, TargetKey,
-    ThreadKey,
-    link::distribution,
+    AllocationFilter, CallFilter, CallSet, Counters, ExcludeKey, Gate, LinkConfig, LinkState,
+    Narrowing, PacketFilter, PathFilter, Pause, PeerKey, ReplayKey, Room, RuleConfig, RuleList,
+    RuleState, TargetKey, ThreadKey,
     limits::{
         self, ALLOCATION_RULES, EVENT_RING_BYTES, HOOKS, PAUSE_RING_BYTES, PLANS, RECORD_ORDINALS,
         RECORDS, REPLAY_ORDINALS, RULES, THREADS,
     },
+    link::distribution,
 };
 
 /// One word per plan: the boot time in nanoseconds until which it is held, 0 while it is not armed.

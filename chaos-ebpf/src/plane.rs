@@ -92,11 +92,7 @@ pub fn met_by_list(list: &RuleList, hook: u32) -> Option<(Claim, &'static Gate)>
 /// Whether it was that [`Scratch::note`] tells: not a value that is left undefined where there is none, which LLVM
 /// moves about before it is asked for, and the verifier takes for a read.
 #[inline(always)]
-pub fn met_by_packet(
-    packet: &Packet<'_>,
-    hook: u32,
-    netns: u32,
-) -> Option<(Claim, &'static Gate)> {
+pub fn met_by_packet(packet: &Packet<'_>, hook: u32, netns: u32) -> Option<(Claim, &'static Gate)> {
     if let Some((claim, gate)) = met_by(packet, hook) {
         claim.set_note(0);
         return Some((claim, gate));

@@ -231,7 +231,9 @@ mod tests {
     fn attributes_are_written_as_they_are_read() {
         let body = Body::new(&[1, 2, 3, 4])
             .with_text(3, "ifb")
-            .with_nested(18, |inner| inner.with(1, &[7]).with(2, &9_u32.to_ne_bytes()));
+            .with_nested(18, |inner| {
+                inner.with(1, &[7]).with(2, &9_u32.to_ne_bytes())
+            });
         let attributes = &body.bytes()[4..];
         assert_eq!(attribute(attributes, 3), Some(&b"ifb\0"[..]));
         let inner = attribute(attributes, 18).unwrap();

@@ -189,7 +189,10 @@ for line in sys.stdin:
         let found = f64::from(u32::try_from(found).unwrap());
         let mean = f64::from(all) * share;
         let bound = 5.0 * (mean * (1.0 - share)).sqrt();
-        assert!((found - mean).abs() <= bound, "{found} of {all}, not {share}");
+        assert!(
+            (found - mean).abs() <= bound,
+            "{found} of {all}, not {share}"
+        );
     }
 
     #[test]
@@ -228,6 +231,66 @@ for line in sys.stdin:
         // One that is not delayed comes in front of those that are.
         let early = overtaken.windows(2).filter(|two| two[0] > two[1]).count();
         assert!(early > 20, "{early}");
+    }
+
+    #[test]
+    fn a_bit_changes_and_whoever_is_to_notice_does() {
+        require!("net.link"; "debian-6.12", "debian-6.1");
+        const ALL: u32 = 400;
+        let link = Link::new();
+        let target = Cgroup::new("bent");
+        let mut sends = started(
+            link.near(&target, "python3"),
+            "
+import socket, sys
+print('ready')
+for line in sys.stdin:
+    address, count = line.split()
+    family = socket.AF_INET6 if ':' in address else socket.AF_INET
+    s = socket.socket(family, socket.SOCK_DGRAM)
+    for i in range(int(count)):
+        s.sendto(bytes(64), (address, 5000))
+    print('sent')
+",
+        );
+        // How many came, and how many bits of them were not zero.
+        let mut receives = started(
+            link.far("python3"),
+            "
+import socket, sys
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+s.setsockopt(socket.SOL_SOCKET, 33, 1 << 24)
+s.bind(('::', 5000))
+s.settimeout(1)
+print('ready')
+for line in sys.stdin:
+    count, bits = 0, 0
+    try:
+        while True:
+            data = s.recv(99)
+            count += 1
+            bits += int.from_bytes(data, 'big').bit_count()
+    except TimeoutError:
+        pass
+    print(count, bits)
+",
+        );
+        for address in [Link::FAR[0], Link::FAR6] {
+            let mut go = |fault: &str| {
+                let injecting = Injecting::start(&target, fault);
+                assert_eq!(sends.ask(&format!("{address} {ALL}")), "sent");
+                let found: Vec<u32> = numbers(&receives.ask(""));
+                drop(injecting.end());
+                (found[0], found[1])
+            };
+            let (count, bits) = go("net.corrupt=25%,corruption=silent,proto=udp");
+            assert_eq!(count, ALL, "{address}");
+            is_share(bits as usize, ALL, 0.25);
+            let (count, bits) = go("net.corrupt=25%,proto=udp");
+            assert_eq!(bits, 0, "{address}");
+            is_share((ALL - count) as usize, ALL, 0.25);
+        }
     }
 
     #[test]

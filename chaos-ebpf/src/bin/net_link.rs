@@ -15,6 +15,10 @@
     reason = "the macro hands the context over by value"
 )]
 #![expect(
+    clippy::cast_possible_truncation,
+    reason = "what does not fit was never put in"
+)]
+#![expect(
     clippy::inline_always,
     reason = "the verifier walks a function again at every call, and a call spills what it knows"
 )]
@@ -30,10 +34,11 @@ use aya_ebpf::{
     maps::PerCpuArray,
     programs::TcContext,
 };
-use chaos_common::Hook;
+use chaos_common::{Hook, LinkConfig};
 use chaos_ebpf::{
-    evidence,
+    damage, evidence,
     link::{Ticket, passage},
+    maps::{LINKS_STATE, RULES_LINK},
     packet::{End, filter, first_time, has_left, learn},
     plane::{Hit, decide_met, met_by_namespace, met_by_packet},
     subject::Packet,
@@ -63,6 +68,7 @@ const MONOTONIC: u32 = 1;
 struct Journey {
     delay_ns: u64,
     what: u64,
+    bit: u64,
 }
 
 #[map]
@@ -144,48 +150,62 @@ fn begin() -> Option<()> {
 /// Adds what one link does; whether the packet reaches the next one.
 #[inline(always)]
 fn goes_on(hit: &Hit, packet: &Packet<'_>, hook: u32, bytes: u32) -> bool {
-    let (Some(travel), Some(journey)) = (passage(hit, hit.rule, bytes), JOURNEY.get_ptr_mut(0))
-    else {
+    // SAFETY: values are replaced whole, and the map is not preallocated.
+    let Some(link) = (unsafe { RULES_LINK.get(hit.number) }) else {
         return true;
     };
+    let Some(state) = LINKS_STATE.get_ptr_mut(hit.number) else {
+        return true;
+    };
+    let Some(journey) = JOURNEY.get_ptr_mut(0) else {
+        return true;
+    };
+    let travel = passage(hit, link, state, bytes);
     evidence::injected(hit, packet, hook, 0);
     // SAFETY: a map's value.
     unsafe {
         let delay = &raw mut (*journey).delay_ns;
         delay.write_volatile(delay.read_volatile().saturating_add(travel.delay_ns));
         let what = &raw mut (*journey).what;
-        let mut now = what.read_volatile() | PICK;
+        let mut now = what.read_volatile();
         if travel.lost {
             now |= u64::from(Ticket::LOST);
         }
         if travel.duplicate {
             now |= u64::from(Ticket::TWICE);
         }
+        if travel.corrupt {
+            now |= u64::from(if link.flags & LinkConfig::SILENT != 0 {
+                Ticket::CHANGED
+            } else {
+                Ticket::DAMAGED
+            });
+            (&raw mut (*journey).bit).write_volatile(travel.bit.into());
+        }
         what.write_volatile(now);
     }
     !travel.lost
 }
-
-/// Some link has had it.
-const PICK: u64 = 1 << 32;
 
 /// What was decided goes with the packet; `None` if there is nothing to do.
 #[inline(always)]
 fn give(packet: &Packet<'_>) -> Option<()> {
     let journey = JOURNEY.get_ptr_mut(0)?;
     // SAFETY: a map's value.
-    let (what, delay_ns) = unsafe {
+    let (what, delay_ns, bit) = unsafe {
         (
             (&raw const (*journey).what).read_volatile(),
             (&raw const (*journey).delay_ns).read_volatile(),
+            (&raw const (*journey).bit).read_volatile(),
         )
     };
-    if what & 3 == 0 && delay_ns == 0 {
+    if what == 0 && delay_ns == 0 {
         return None;
     }
     Ticket {
-        what: (what & 3) as u32,
+        what: what as u32,
         delay_ns,
+        bit: bit as u32,
     }
     .give(packet.0.skb);
     Some(())
@@ -200,6 +220,12 @@ fn net_link_shape(context: TcContext) -> i32 {
     };
     if ticket.what & Ticket::LOST != 0 {
         return STOLEN;
+    }
+    if ticket.what & Ticket::DAMAGED != 0 && !damage::noticed(skb, ticket.bit) {
+        return STOLEN;
+    }
+    if ticket.what & Ticket::CHANGED != 0 {
+        damage::unnoticed(skb, ticket.bit);
     }
     has_left(&Packet(&context.skb), NETNS.load());
     // SAFETY: no pointer is passed.

@@ -9,9 +9,10 @@ pub(super) fn tables() -> [(u32, Table); 3] {
     [
         (NORMAL, table(normal)),
         (PARETO, table(pareto)),
-        (PARETO_NORMAL, table(|share| {
-            normal(share) / 4.0 + pareto(share) * 3.0 / 4.0
-        })),
+        (
+            PARETO_NORMAL,
+            table(|share| normal(share) / 4.0 + pareto(share) * 3.0 / 4.0),
+        ),
     ]
 }
 
@@ -26,7 +27,9 @@ fn table(quantile: impl Fn(f64) -> f64) -> Table {
     std::array::from_fn(|index| {
         let share = (index as f64 + 0.5) / ENTRIES as f64;
         let scaled = quantile(share) * f64::from(1 << SCALE_BITS);
-        scaled.round().clamp(f64::from(i16::MIN), f64::from(i16::MAX)) as i16
+        scaled
+            .round()
+            .clamp(f64::from(i16::MIN), f64::from(i16::MAX)) as i16
     })
 }
 
@@ -65,7 +68,11 @@ fn area(place: f64) -> f64 {
         .rev()
         .fold(0.0, |sum, factor| (sum + factor) * step);
     let bell = (-place * place / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
-    if place < 0.0 { bell * sum } else { 1.0 - bell * sum }
+    if place < 0.0 {
+        bell * sum
+    } else {
+        1.0 - bell * sum
+    }
 }
 
 #[cfg(test)]
@@ -74,10 +81,17 @@ mod tests {
 
     fn moments(table: &Table) -> (f64, f64) {
         let scale = f64::from(1 << SCALE_BITS);
-        let values: Vec<f64> = table.iter().map(|entry| f64::from(*entry) / scale).collect();
+        let values: Vec<f64> = table
+            .iter()
+            .map(|entry| f64::from(*entry) / scale)
+            .collect();
         let count = f64::from(u32::try_from(values.len()).unwrap());
         let mean = values.iter().sum::<f64>() / count;
-        let spread = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
+        let spread = values
+            .iter()
+            .map(|value| (value - mean).powi(2))
+            .sum::<f64>()
+            / count;
         (mean, spread.sqrt())
     }
 
@@ -88,9 +102,15 @@ mod tests {
         assert!(mean.abs() < 0.001 && (deviation - 1.0).abs() < 0.005);
         // The long tail is cut where an entry ends, at four times the jitter.
         let (mean, deviation) = moments(&pareto);
-        assert!(mean.abs() < 0.06 && (0.6..1.0).contains(&deviation), "{mean} {deviation}");
+        assert!(
+            mean.abs() < 0.06 && (0.6..1.0).contains(&deviation),
+            "{mean} {deviation}"
+        );
         let (mean, deviation) = moments(&mixed);
-        assert!(mean.abs() < 0.06 && (0.6..1.0).contains(&deviation), "{mean} {deviation}");
+        assert!(
+            mean.abs() < 0.06 && (0.6..1.0).contains(&deviation),
+            "{mean} {deviation}"
+        );
         for table in [normal, pareto, mixed] {
             assert!(table.is_sorted());
         }

@@ -33,22 +33,15 @@ struct Held {
 }
 
 impl Egress {
-    /// Loads the program once, to see whether the kernel takes it.
-    pub(super) fn load(
-        plane: &Plane,
-        object: Object,
-        mechanism: Mechanism,
-        name: &'static str,
-    ) -> Result<Self, EngineError> {
-        let egress = Self {
+    /// Loads nothing before a namespace needs it: whether the kernel takes it, a self-test finds out.
+    pub(super) fn new(object: Object, mechanism: Mechanism, name: &'static str) -> Self {
+        Self {
             object,
             mechanism,
             name,
             namespaces: HashMap::new(),
             wanted: HashMap::new(),
-        };
-        egress.program(plane, 0)?;
-        Ok(egress)
+        }
     }
 
     /// A copy of the program that knows in which namespace it is.

@@ -2,17 +2,17 @@
 
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, lpm_trie::Key};
 use chaos_common::{
-    AllocationFilter, CallFilter, ExcludeKey, LinkConfig, LinkState, NO_DEPTH, Narrowing, PacketFilter, PathFilter,
-    PeerKey, ReplayKey, Room, ThreadKey, flags,
-    link::distribution,
+    AllocationFilter, CallFilter, ExcludeKey, LinkConfig, LinkState, NO_DEPTH, Narrowing,
+    PacketFilter, PathFilter, PeerKey, ReplayKey, Room, ThreadKey, flags,
     limits::{
-        ALLOCATION_RULES, CALL_RULES, DEVICE_RULES, EXCLUDE_DEPTHS, LINK_RULES, PACKET_RULES, PEER_NETWORKS,
-        ROOMS,
+        ALLOCATION_RULES, CALL_RULES, DEVICE_RULES, EXCLUDE_DEPTHS, LINK_RULES, PACKET_RULES,
+        PEER_NETWORKS, ROOMS,
     },
+    link::distribution,
 };
 
 use super::{
-    EngineError, delays, Excluded, PeerNetwork, RuleNumber, RuleSpec,
+    EngineError, Excluded, PeerNetwork, RuleNumber, RuleSpec, delays,
     maps::{Maps, failed},
 };
 

@@ -9,8 +9,8 @@ use super::{
     Calls, EngineError, Object, Plane, RuleNumber, RulePlace, RuleSpec,
     calls::Attached,
     egress::Egress,
-    lanes::Lanes,
     hung::{Hanging, Hung},
+    lanes::Lanes,
     loader::{Code, Link, Place},
 };
 use crate::{
@@ -146,7 +146,7 @@ impl Hooks {
             }
             (Object::NetLoss, Mechanism::Tcx) => {
                 hung = Some(Hung::load(&mut code, mechanism, &NET_LOSS[..1])?);
-                egress = Some(Egress::load(plane, object, mechanism, NET_LOSS_DEVICE)?);
+                egress = Some(Egress::new(object, mechanism, NET_LOSS_DEVICE));
             }
             (
                 Object::SyscallError,
@@ -180,7 +180,7 @@ impl Hooks {
                 machine = Some(code.attach("disk_error_probe", Place::Kprobe(FAIL_BIO))?);
             }
             (Object::NetLink, Mechanism::Ifb) => {
-                lanes = Some(Lanes::load(plane, object, mechanism)?);
+                lanes = Some(Lanes::new(object, mechanism));
             }
             (Object::NetConnect, Mechanism::CgroupSockAddr) => {
                 hung = Some(Hung::load(&mut code, mechanism, &NET_CONNECT)?);

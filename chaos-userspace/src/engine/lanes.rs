@@ -39,24 +39,15 @@ struct Held {
 }
 
 impl Lanes {
-    /// Loads the programs once, to see whether the kernel takes them.
-    pub(super) fn load(
-        plane: &Plane,
-        object: Object,
-        mechanism: Mechanism,
-    ) -> Result<Self, EngineError> {
-        let lanes = Self {
+    /// Loads nothing before a namespace needs it: whether the kernel takes it, a self-test finds out.
+    pub(super) fn new(object: Object, mechanism: Mechanism) -> Self {
+        Self {
             object,
             mechanism,
             journal: None,
             namespaces: HashMap::new(),
             wanted: HashMap::new(),
-        };
-        let code = lanes.code(plane, 0, 0)?;
-        for name in [OUT, IN, SHAPE] {
-            drop(code.load(name, Place::Filter)?);
         }
-        Ok(lanes)
     }
 
     /// Has lanes written down from now on.

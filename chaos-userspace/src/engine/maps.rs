@@ -8,15 +8,15 @@ use std::{
 use aya::maps::{Map, MapData, MapError, lpm_trie::Key};
 use aya_obj::generated::bpf_map_type;
 use chaos_common::{
-    AllocationFilter, CallFilter, CallSet, Counters, ExcludeKey, Gate, LinkConfig, LinkState, Narrowing, PacketFilter,
-    PathFilter, Pause, PeerKey, ReplayKey, Room, RuleConfig, RuleList, RuleState, TargetKey,
-    ThreadKey,
-    link::distribution,
+    AllocationFilter, CallFilter, CallSet, Counters, ExcludeKey, Gate, LinkConfig, LinkState,
+    Narrowing, PacketFilter, PathFilter, Pause, PeerKey, ReplayKey, Room, RuleConfig, RuleList,
+    RuleState, TargetKey, ThreadKey,
     limits::{
         ALLOCATION_RULES, CALL_RULES, CALL_SETS, COUNTER_POOL_BYTES, DEVICE_RULES,
-        EVENT_RING_BYTES, HOOKS, LINK_RULES, PACKET_RULES, PAUSE_RING_BYTES, PAUSES, PEER_NETWORKS, PLANS,
-        RECORD_ORDINALS, RECORDS, REMEMBERED, REPLAY_ORDINALS, ROOMS, THREADS,
+        EVENT_RING_BYTES, HOOKS, LINK_RULES, PACKET_RULES, PAUSE_RING_BYTES, PAUSES, PEER_NETWORKS,
+        PLANS, RECORD_ORDINALS, RECORDS, REMEMBERED, REPLAY_ORDINALS, ROOMS, THREADS,
     },
+    link::distribution,
 };
 
 use super::{EngineError, chain};

@@ -4,8 +4,8 @@ use std::{collections::HashMap as Table, fmt, time::Duration};
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues};
 use chaos_common::{
-    AllocationFilter, CallFilter, CallSet, Counters as KernelCounters, Gate, Hook, LinkConfig, NO_PLACE,
-    NO_SLOT, Narrowing, PathFilter, RuleConfig, RuleList, RuleState, TargetKey, flags,
+    AllocationFilter, CallFilter, CallSet, Counters as KernelCounters, Gate, Hook, LinkConfig,
+    NO_PLACE, NO_SLOT, Narrowing, PathFilter, RuleConfig, RuleList, RuleState, TargetKey, flags,
     limits::{RECORD_ORDINALS, RECORDS, RULES_MAX, RULES_PER_TARGET},
 };
 

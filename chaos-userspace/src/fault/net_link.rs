@@ -4,8 +4,7 @@ use chaos_common::{LinkConfig, link::distribution};
 
 use super::{Effect, nanoseconds};
 use crate::experiment::{
-    Bursts, Common, Corruption, Direction, Distribution, FaultKind, LossModel, Mechanism,
-    Share,
+    Bursts, Common, Corruption, Direction, Distribution, FaultKind, LossModel, Mechanism, Share,
 };
 
 pub(super) const LADDER: &[Mechanism] = &[Mechanism::Ifb];
@@ -29,9 +28,6 @@ pub(super) fn covers(kind: &FaultKind) -> Result<(), String> {
     let FaultKind::NetLink(link) = kind else {
         return Ok(());
     };
-    if link.corrupt.is_some() {
-        return Err("corrupt is not built yet".to_owned());
-    }
     if link.duplicate.is_some() && link.traffic.direction != Direction::Egress {
         return Err("duplicate is for what the target sends: say direction=egress".to_owned());
     }
@@ -128,7 +124,10 @@ mod tests {
     #[test]
     fn shares_become_thresholds() {
         let config = config("net.link,loss=gemodel/1%/50%,duplicate=100%");
-        assert_eq!((config.to_good, config.loss_in_bad, config.loss), (1 << 31, 1 << 32, 0));
+        assert_eq!(
+            (config.to_good, config.loss_in_bad, config.loss),
+            (1 << 31, 1 << 32, 0)
+        );
         assert_eq!(config.duplicate, 1 << 32);
         assert_eq!(self::config("net.link,loss=every/7").every, 7);
     }

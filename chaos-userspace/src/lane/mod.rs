@@ -117,7 +117,8 @@ impl Lane {
     pub(crate) fn shape(&self, program: BorrowedFd<'_>) -> Result<(), LaneError> {
         let (device, handle) = (self.device, handle(&self.entry));
         self.inside(move |tc| {
-            tc.add_hooks(device).map_err(failed("give the ifb a clsact"))?;
+            tc.add_hooks(device)
+                .map_err(failed("give the ifb a clsact"))?;
             tc.add_shaper(device, handle, program)
                 .map_err(failed("give the ifb a filter"))
         })
@@ -209,7 +210,7 @@ impl Lane {
 impl Drop for Lane {
     fn drop(&mut self) {
         let left = match &self.journal {
-            Some(journal) => undo::undo_in(&self.netns, journal, &self.entry, PATIENCE, DRAIN)
+            Some(journal) => undo::undo_in(&self.netns, journal, &self.entry, PATIENCE)
                 .map(drop)
                 .map_err(|error| error.to_string()),
             None => Ok(()),
@@ -234,24 +235,22 @@ fn load_module() -> Result<(), LaneError> {
     if Path::new("/sys/module/ifb").exists() {
         return Ok(());
     }
-    let loaded = Command::new("modprobe")
-        .args(["ifb", "numifbs=0"])
-        .output()
-        .map_err(failed("load the module ifb, by modprobe"))?;
-    if loaded.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&loaded.stderr).trim().to_owned();
-    Err(failed("this kernel has no ifb (CONFIG_IFB)")(
-        io::Error::other(said),
-    ))
+    let said = match Command::new("modprobe").args(["ifb", "numifbs=0"]).output() {
+        Ok(loaded) if loaded.status.success() => return Ok(()),
+        Ok(loaded) => String::from_utf8_lossy(&loaded.stderr).trim().to_owned(),
+        Err(error) => format!("modprobe: {error}"),
+    };
+    Err(failed(
+        "the kernel's module ifb (CONFIG_IFB) is not there, and can't be loaded from here; somebody who may has to \
+         say `modprobe ifb numifbs=0`",
+    )(io::Error::other(said)))
 }
 
 /// Waits until nothing is left in a queue.
-fn drain(tc: &mut Tc, device: u32, patience: Duration) -> io::Result<()> {
+fn drain(tc: &mut Tc, device: u32) -> io::Result<()> {
     /// Between two looks.
     const REST: Duration = Duration::from_millis(5);
-    let until = Instant::now() + patience;
+    let until = Instant::now() + DRAIN;
     while tc.waiting(device)? > 0 && Instant::now() < until {
         thread::sleep(REST);
     }

@@ -174,7 +174,10 @@ impl Tc {
         for side in Side::BOTH {
             let body = Body::new(&tc(device, 0, side.parent(), 0));
             let mut filters = 0;
-            match self.0.ask(RTM_GETTFILTER, LIST, body.bytes(), |_| filters += 1) {
+            match self
+                .0
+                .ask(RTM_GETTFILTER, LIST, body.bytes(), |_| filters += 1)
+            {
                 Ok(()) if filters == 0 => {}
                 Ok(()) => return Ok(false),
                 Err(error) => return was_there(Err(error)),

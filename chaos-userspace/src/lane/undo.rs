@@ -23,7 +23,7 @@ pub(crate) enum Removed {
     Gone,
 }
 
-/// Takes a lane away that is written down. What waits in it is lost, at once.
+/// Takes a lane away that is written down.
 ///
 /// # Errors
 /// When it stays.
@@ -36,7 +36,7 @@ pub(crate) fn undo(
         .then(|| Netns::find(entry.netns))
         .flatten();
     match netns {
-        Some(netns) => undo_in(&netns, journal, entry, patience, Duration::ZERO),
+        Some(netns) => undo_in(&netns, journal, entry, patience),
         None => {
             journal.lock(patience)?.drop_lane(entry)?;
             Ok(Removed::Gone)
@@ -49,18 +49,17 @@ pub(super) fn undo_in(
     journal: &Journal,
     entry: &Lane,
     patience: Duration,
-    drain: Duration,
 ) -> Result<Removed, LaneError> {
     netns
-        .enter(|| take_away(entry, drain))
+        .enter(|| take_away(entry))
         .map_err(failed("enter the network namespace"))?
         .map_err(failed(format!("remove {}", entry.device)))?;
     journal.lock(patience)?.drop_lane(entry)?;
     Ok(Removed::Now)
 }
 
-/// Filters first: an action that has lost its device would drop what it gets.
-fn take_away(entry: &Lane, patience: Duration) -> io::Result<()> {
+/// Filters first: an action that has lost its device would drop what it gets. Then what waits gets the time to go.
+fn take_away(entry: &Lane) -> io::Result<()> {
     let mut tc = Tc::open()?;
     let devices = if_nameindex()?;
     for device in &devices {
@@ -72,9 +71,7 @@ fn take_away(entry: &Lane, patience: Duration) -> io::Result<()> {
         }
     }
     if let Ok(device) = if_nametoindex(entry.device.as_str()) {
-        if !patience.is_zero() {
-            drain(&mut tc, device, patience)?;
-        }
+        drain(&mut tc, device)?;
         tc.remove_device(device)?;
     }
     Ok(())

@@ -14,8 +14,8 @@ use std::{
 };
 
 use chaos_common::{
-    AllocationFilter, ConnectOp, DiskOp, FileEvent, GfpClass, LinkConfig, PathFilter, RuleConfig, flags,
-    limits::PLANS,
+    AllocationFilter, ConnectOp, DiskOp, FileEvent, GfpClass, LinkConfig, PathFilter, RuleConfig,
+    flags, limits::PLANS,
 };
 
 use crate::{
@@ -396,7 +396,11 @@ fn packets(
 }
 
 fn packet_is_lost() -> i32 {
-    if over_loopback().is_ok() { NOT_HIT } else { HIT }
+    if over_loopback().is_ok() {
+        NOT_HIT
+    } else {
+        HIT
+    }
 }
 
 fn packet_is_late() -> i32 {

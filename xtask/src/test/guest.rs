@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
 use super::{
+    DEFAULT_KERNELS,
     lanes::Say,
     libtest::{Counts, Tee},
     victims,
@@ -109,23 +110,62 @@ fn executables(messages: &str) -> Vec<PathBuf> {
 
 /// Without the BPF LSM other rungs carry faults of files and system calls, and nothing else changes:
 /// in the short form these tests alone are run then.
-const ABOUT_RUNGS: [&str; 8] = [
+const ABOUT_RUNGS: [&str; 7] = [
     "doctor",
     "file_delay",
     "file_error",
     "file_error_ops",
-    "plane",
     "syscall_delay",
     "syscall_error",
     "syscall_return",
 ];
 
+/// In the short form these are run on some of the stock kernels only, and where these are locked down: what they
+/// are about hardly differs from one to the next. What is not here is run on each, as is everything where cgroups
+/// are of version 1. All of them have about as much to do.
+const TURNS: [(&str, &[&str]); 21] = [
+    ("agent", &["debian-6.1"]),
+    ("bench", &["debian-6.12"]),
+    ("clock_offset", &["debian-6.1"]),
+    ("databases", &["debian-6.12"]),
+    ("disk_full", &["debian-6.1", "debian-7"]),
+    ("disk_limit", &["debian-6.1"]),
+    ("disk_quota", &["debian-6.12"]),
+    ("disk_readonly", &["debian-6.12"]),
+    ("file_error", &["debian-6.1", "debian-7"]),
+    ("fork_storm", &["debian-7"]),
+    ("heal", &["debian-6.1"]),
+    ("io_uring", &["debian-7"]),
+    ("net_down", &["debian-7"]),
+    ("net_loss", &["debian-6.1", "debian-6.12"]),
+    ("net_netem", &["debian-6.12"]),
+    ("pause", &["debian-7"]),
+    ("plane", &["debian-6.12", "debian-7"]),
+    ("pressure_cpu", &["debian-6.1"]),
+    ("run", &["debian-6.1", "debian-7+lockdown"]),
+    ("soak", &["debian-6.12"]),
+    ("victims", &["debian-6.12"]),
+];
+
+/// Whether a file of tests has its turn where nobody has asked for it.
 fn is_run(spec: &Spec, binary: &Path, long: bool) -> bool {
     // Cargo writes NAME-HASH.
     let name = binary.file_name().and_then(|name| name.to_str());
-    let name = name.and_then(|name| name.rsplit_once('-'));
-    long || !spec.has(lab::Profile::NoLsm)
-        || name.is_none_or(|(name, _)| ABOUT_RUNGS.contains(&name))
+    let Some((name, _)) = name.and_then(|name| name.rsplit_once('-')) else {
+        return true;
+    };
+    if long {
+        return true;
+    }
+    if spec.has(lab::Profile::NoLsm) {
+        return ABOUT_RUNGS.contains(&name);
+    }
+    let kernel = spec.to_string();
+    TURNS
+        .iter()
+        .filter(|_| DEFAULT_KERNELS.contains(&kernel.as_str()) && !spec.has(lab::Profile::Cgroup1))
+        .find(|(file, _)| *file == name)
+        .is_none_or(|(_, kernels)| kernels.contains(&kernel.as_str()))
 }
 
 /// Runs all test binaries in one boot; the second value says what went wrong apart from tests. Where
@@ -140,7 +180,7 @@ pub(super) fn run(
     let (binaries, others): (Vec<_>, Vec<_>) = binaries
         .iter()
         .cloned()
-        .partition(|binary| is_run(spec, binary, long));
+        .partition(|binary| filter.is_some() || is_run(spec, binary, long));
     for other in others {
         say.line(&format!(
             "--- {} is run here only with --long",
@@ -212,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_the_lsm_the_short_form_is_about_rungs() {
+    fn in_the_short_form_each_file_has_its_turn() {
         let spec = |name: &str| name.parse::<Spec>().unwrap();
         let is_run = |name: &str, binary: &str, long| is_run(&spec(name), Path::new(binary), long);
         for (name, binary, long, expected) in [
@@ -220,8 +260,30 @@ mod tests {
             ("debian-6.12+nolsm", "/t/deps/net_loss-1a", false, false),
             ("debian-6.12+nolsm", "/t/deps/net_loss-1a", true, true),
             ("debian-6.12", "/t/deps/net_loss-1a", false, true),
+            ("debian-7", "/t/deps/net_loss-1a", false, false),
+            ("debian-7", "/t/deps/net_loss-1a", true, true),
+            ("debian-7+lockdown", "/t/deps/net_loss-1a", false, false),
+            ("debian-7+lockdown", "/t/deps/net_link-1a", false, true),
+            ("debian-6.1+cgroup1", "/t/deps/net_loss-1a", false, true),
+            ("fault-6.12", "/t/deps/agent-1a", false, true),
+            ("debian-7", "/t/deps/new-1a", false, true),
         ] {
             assert_eq!(is_run(name, binary, long), expected, "{name} {binary}");
+        }
+    }
+
+    #[test]
+    fn every_turn_is_of_a_file_and_on_a_kernel() {
+        for (name, kernels) in TURNS {
+            let file = project::root().join(format!("tests/tests/{name}.rs"));
+            assert!(file.exists(), "{name}");
+            for kernel in kernels {
+                assert!(DEFAULT_KERNELS.contains(kernel), "{name}: {kernel}");
+            }
+        }
+        for name in ABOUT_RUNGS {
+            let file = project::root().join(format!("tests/tests/{name}.rs"));
+            assert!(file.exists(), "{name}");
         }
     }
 

@@ -1,0 +1,155 @@
+//! Changes a bit of a packet, as a bad cable would, or a bad switch.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, bpf_hdr_start_off::BPF_HDR_START_NET},
+    helpers::generated::{
+        bpf_l4_csum_replace, bpf_skb_load_bytes, bpf_skb_load_bytes_relative, bpf_skb_store_bytes,
+    },
+};
+use chaos_common::PacketFacts;
+
+/// `ETH_P_IP` and `ETH_P_IPV6` (`include/uapi/linux/if_ether.h`), as a packet has them.
+const IPV4: u32 = 0x0800_u16.to_be() as u32;
+const IPV6: u32 = 0x86dd_u16.to_be() as u32;
+
+/// Of Ethernet, which a packet may have in front of its header of IP, or nothing.
+const ETHERNET_BYTES: u32 = 14;
+
+/// Changes a bit so that the receiver's kernel drops the packet. Not one of the data: on a virtual device their
+/// checksum is not there yet, and whoever gets the packet takes it for right. That of the header of IPv4 always
+/// is, and is always looked at; a header of IPv6 has none, and it is the version that is. `false` for a packet
+/// that the device is still to cut into segments, each with a header of its own: it is for the caller to drop.
+#[inline(always)]
+pub fn noticed(skb: *mut __sk_buff, bit: u32) -> bool {
+    // SAFETY: the program's own context.
+    let (protocol, segments) = unsafe { ((*skb).protocol, (*skb).gso_segs) };
+    if segments > 1 {
+        return false;
+    }
+    let (offset, within) = match protocol {
+        // Its checksum.
+        IPV4 => (10 + (bit >> 3 & 1), bit & 7),
+        // The upper half of the first byte.
+        IPV6 => (0, 4 + (bit & 3)),
+        // There is nobody to look.
+        _ => return false,
+    };
+    flip(skb, offset, within).is_some()
+}
+
+#[inline(always)]
+fn flip(skb: *mut __sk_buff, offset: u32, bit: u32) -> Option<()> {
+    let at = network(skb)? + offset;
+    let mut byte: [u8; 1] = load(skb, at)?;
+    byte[0] ^= 1 << bit;
+    store(skb, at, &byte)
+}
+
+/// Changes a bit of the data of TCP or UDP, and the checksum with it where there is one. Data of less than four
+/// bytes stay as they are.
+#[inline(always)]
+pub fn unnoticed(skb: *mut __sk_buff, bit: u32) -> Option<()> {
+    let at = network(skb)?;
+    // SAFETY: the program's own context.
+    let (protocol, end) = unsafe { ((*skb).protocol, (*skb).len) };
+    let (carried, header) = match protocol {
+        IPV4 => {
+            let [first]: [u8; 1] = load(skb, at)?;
+            let [carried]: [u8; 1] = load(skb, at + 9)?;
+            (carried, u32::from(first & 0xf) * 4)
+        }
+        IPV6 => {
+            let [carried]: [u8; 1] = load(skb, at + 6)?;
+            (carried, 40)
+        }
+        _ => return None,
+    };
+    let start = at + header;
+    // Where the data begin, and where the checksum is.
+    let (data, sum) = match u32::from(carried) {
+        PacketFacts::TCP => {
+            let [offset]: [u8; 1] = load(skb, start + 12)?;
+            (start + u32::from(offset >> 4) * 4, start + 16)
+        }
+        PacketFacts::UDP => (start + 8, start + 6),
+        _ => return None,
+    };
+    // Whole ones, as the checksum counts.
+    let words = end.saturating_sub(data) / 4;
+    if words == 0 {
+        return None;
+    }
+    let word = bit % words;
+    let at = data + word * 4;
+    let before: [u32; 1] = load(skb, at)?;
+    let after = [before[0] ^ 1 << (bit & 31)];
+    store(skb, at, &after)?;
+    // SAFETY: the program's own context. Where the checksum is still to be made this changes nothing.
+    unsafe {
+        bpf_l4_csum_replace(
+            skb,
+            sum,
+            before[0].into(),
+            after[0].into(),
+            u64::from(BPF_F_MARK_MANGLED_0) | 4,
+        )
+    };
+    Some(())
+}
+
+/// Where the header of IP begins: a device with a header of its own has it in front.
+#[inline(always)]
+fn network(skb: *mut __sk_buff) -> Option<u32> {
+    let mut head = [0_u32; 3];
+    // SAFETY: the program's own context, and room for all of it.
+    let read = unsafe {
+        bpf_skb_load_bytes_relative(
+            skb.cast(),
+            0,
+            head.as_mut_ptr().cast::<c_void>(),
+            size_of_val(&head) as u32,
+            BPF_HDR_START_NET,
+        )
+    };
+    if read != 0 {
+        return None;
+    }
+    let behind: Option<[u32; 3]> = load(skb, ETHERNET_BYTES);
+    Some(if behind == Some(head) {
+        ETHERNET_BYTES
+    } else {
+        0
+    })
+}
+
+#[inline(always)]
+fn load<W: Copy + Default, const N: usize>(skb: *mut __sk_buff, at: u32) -> Option<[W; N]> {
+    let mut words = [W::default(); N];
+    // SAFETY: the program's own context, and room for all of them.
+    let read = unsafe {
+        bpf_skb_load_bytes(
+            skb.cast(),
+            at,
+            words.as_mut_ptr().cast::<c_void>(),
+            size_of::<[W; N]>() as u32,
+        )
+    };
+    (read == 0).then_some(words)
+}
+
+#[inline(always)]
+fn store<W, const N: usize>(skb: *mut __sk_buff, at: u32, words: &[W; N]) -> Option<()> {
+    // SAFETY: the program's own context, and as many bytes as are said.
+    let stored = unsafe {
+        bpf_skb_store_bytes(
+            skb,
+            at,
+            words.as_ptr().cast::<c_void>(),
+            size_of::<[W; N]>() as u32,
+            0,
+        )
+    };
+    (stored == 0).then_some(())
+}
