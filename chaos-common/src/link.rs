@@ -59,7 +59,7 @@ pub mod distribution {
     pub const PARETO_NORMAL: u32 = 3;
     /// Entries of a table; a power of two, because programs bound an index by masking.
     pub const ENTRIES: usize = 4096;
-    /// What an entry is divided by (`NETEM_DIST_SCALE`, include/uapi/linux/pkt_sched.h).
+    /// What an entry is divided by (`NETEM_DIST_SCALE`, `include/uapi/linux/pkt_sched.h`).
     pub const SCALE_BITS: u32 = 13;
 }
 
@@ -158,12 +158,8 @@ impl Passage {
         roll(self.seed ^ key, self.identity, self.ordinal) as u32
     }
 
-    /// `get_crandom` (net/sched/sch_netem.c).
+    /// `get_crandom` (`net/sched/sch_netem.c`).
     #[inline(always)]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "shares of two numbers of 32 bits that are one together"
-    )]
     fn correlated(&self, link: &LinkConfig, stream: Stream, memory: &impl LinkMemory) -> u32 {
         let fresh = self.random(stream);
         if link.correlation == 0 {
@@ -202,13 +198,11 @@ pub fn travel(link: &LinkConfig, packet: &Passage, memory: &impl LinkMemory) -> 
         travel.corrupt = true;
         travel.bit = packet.random(Stream::Bit);
     }
-    match transmission(link, packet, memory) {
-        Some(wait_ns) => travel.delay_ns = wait_ns,
-        None => {
-            travel.lost = true;
-            return travel;
-        }
-    }
+    let Some(wait_ns) = transmission(link, packet, memory) else {
+        travel.lost = true;
+        return travel;
+    };
+    travel.delay_ns = wait_ns;
     if !packet.chance(link, link.reorder, Stream::Reorder, memory) {
         travel.delay_ns += propagation(link, packet, memory);
     }
@@ -266,7 +260,7 @@ fn transmission(link: &LinkConfig, packet: &Passage, memory: &impl LinkMemory) -
     }
 }
 
-/// `tabledist` (net/sched/sch_netem.c), but that no delay is below 0.
+/// `tabledist` (`net/sched/sch_netem.c`), but that no delay is below 0.
 #[inline(always)]
 #[expect(
     clippy::cast_possible_wrap,
@@ -295,3 +289,6 @@ fn propagation(link: &LinkConfig, packet: &Passage, memory: &impl LinkMemory) ->
 
 const _: () = assert!(size_of::<LinkConfig>() == 112);
 const _: () = assert!(size_of::<LinkState>() == 40);
+
+#[cfg(test)]
+mod tests;

@@ -169,7 +169,7 @@ print(n, flush=True)
 
     #[test]
     fn a_rule_goes_with_its_cgroup_while_others_of_the_plan_stay() {
-        require!("net.loss");
+        require!("net.loss"; "debian-6.12");
         let (goes, stays) = (Cgroup::new("goes"), Cgroup::new("stays"));
         let receivers = [&goes, &stays].map(Receiver::start);
         let mut agent = Agent::start(&[]);
@@ -220,7 +220,7 @@ spec:
 
     #[test]
     fn a_unit_is_found_by_its_cgroup() {
-        require!("net.loss");
+        require!("net.loss"; "debian-6.12");
         let inject = |unit: &str| {
             let target = format!("unit={unit}");
             let fault = "net.loss=10%,direction=ingress";
@@ -251,7 +251,7 @@ spec:
 
     #[test]
     fn the_rights_that_it_names_are_those_that_it_needs() {
-        require!("net.loss");
+        require!("net.loss"; "debian-6.12");
         let with = |rights: &str| {
             std::process::Command::new("setpriv")
                 .arg(format!("--bounding-set=-all,+dac_override,{rights}"))
@@ -348,7 +348,7 @@ spec:
 
     #[test]
     fn a_visible_loss_is_an_error_of_the_sender() {
-        require!("net.loss");
+        require!("net.loss"; "debian-6.1", "debian-7");
         let mut pair = Pair::new();
         let inject = Injecting::start(&pair.target, "net.loss=100%,direction=egress,visible=true");
         assert_eq!(pair.send(0, Link::FAR[0], 100), (100, 0));
@@ -385,7 +385,7 @@ while True:
 
     #[test]
     fn tcp_sends_again_what_is_lost() {
-        require!("net.loss");
+        require!("net.loss"; "debian-6.12");
         if !can_by("net.loss", "tcx") {
             return;
         }
@@ -432,7 +432,7 @@ for line in sys.stdin:
 
     #[test]
     fn of_a_namespace_of_its_own_the_kernels_answers_are_lost_as_well() {
-        require!("net.down");
+        require!("net.down"; "debian-7");
         if !can_by("net.down", "tcx") {
             return;
         }
@@ -451,7 +451,7 @@ for line in sys.stdin:
     /// What arrives is decided on the cgroup by either mechanism, by programs of its own.
     #[test]
     fn rules_of_two_mechanisms_on_one_cgroup_are_asked_once_each() {
-        require!("net.loss");
+        require!("net.loss"; "debian-7");
         let target = Cgroup::new("both");
         let receiver = Receiver::start(&target);
         let mut agent = Agent::start(&[]);

@@ -103,11 +103,11 @@ struct Rung {
 
 pub(super) fn doctor(args: &DoctorArgs, out: &mut impl Write) -> Result<u8, CliError> {
     let mut kinds = Vec::new();
-    let mut of_files = Known::new();
+    let mut known = Known::new();
     for (example, command) in EXAMPLES {
         let fault = word::parse(example)
             .map_err(|violations| CliError::invalid("doctor's own example", &violations))?;
-        let rungs = rungs(&fault, &mut of_files);
+        let rungs = rungs(&fault, &mut known);
         kinds.push((fault, example, command, rungs));
     }
     let tree = CgroupTree::find();
@@ -217,21 +217,23 @@ fn closing(kinds: &[(Fault, &str, &str, Vec<Rung>)], out: &mut impl Write) -> Re
     Ok(())
 }
 
-/// What is known of kinds that have the programs of an earlier one: those of files, which take long to
-/// load.
-type Known = Vec<(Mechanism, Result<(), Missing>)>;
+/// What is known of kinds that have the programs of an earlier one, and are tried out as it is: programs of
+/// files and of packets, which take long to load.
+type Known = Vec<((Object, Mechanism), Result<(), Missing>)>;
 
-fn rungs(fault: &Fault, of_files: &mut Known) -> Vec<Rung> {
-    let is_of_files = fault::object(&fault.kind) == Some(Object::FileError);
+fn rungs(fault: &Fault, known: &mut Known) -> Vec<Rung> {
+    let shared = fault::object(&fault.kind)
+        .filter(|object| matches!(object, Object::FileError | Object::NetLoss));
     let mut try_out = |mechanism: Mechanism| {
-        let known = of_files.iter().find(|(known, _)| *known == mechanism);
-        if let Some((_, result)) = known.filter(|_| is_of_files) {
+        let Some(object) = shared else {
+            return support::try_out(&fault.kind, mechanism);
+        };
+        let way = (object, mechanism);
+        if let Some((_, result)) = known.iter().find(|(tried, _)| *tried == way) {
             return result.clone();
         }
         let result = support::try_out(&fault.kind, mechanism);
-        if is_of_files {
-            of_files.push((mechanism, result.clone()));
-        }
+        known.push((way, result.clone()));
         result
     };
     fault::ladder(&fault.kind)

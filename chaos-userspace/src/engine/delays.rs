@@ -5,8 +5,8 @@ use chaos_common::link::distribution::{ENTRIES, NORMAL, PARETO, PARETO_NORMAL, S
 type Table = [i16; ENTRIES];
 
 /// Each with its number.
-pub(super) fn tables() -> [(u32, Table); 3] {
-    [
+pub(super) fn tables() -> Vec<(u32, Table)> {
+    vec![
         (NORMAL, table(normal)),
         (PARETO, table(pareto)),
         (
@@ -97,24 +97,24 @@ mod tests {
 
     #[test]
     fn tables_have_the_moments_of_their_distributions() {
-        let [(_, normal), (_, pareto), (_, mixed)] = tables();
-        let (mean, deviation) = moments(&normal);
+        let tables = tables();
+        let (mean, deviation) = moments(&tables[0].1);
         assert!(mean.abs() < 0.001 && (deviation - 1.0).abs() < 0.005);
-        // The long tail is cut where an entry ends, at four times the jitter.
-        let (mean, deviation) = moments(&pareto);
-        assert!(
-            mean.abs() < 0.06 && (0.6..1.0).contains(&deviation),
-            "{mean} {deviation}"
-        );
-        let (mean, deviation) = moments(&mixed);
-        assert!(
-            mean.abs() < 0.06 && (0.6..1.0).contains(&deviation),
-            "{mean} {deviation}"
-        );
-        for table in [normal, pareto, mixed] {
+        for (_, pareto) in &tables[1..] {
+            // The long tail is cut where an entry ends, at four times the jitter.
+            let (mean, deviation) = moments(pareto);
+            assert!(
+                mean.abs() < 0.06 && (0.6..1.0).contains(&deviation),
+                "{mean} {deviation}"
+            );
+        }
+        for (_, table) in &tables {
             assert!(table.is_sorted());
         }
-        assert_eq!(normal[2048], 3, "half of them are below the mean");
-        assert_eq!(pareto[0], -5461, "none is shorter by more than two thirds");
+        assert_eq!(tables[0].1[2048], 3, "half of them are below the mean");
+        assert_eq!(
+            tables[1].1[0], -5461,
+            "none is shorter by more than two thirds"
+        );
     }
 }

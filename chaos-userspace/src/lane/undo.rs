@@ -35,13 +35,11 @@ pub(crate) fn undo(
     let netns = (entry.boot_id == boot::id())
         .then(|| Netns::find(entry.netns))
         .flatten();
-    match netns {
-        Some(netns) => undo_in(&netns, journal, entry, patience),
-        None => {
-            journal.lock(patience)?.drop_lane(entry)?;
-            Ok(Removed::Gone)
-        }
+    if let Some(netns) = netns {
+        return undo_in(&netns, journal, entry, patience);
     }
+    journal.lock(patience)?.drop_lane(entry)?;
+    Ok(Removed::Gone)
 }
 
 pub(super) fn undo_in(

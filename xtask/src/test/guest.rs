@@ -123,7 +123,7 @@ const ABOUT_RUNGS: [&str; 7] = [
 /// In the short form these are run on some of the stock kernels only, and where these are locked down: what they
 /// are about hardly differs from one to the next. What is not here is run on each, as is everything where cgroups
 /// are of version 1. All of them have about as much to do.
-const TURNS: [(&str, &[&str]); 21] = [
+const TURNS: [(&str, &[&str]); 20] = [
     ("agent", &["debian-6.1"]),
     ("bench", &["debian-6.12"]),
     ("clock_offset", &["debian-6.1"]),
@@ -137,7 +137,6 @@ const TURNS: [(&str, &[&str]); 21] = [
     ("heal", &["debian-6.1"]),
     ("io_uring", &["debian-7"]),
     ("net_down", &["debian-7"]),
-    ("net_loss", &["debian-6.1", "debian-6.12"]),
     ("net_netem", &["debian-6.12"]),
     ("pause", &["debian-7"]),
     ("plane", &["debian-6.12", "debian-7"]),
@@ -260,11 +259,11 @@ mod tests {
             ("debian-6.12+nolsm", "/t/deps/net_loss-1a", false, false),
             ("debian-6.12+nolsm", "/t/deps/net_loss-1a", true, true),
             ("debian-6.12", "/t/deps/net_loss-1a", false, true),
-            ("debian-7", "/t/deps/net_loss-1a", false, false),
-            ("debian-7", "/t/deps/net_loss-1a", true, true),
-            ("debian-7+lockdown", "/t/deps/net_loss-1a", false, false),
+            ("debian-7", "/t/deps/agent-1a", false, false),
+            ("debian-7", "/t/deps/agent-1a", true, true),
+            ("debian-7+lockdown", "/t/deps/agent-1a", false, false),
             ("debian-7+lockdown", "/t/deps/net_link-1a", false, true),
-            ("debian-6.1+cgroup1", "/t/deps/net_loss-1a", false, true),
+            ("debian-6.1+cgroup1", "/t/deps/agent-1a", false, true),
             ("fault-6.12", "/t/deps/agent-1a", false, true),
             ("debian-7", "/t/deps/new-1a", false, true),
         ] {
