@@ -10,6 +10,8 @@ use aya_ebpf::{
 };
 use chaos_common::PacketFacts;
 
+use crate::subject::Packet;
+
 /// `ETH_P_IP` and `ETH_P_IPV6` (`include/uapi/linux/if_ether.h`), as a packet has them.
 const IPV4: u32 = 0x0800_u16.to_be() as u32;
 const IPV6: u32 = 0x86dd_u16.to_be() as u32;
@@ -22,7 +24,8 @@ const ETHERNET_BYTES: u32 = 14;
 /// is, and is always looked at; a header of IPv6 has none, and it is the version that is. `false` for a packet
 /// that the device is still to cut into segments, each with a header of its own: it is for the caller to drop.
 #[inline(always)]
-pub fn noticed(skb: *mut __sk_buff, bit: u32) -> bool {
+pub fn noticed(packet: &Packet<'_>, bit: u32) -> bool {
+    let skb = packet.0.skb;
     // SAFETY: the program's own context.
     let (protocol, segments) = unsafe { ((*skb).protocol, (*skb).gso_segs) };
     if segments > 1 {
@@ -50,7 +53,8 @@ fn flip(skb: *mut __sk_buff, offset: u32, bit: u32) -> Option<()> {
 /// Changes a bit of the data of TCP or UDP, and the checksum with it where there is one. Data of less than four
 /// bytes stay as they are.
 #[inline(always)]
-pub fn unnoticed(skb: *mut __sk_buff, bit: u32) -> Option<()> {
+pub fn unnoticed(packet: &Packet<'_>, bit: u32) -> Option<()> {
+    let skb = packet.0.skb;
     let at = network(skb)?;
     // SAFETY: the program's own context.
     let (protocol, end) = unsafe { ((*skb).protocol, (*skb).len) };

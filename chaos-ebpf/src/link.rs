@@ -1,11 +1,11 @@
 //! What a link remembers between packets, and what one packet takes with it to its device.
 
-use aya_ebpf::{bindings::__sk_buff, helpers::bpf_ktime_get_ns};
+use aya_ebpf::helpers::bpf_ktime_get_ns;
 use chaos_common::{
     LinkConfig, LinkMemory, LinkState, Passage, Stream, Travel, link::distribution, travel,
 };
 
-use crate::{atomics, bounds::masked, maps::DELAYS, plane::Hit};
+use crate::{atomics, bounds::masked, maps::DELAYS, plane::Hit, subject::Packet};
 
 /// The memory of one link.
 struct Memory(*mut LinkState);
@@ -31,7 +31,7 @@ impl LinkMemory for Memory {
             (&raw mut (*self.0).last)
                 .cast::<u32>()
                 .add(place)
-                .write_volatile(number)
+                .write_volatile(number);
         };
     }
 
@@ -116,28 +116,28 @@ impl Ticket {
 
     /// Gives it to a packet.
     #[inline(always)]
-    pub fn give(self, skb: *mut __sk_buff) {
+    pub fn give(self, packet: &Packet<'_>) {
+        let skb = packet.0.skb;
         // SAFETY: the program's own context.
         unsafe {
-            let block = (&raw mut (*skb).cb).cast::<u32>();
-            block.write_volatile(Self::VALID | self.what);
-            block.add(1).write_volatile(self.delay_ns as u32);
-            block.add(2).write_volatile((self.delay_ns >> 32) as u32);
-            block.add(3).write_volatile(self.bit);
+            (&raw mut (*skb).cb[0]).write_volatile(Self::VALID | self.what);
+            (&raw mut (*skb).cb[1]).write_volatile(self.delay_ns as u32);
+            (&raw mut (*skb).cb[2]).write_volatile((self.delay_ns >> 32) as u32);
+            (&raw mut (*skb).cb[3]).write_volatile(self.bit);
         }
     }
 
     /// The one that it has.
     #[inline(always)]
-    pub fn of(skb: *mut __sk_buff) -> Option<Self> {
+    pub fn of(packet: &Packet<'_>) -> Option<Self> {
+        let skb = packet.0.skb;
         // SAFETY: the program's own context.
         let [what, low, high, bit] = unsafe {
-            let block = (&raw const (*skb).cb).cast::<u32>();
             [
-                block.read_volatile(),
-                block.add(1).read_volatile(),
-                block.add(2).read_volatile(),
-                block.add(3).read_volatile(),
+                (&raw const (*skb).cb[0]).read_volatile(),
+                (&raw const (*skb).cb[1]).read_volatile(),
+                (&raw const (*skb).cb[2]).read_volatile(),
+                (&raw const (*skb).cb[3]).read_volatile(),
             ]
         };
         (what & !Self::ALL == Self::VALID).then_some(Self {

@@ -7,7 +7,7 @@
 //! add up, and nothing is set up anew when they change.
 //!
 //! By `act_mirred` and not by `bpf_redirect`: only the former tells the device where a packet came from
-//! (`skb->skb_iif`; net/sched/act_mirred.c, drivers/net/ifb.c). What goes through it is a clone that belongs to
+//! (`skb->skb_iif`; `net/sched/act_mirred.c`, `drivers/net/ifb.c`). What goes through it is a clone that belongs to
 //! no socket: who has sent it counts it as sent, and TCP is not held up by what waits here.
 
 #![expect(
@@ -52,10 +52,10 @@ static NETNS: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static DEVICE: Global<u32> = Global::new(0);
 
-/// The filter is not meant, or is (`cls_bpf_classify`, net/sched/cls_bpf.c).
+/// The filter is not meant, or is (`cls_bpf_classify`, `net/sched/cls_bpf.c`).
 const OTHER: i32 = 0;
 const PICKED: i32 = -1;
-/// The next program is asked; the packet is ours now, and is freed (`TC_ACT_*`, include/uapi/linux/pkt_cls.h).
+/// The next program is asked; the packet is ours now, and is freed (`TC_ACT_*`, `include/uapi/linux/pkt_cls.h`).
 const NEXT: i32 = -1;
 const STOLEN: i32 = 4;
 
@@ -207,7 +207,7 @@ fn give(packet: &Packet<'_>) -> Option<()> {
         delay_ns,
         bit: bit as u32,
     }
-    .give(packet.0.skb);
+    .give(packet);
     Some(())
 }
 
@@ -215,19 +215,20 @@ fn give(packet: &Packet<'_>) -> Option<()> {
 #[classifier]
 fn net_link_shape(context: TcContext) -> i32 {
     let skb = context.skb.skb;
-    let Some(ticket) = Ticket::of(skb) else {
+    let packet = Packet(&context.skb);
+    let Some(ticket) = Ticket::of(&packet) else {
         return NEXT;
     };
     if ticket.what & Ticket::LOST != 0 {
         return STOLEN;
     }
-    if ticket.what & Ticket::DAMAGED != 0 && !damage::noticed(skb, ticket.bit) {
+    if ticket.what & Ticket::DAMAGED != 0 && !damage::noticed(&packet, ticket.bit) {
         return STOLEN;
     }
     if ticket.what & Ticket::CHANGED != 0 {
-        damage::unnoticed(skb, ticket.bit);
+        damage::unnoticed(&packet, ticket.bit);
     }
-    has_left(&Packet(&context.skb), NETNS.load());
+    has_left(&packet, NETNS.load());
     // SAFETY: no pointer is passed.
     let due = unsafe { bpf_ktime_get_ns() } + ticket.delay_ns;
     // SAFETY: the program's own context. What is of no family of IP takes no stamp this way, and none that
@@ -238,7 +239,7 @@ fn net_link_shape(context: TcContext) -> i32 {
         }
     }
     if ticket.what & Ticket::TWICE != 0 {
-        Ticket { what: 0, ..ticket }.give(skb);
+        Ticket { what: 0, ..ticket }.give(&packet);
         // SAFETY: the program's own context. The clone comes by here again, with what is left of the ticket.
         unsafe { bpf_clone_redirect(skb, DEVICE.load(), 0) };
     }
