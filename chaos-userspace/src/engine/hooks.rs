@@ -331,19 +331,6 @@ impl Hooks {
         if hooks.is_empty() {
             return Ok(());
         }
-        if hooks.contains(&Hook::NetLinkIn)
-            && let Some(shared) = namespaces.iter().find(|netns| !netns.is_own())
-        {
-            return Err(EngineError::Refused {
-                mechanism: self.mechanism,
-                program: self.object.name(),
-                reason: format!(
-                    "what arrives is only told apart by its network namespace, and others are in that of \
-                     the target ({}), too: say direction=egress",
-                    shared.id()
-                ),
-            });
-        }
         let own: Vec<u32> = namespaces
             .iter()
             .filter(|netns| netns.is_own())
@@ -355,6 +342,15 @@ impl Hooks {
             }
         }
         rule.namespaces.retain(|id| own.contains(id));
+        if hooks.contains(&Hook::NetLinkIn)
+            && let Some(shared) = namespaces.iter().find(|netns| !netns.is_own())
+        {
+            return Err(EngineError::Shared(format!(
+                "what arrives is only told apart by its network namespace, and others are in that of \
+                     the target ({}), too: say direction=egress",
+                shared.id()
+            )));
+        }
         if let Some(egress) = &mut self.egress {
             egress.cover(plane, number, namespaces)?;
         }

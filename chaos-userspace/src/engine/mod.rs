@@ -77,6 +77,9 @@ pub enum EngineError {
     /// A bound of the fault plane is reached.
     #[error("{0}")]
     Full(String),
+    /// What is asked for can't be told from what is somebody else's, here and now.
+    #[error("{0}")]
+    Shared(String),
     /// Another system call failed.
     #[error("{what}: {source}")]
     Io {

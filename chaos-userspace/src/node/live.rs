@@ -219,7 +219,16 @@ impl Node {
                         })?;
                     if hooks.needs_namespaces() {
                         let namespaces = held.target.namespaces(&self.tree, &held.excluded)?;
-                        hooks.cover(plane, rule, &namespaces)?;
+                        hooks
+                            .cover(plane, rule, &namespaces)
+                            .map_err(|error| match error {
+                                EngineError::Shared(text) => NodeError::Unsupported(format!(
+                                    "fault {}: this node can't do that of {}: {text}",
+                                    fault.id,
+                                    fault.kind.name()
+                                )),
+                                other => other.into(),
+                            })?;
                     }
                 }
                 Work::Reset(_) => {
