@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn rates_become_times() {
-        let config = config("net.rate=8mbit,burst=10KB");
+        let config = config("net.rate=8mbit,burst=10kB");
         assert_eq!(config.byte_rate, 1_000_000);
         assert_eq!(config.burst_ns, 10_000_000);
         assert_eq!(config.queue_ns, 1_500_000_000);
