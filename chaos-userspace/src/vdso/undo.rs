@@ -79,8 +79,17 @@ fn restore(pid: u32, is_meant: impl Fn(&Header) -> bool) -> Result<Restored, Str
         Err(PatchError::Gone) => return Ok(Restored::Gone),
         Err(error) => return Err(error.to_string()),
     };
-    let Ok((patched, header)) = before.adopt() else {
-        return Ok(Restored::Already);
+    let (patched, header) = match before.adopt() {
+        Ok(adopted) => adopted,
+        // It was about to be patched.
+        Err(before) => {
+            return match before.clear() {
+                Ok(true) => Ok(Restored::Now),
+                Ok(false) => Ok(Restored::Already),
+                Err(PatchError::Gone) => Ok(Restored::Gone),
+                Err(error) => Err(error.to_string()),
+            };
+        }
     };
     if !is_meant(&header) {
         return Ok(Restored::Already);

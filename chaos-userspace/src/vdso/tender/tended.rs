@@ -429,13 +429,22 @@ impl Tending {
         let family = draw();
         let owner = (self.owner.pid, self.owner.start);
         let record = self.record(pid, program.start, before.bytes());
-        let note = || {
-            self.write_down(record)
-                .map_err(|error| PatchError::Later(error.to_string()))
-        };
+        // Before anything of it is touched: who may have to be repaired is known.
+        self.write_down(record)
+            .map_err(|error| PatchError::Later(error.to_string()))?;
         // All slots are off until they are set.
         let slots = (1 << rules.len().min(SLOTS)) - 1;
-        let (patched, control) = before.patch(&mut tracee, owner, family, slots, note)?;
+        let (patched, control) = match before.patch(&mut tracee, owner, family, slots) {
+            Ok(done) => done,
+            Err(error) => {
+                // It is put back as it was before that is said; what may be on its way yet is not.
+                drop(tracee);
+                if !matches!(error, PatchError::Later(_)) {
+                    self.forget(pid, program.start);
+                }
+                return Err(error);
+            }
+        };
         self.families.insert(
             family,
             Family {
