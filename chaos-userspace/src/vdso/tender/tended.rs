@@ -210,7 +210,8 @@ impl Tending {
         live.begun = true;
         let epoch_ns = live.rule.start_ns.max(now_ns + MARGIN_NS);
         // It lives as long as it was to live.
-        live.rule.deadline_ns += epoch_ns - live.rule.start_ns;
+        let delay_ns = epoch_ns - live.rule.start_ns;
+        live.rule.deadline_ns = live.rule.deadline_ns.saturating_add(delay_ns);
         live.rule.start_ns = epoch_ns;
         live.epoch_ns = epoch_ns;
         live.state.deadline_ns = live.rule.deadline_ns;
@@ -685,17 +686,19 @@ impl Slot {
                 // The next one, ahead of its time.
                 pulse += 1;
             }
-            let begins_ns = rule.start_ns + pulse * it.every_ns;
+            let begins_ns = rule
+                .start_ns
+                .saturating_add(pulse.saturating_mul(it.every_ns));
             from_ns = from_ns.max(begins_ns);
-            end_ns = end_ns.min(begins_ns + it.active_ns);
+            end_ns = end_ns.min(begins_ns.saturating_add(it.active_ns));
         }
-        let end_ns = end_ns.min(now_ns + left_ns);
+        let end_ns = end_ns.min(now_ns.saturating_add(left_ns));
         let fresh = self.pulse != Some(pulse);
         self.pulse = Some(pulse);
         for base in &rule.wanted.bases {
             // Both clocks at one moment, as nearly as they can be read.
             let (boot, reading) = (Base::Boottime.now(), base.now());
-            let place = |at_ns: u64| reading + (i64::try_from(at_ns).unwrap_or(i64::MAX) - boot);
+            let place = |at_ns| place(at_ns, boot, reading);
             if fresh {
                 control.end_base(*base, index);
                 control.set(*base, index, &rule.wanted.bend, place(from_ns));
@@ -703,6 +706,14 @@ impl Slot {
             control.keep(*base, index, place(end_ns));
         }
     }
+}
+
+/// What a clock reads at a boot time, if it reads this at that one.
+fn place(at_ns: u64, boot_ns: i64, reading_ns: i64) -> i64 {
+    let ahead_ns = i64::try_from(at_ns)
+        .unwrap_or(i64::MAX)
+        .saturating_sub(boot_ns);
+    reading_ns.saturating_add(ahead_ns)
 }
 
 fn now(base: Base) -> u64 {
@@ -748,5 +759,18 @@ fn members(folder: &Path, excluded: &[PathBuf], pids: &mut Vec<u32>) {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             members(&entry.path(), excluded, pids);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_without_end_is_no_time_before_all_others() {
+        assert_eq!(place(1_500, 1_000, 7_000), 7_500);
+        assert_eq!(place(500, 1_000, 7_000), 6_500);
+        assert_eq!(place(u64::MAX, 1_000, i64::MAX / 2), i64::MAX);
+        assert_eq!(place(0, i64::MAX, -7), i64::MIN);
     }
 }
