@@ -240,11 +240,10 @@ impl Tending {
         Ok(state)
     }
 
-    /// How it goes.
-    pub(super) fn state(&mut self, id: u64) -> Tended {
+    /// How it goes, if it is known.
+    pub(super) fn state(&mut self, id: u64) -> Option<Tended> {
         self.count();
-        let live = self.rules.get(&id);
-        live.map_or_else(Tended::default, |live| live.state.clone())
+        self.rules.get(&id).map(|live| live.state.clone())
     }
 
     /// Who was not heard for as long as the lease has no rules any more.
@@ -272,7 +271,7 @@ impl Tending {
         let state = self.state(id);
         self.rules.remove(&id);
         self.look_around();
-        state
+        state.unwrap_or_default()
     }
 
     /// Ends all of it.
