@@ -18,7 +18,9 @@ use crate::{
     vdso::{
         control::{Base, Control, SLOTS},
         patch::{Before, Bytes, PatchError, Patched},
+        stub::Header,
         tracee::{self, Tracee},
+        undo::{self, Restored, everybody},
     },
 };
 
@@ -34,6 +36,9 @@ const AGAIN: Duration = Duration::from_millis(500);
 
 /// How long anything may take that is done at once.
 pub(super) const BUSY: Duration = Duration::from_secs(2);
+
+/// How often it is looked for children at most, when a fault has ended.
+const SWEEPS: usize = 8;
 
 /// How long the journal's lock is waited for, while a process stands still.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -60,6 +65,8 @@ struct Live {
     /// Boot time from which it bends.
     epoch_ns: u64,
     state: Tended,
+    /// Processes that were counted as found, and have no stub.
+    refused: HashSet<u32>,
     /// It is not a gap what is found the first time.
     begun: bool,
     /// Its deadline has passed, or the lease.
@@ -70,18 +77,6 @@ struct Live {
 struct Process {
     program: Program,
     state: State,
-}
-
-/// Where a process has its code from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Origin {
-    /// An exec, since which it was patched.
-    Exec {
-        /// It had run for a while.
-        late: bool,
-    },
-    /// Its parent, and the stub with it.
-    Born,
 }
 
 /// What tells a process from a later one of the same pid, and from what it becomes by an exec.
@@ -121,6 +116,8 @@ enum State {
 struct Family {
     control: Control,
     slots: [Option<Slot>; SLOTS],
+    /// Rules that found no slot, and were told so.
+    without: HashSet<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -198,6 +195,7 @@ impl Tending {
                 rule,
                 epoch_ns,
                 state: Tended::default(),
+                refused: HashSet::new(),
                 begun: false,
                 over: false,
             },
@@ -271,7 +269,30 @@ impl Tending {
         let state = self.state(id);
         self.rules.remove(&id);
         self.look_around();
+        self.sweep();
         state.unwrap_or_default()
+    }
+
+    /// Restores children that were forked between the last look and the moment in which their parents
+    /// were restored: they are in no list, and need not be in a target. One look may miss a child of
+    /// those, which the next one finds. Whose page is in use yet is seen to as ever.
+    fn sweep(&mut self) {
+        for _ in 0..SWEEPS {
+            let mut found = false;
+            for pid in everybody() {
+                self.go_on();
+                let is_left =
+                    |it: &Header| self.is_ours(it) && !self.families.contains_key(&it.family);
+                found |= matches!(undo::restore(pid, is_left), Ok(Restored::Now));
+            }
+            if !found {
+                return;
+            }
+        }
+    }
+
+    fn is_ours(&self, header: &Header) -> bool {
+        (header.owner_pid, header.owner_start) == (self.owner.pid, self.owner.start)
     }
 
     /// Ends all of it.
@@ -314,9 +335,7 @@ impl Tending {
                     state: State::Patched(_),
                     program: known,
                 }) if known == program => {
-                    if let Err(error) = self.choose(*pid, rules, true) {
-                        tracing::debug!(pid, %error, "its rules are not changed");
-                    }
+                    self.choose_or_later(*pid, rules, true);
                 }
                 Some(Process {
                     state: State::Refused { again, .. },
@@ -392,13 +411,19 @@ impl Tending {
         rules: &[u64],
         tracee: Option<Tracee>,
         late: bool,
-    ) -> Result<Origin, PatchError> {
+    ) -> Result<(), PatchError> {
         self.go_on();
         let before = Before::look(pid)?;
         let before = match before.adopt() {
             Ok((patched, header)) => {
                 drop(tracee);
                 if !self.families.contains_key(&header.family) {
+                    if self.is_ours(&header) {
+                        // The child of one whose fault is over.
+                        undo::restore(pid, |_| true).map_err(PatchError::Later)?;
+                        let why = "its clocks were bent by a fault that has ended";
+                        return Err(PatchError::Later(why.to_owned()));
+                    }
                     return Err(PatchError::Never(
                         "another kchaos bends its clocks: end that fault first".to_owned(),
                     ));
@@ -408,7 +433,8 @@ impl Tending {
                     .map_err(|error| PatchError::Later(error.to_string()))?;
                 let state = State::Patched(patched);
                 self.processes.insert(pid, Process { program, state });
-                return self.choose(pid, rules, false).map(|()| Origin::Born);
+                self.choose_or_later(pid, rules, false);
+                return Ok(());
             }
             Err(before) => before,
         };
@@ -450,18 +476,27 @@ impl Tending {
             Family {
                 control,
                 slots: [None; SLOTS],
+                without: HashSet::new(),
             },
         );
         let state = State::Patched(patched);
         self.processes.insert(pid, Process { program, state });
-        let chosen = self.choose(pid, rules, late);
+        self.choose_or_later(pid, rules, late);
         // It goes on with bent clocks.
         self.keep();
         drop(tracee);
-        chosen.map(|()| Origin::Exec { late })
+        Ok(())
     }
 
-    /// Gives rules a place in the control page of a process, and has the process look there.
+    /// What can't be said to the process now is said with the next look.
+    fn choose_or_later(&mut self, pid: u32, rules: &[u64], late: bool) {
+        if let Err(error) = self.choose(pid, rules, late) {
+            tracing::debug!(pid, %error, "its rules are not changed");
+        }
+    }
+
+    /// Gives rules a place in the control page of a process, and has the process look there. What is
+    /// new to the page is counted: a child that shares it is one program with its parent.
     fn choose(&mut self, pid: u32, rules: &[u64], late: bool) -> Result<(), PatchError> {
         let Some(Process {
             state: State::Patched(patched),
@@ -475,12 +510,24 @@ impl Tending {
         };
         let mut slots = 0_u64;
         for id in rules {
-            let Some(live) = self.rules.get(id) else {
+            let Some(live) = self.rules.get_mut(id) else {
                 continue;
             };
-            let index = family.place(*id).ok_or_else(|| {
-                PatchError::Never(format!("it has {SLOTS} faults of its clocks already"))
-            })?;
+            let Some(index) = family.place(*id) else {
+                if family.without.insert(*id) {
+                    live.state.found += 1;
+                    live.state.refused = Some(format!(
+                        "process {pid}: it has {SLOTS} faults of its clocks already"
+                    ));
+                }
+                continue;
+            };
+            if family.slots[index].is_none() {
+                let was_counted = family.without.remove(id) || live.refused.remove(&pid);
+                live.state.found += u64::from(!was_counted);
+                live.state.patched += 1;
+                live.state.late += u64::from(late && live.begun);
+            }
             let slot = family.slots[index].get_or_insert(Slot {
                 rule: *id,
                 epoch_ns: live.epoch_ns,
@@ -518,33 +565,25 @@ impl Tending {
         program: Program,
         rules: &[u64],
         tried: Option<bool>,
-        done: Result<Origin, PatchError>,
+        done: Result<(), PatchError>,
     ) {
-        let (late, refused) = match done {
-            // It is the same program.
-            Ok(Origin::Born) | Err(PatchError::Gone) => return,
-            Ok(Origin::Exec { late }) => (late, None),
-            Err(error) => (false, Some(format!("process {pid}: {error}"))),
+        let refused = match done {
+            // What has a place is counted: see `choose`.
+            Ok(()) | Err(PatchError::Gone) => return,
+            Err(error) => format!("process {pid}: {error}"),
         };
-        let patched = refused.is_none();
-        let mut found = tried != Some(true);
-        if !patched {
-            found = tried == Some(false);
-            let rest = if tried.is_none() { SOON } else { AGAIN };
-            let state = State::Refused {
-                again: Instant::now() + rest,
-                counted: tried.is_some(),
-            };
-            self.processes.insert(pid, Process { program, state });
-        }
+        let rest = if tried.is_none() { SOON } else { AGAIN };
+        let state = State::Refused {
+            again: Instant::now() + rest,
+            counted: tried.is_some(),
+        };
+        self.processes.insert(pid, Process { program, state });
         for id in rules {
             if let Some(live) = self.rules.get_mut(id) {
-                live.state.found += u64::from(found);
-                live.state.patched += u64::from(patched);
-                live.state.late += u64::from(late);
-                if refused.is_some() {
-                    live.state.refused.clone_from(&refused);
+                if tried == Some(false) && live.refused.insert(pid) {
+                    live.state.found += 1;
                 }
+                live.state.refused = Some(refused.clone());
             }
         }
     }
