@@ -16,7 +16,7 @@ use crate::{
     state::Owner,
     target::Stat,
     vdso::{
-        control::{Base, Control, SLOTS},
+        control::{Base, Control, SLOTS, coarse_lag_ns},
         patch::{Before, Bytes, PatchError, Patched},
         stub::Header,
         tracee::{self, Tracee},
@@ -27,6 +27,9 @@ use crate::{
 /// How long the first reading that is bent lies behind the moment in which that was decided: nobody
 /// has read a later one meanwhile.
 const MARGIN_NS: u64 = 2_000_000;
+
+/// How long coarse clocks are waited for at most: some ticks.
+const MOST_LAG: Duration = Duration::from_millis(100);
 
 /// Who could not be patched is tried again so much later, at first …
 const SOON: Duration = Duration::from_millis(20);
@@ -230,7 +233,11 @@ impl Tending {
         if epoch_ns == now_ns + MARGIN_NS {
             // Whoever is told that they are bent finds them so.
             self.keep();
-            thread::sleep(Duration::from_nanos(MARGIN_NS));
+            let until = Instant::now() + MOST_LAG;
+            // Coarse clocks as well, of which `time` reads one: they are late.
+            while now(Base::Boottime) < epoch_ns + coarse_lag_ns() && Instant::now() < until {
+                thread::sleep(Duration::from_nanos(MARGIN_NS));
+            }
         }
         // It has been said while this took its time.
         self.heard = Instant::now();
