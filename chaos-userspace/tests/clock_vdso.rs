@@ -5,12 +5,19 @@
 mod lab;
 
 #[cfg(test)]
+#[path = "clock_vdso/tender.rs"]
+mod tender;
+
+#[cfg(test)]
 mod tests {
     use std::{process::Command, thread, time::Duration};
 
-    use crate::lab::{
-        Cgroup, KCHAOS, account, checked, descendants, eventually, inject, is_patched, kchaos,
-        kill, missing, now, said, static_victim, victim,
+    use crate::{
+        lab::{
+            Cgroup, KCHAOS, account, checked, descendants, eventually, inject, is_patched, kchaos,
+            kill, missing, now, said, static_victim, victim,
+        },
+        tender::{Held, Tender, order},
     };
 
     const HOUR: &str = "3600000000000";
@@ -172,6 +179,83 @@ mod tests {
             hit.kill().unwrap();
             hit.wait().unwrap();
         }
+    }
+
+    /// At each of its requests to the kernel in turn: nobody may be held, run on with registers of
+    /// ours, or have its signals blocked for good.
+    #[test]
+    fn a_tender_that_is_killed_anywhere_hurts_nobody() {
+        require!();
+        for threads in ["1", "3"] {
+            let mut killed = 0;
+            for request in 1.. {
+                let state = tempfile::tempdir().unwrap();
+                let target = Cgroup::new("anywhere");
+                let hit = target.spawn(victim(), &["check", HOUR, threads, "3600"]);
+                let pid = hit.id();
+                eventually("it runs", || descendants(pid).is_empty() && is_at_work(pid));
+                let mut tender = Tender::start(state.path());
+                let done = tender.run_to(&order(pid), request) == Held::Done;
+                tender.kill();
+                eventually("nobody is held", || !is_traced(pid));
+                eventually("put back", || {
+                    let healed = Command::new(KCHAOS)
+                        .arg("heal")
+                        .env("KCHAOS_STATE_DIR", state.path())
+                        .output()
+                        .unwrap();
+                    assert!(healed.status.success(), "{healed:?}");
+                    !is_patched(pid)
+                });
+                thread::sleep(Duration::from_millis(2));
+                kill(pid, libc::SIGTERM);
+                let (truth, ..) = checked(hit);
+                assert!(truth > 0, "request {request}, {threads} threads");
+                if done {
+                    break;
+                }
+                killed = request;
+            }
+            assert!(killed > 30, "{killed} requests are no patch");
+        }
+    }
+
+    #[test]
+    fn who_is_frozen_in_the_middle_of_it_holds_no_tender() {
+        require!();
+        let state = tempfile::tempdir().unwrap();
+        let target = Cgroup::new("frozen");
+        let hit = target.spawn(victim(), &["check", HOUR, "1", "3600"]);
+        let pid = hit.id();
+        eventually("it runs", || is_at_work(pid));
+        let mut tender = Tender::start(state.path());
+        assert_eq!(tender.run_to_first_call(&order(pid)), Held::There);
+        target.freeze(true);
+        let answer = tender.go_on();
+        assert!(answer.contains("does not go on"), "{answer}");
+        target.freeze(false);
+        eventually("it is let go", || !is_traced(pid));
+        tender.kill();
+        kill(pid, libc::SIGTERM);
+        let (truth, ..) = checked(hit);
+        assert!(truth > 0);
+    }
+
+    /// Whether a thread of it is somebody's.
+    fn is_traced(pid: u32) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        tasks.flatten().any(|task| {
+            let status = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
+            !status.contains("TracerPid:\t0\n") && !status.is_empty()
+        })
+    }
+
+    /// Whether a victim handles its signals yet.
+    fn is_at_work(pid: u32) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        caught.is_some_and(|mask| mask & 1 << (libc::SIGTERM - 1) != 0)
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Faults of clocks, as a node has them.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use super::{Counters, NodeError, Settings, live::LiveFault};
 use crate::{
@@ -18,8 +21,8 @@ pub(super) struct ClockFaults {
     clocks: Clocks,
     /// A child that waits before its exec.
     held: Option<u32>,
-    /// What was known of each rule the last time.
-    last: HashMap<u64, Tended>,
+    /// What was known of each rule the last time: all that is left when who knew more has died.
+    last: Mutex<HashMap<u64, Tended>>,
 }
 
 impl ClockFaults {
@@ -27,7 +30,7 @@ impl ClockFaults {
         Self {
             clocks: Clocks::new(settings),
             held: None,
-            last: HashMap::new(),
+            last: Mutex::default(),
         }
     }
 
@@ -85,29 +88,50 @@ impl ClockFaults {
             TenderError::Unsupported(reason) => cannot(&reason),
             TenderError::Lost(_) => NodeError::Kernel(error.to_string()),
         })?;
-        Ok((id, tended.deadline_ns))
+        let deadline_ns = tended.deadline_ns;
+        self.last().insert(id, tended);
+        Ok((id, deadline_ns))
     }
 
     /// How it goes.
     pub(super) fn status(&self, id: u64) -> KnobStatus {
-        match self.clocks.look(id) {
+        match self.look(id) {
             Ok(state) => told(&state),
-            Err(error) => KnobStatus {
-                ended: Some(error.to_string()),
-                ..self.last.get(&id).map(told).unwrap_or_default()
-            },
+            Err(error) => {
+                let last = self.last().get(&id).map(told);
+                KnobStatus {
+                    ended: Some(format!(
+                        "who bends clocks has died: they are true again, and nobody new is followed \
+                         ({error})"
+                    )),
+                    ..last.unwrap_or_default()
+                }
+            }
         }
     }
 
     /// How many programs have run for a while before their clocks were bent.
     pub(super) fn late(&self, id: u64) -> u64 {
-        self.clocks.look(id).map_or(0, |state| state.late)
+        let last = || self.last().get(&id).map_or(0, |state| state.late);
+        self.look(id)
+            .map_or_else(|_lost| last(), |state| state.late)
+    }
+
+    fn look(&self, id: u64) -> Result<Tended, TenderError> {
+        let state = self.clocks.look(id)?;
+        self.last().insert(id, state.clone());
+        Ok(state)
+    }
+
+    fn last(&self) -> MutexGuard<'_, HashMap<u64, Tended>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn end(&mut self, id: u64) {
-        self.last.remove(&id);
+        self.last().remove(&id);
         if let Err(error) = self.clocks.end(id) {
             tracing::error!(%error, "clocks are true again when their lease is over");
+            self.clocks.bury();
         }
     }
 }

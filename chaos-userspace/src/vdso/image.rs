@@ -12,7 +12,10 @@ use iced_x86::{
 };
 use object::{Object as _, ObjectSymbol as _, read::elf::ElfFile64};
 
-use super::stub::{Function, LONGEST};
+use super::{
+    home::ROOM,
+    stub::{Function, LONGEST},
+};
 
 /// The bytes of a jump to anywhere within 2 GB.
 pub(super) const JUMP: usize = 5;
@@ -21,8 +24,6 @@ pub(super) const JUMP: usize = 5;
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) entries: Vec<Redirect>,
-    /// A `syscall` instruction, to make calls by.
-    pub(super) syscall: u64,
 }
 
 /// The first instructions of a function.
@@ -75,13 +76,9 @@ impl Plan {
             image.get(start..start.checked_add(usize::try_from(size).ok()?)?)
         };
         let mut targets = Vec::new();
-        let mut syscall = None;
         for (_, address, size) in &functions {
             let bytes = code(*address, *size).ok_or("a function lies outside of its vDSO")?;
             for instruction in &mut Decoder::with_ip(64, bytes, *address, DecoderOptions::NONE) {
-                if instruction.code() == Code::Syscall {
-                    syscall.get_or_insert(instruction.ip());
-                }
                 if instruction.is_jcc_short_or_near() || instruction.is_jmp_short_or_near() {
                     targets.push(instruction.near_branch_target());
                 }
@@ -105,10 +102,11 @@ impl Plan {
                 Function::ClockGettime.symbol()
             ));
         }
-        Ok(Self {
-            entries,
-            syscall: syscall.ok_or("its vDSO has no syscall instruction")?,
-        })
+        let end = image.len().checked_sub(ROOM).and_then(|at| image.get(at..));
+        if !end.is_some_and(|end| end.iter().all(|byte| *byte == 0)) {
+            return Err("its vDSO has no room at its end".to_owned());
+        }
+        Ok(Self { entries })
     }
 }
 

@@ -8,6 +8,7 @@
 //! Who is patched, when, and by which rules is the business of a process of its own ([`tender`]).
 
 mod control;
+mod home;
 mod image;
 mod maps;
 mod patch;

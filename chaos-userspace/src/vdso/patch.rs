@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     control::Control,
+    home,
     image::{self, JUMP, Plan, Redirect, Trampoline},
     maps::Maps,
     stub::{self, Function, Header, LONGEST, PAGE, SLOTS_AT, Site},
@@ -49,6 +50,8 @@ pub(super) struct Patched {
     memory: File,
     /// Where its page of code lies.
     page: u64,
+    /// Where it makes calls for us, in its vDSO.
+    room: u64,
     /// Which control page it has.
     pub(super) family: u64,
     /// Which rules concern it.
@@ -62,6 +65,10 @@ pub(super) struct Before {
     memory: File,
     maps: Maps,
     vdso: u64,
+    /// Where it can make calls for us, at the end of its vDSO.
+    room: u64,
+    /// A tracer has died while it made one.
+    interrupted: bool,
     plan: Arc<Plan>,
     /// What is in the page that its functions jump to, if it is one of ours.
     header: Option<(u64, Header)>,
@@ -114,12 +121,21 @@ impl Before {
                 bytes.copy_from_slice(&original);
             }
         }
+        let mut interrupted = false;
+        if let Some(room) = home::room(&mut image)
+            && home::is_used(room)
+        {
+            interrupted = true;
+            room.fill(0);
+        }
         let plan = Plan::of(&image).map_err(PatchError::Never)?;
         Ok(Self {
             pid,
             memory,
             maps,
             vdso: start,
+            room: end - home::ROOM as u64,
+            interrupted,
             plan,
             header,
         })
@@ -134,10 +150,19 @@ impl Before {
         let patched = Patched {
             memory: self.memory,
             page,
+            room: self.room,
             family: header.family,
             slots: header.slots,
         };
         Ok((patched, header))
+    }
+
+    /// Clears what is left of a call whose tracer has died; whether there was anything.
+    pub(super) fn clear(&self) -> Result<bool, PatchError> {
+        if self.interrupted {
+            Tracee::stop(self.pid)?.clear(self.room)?;
+        }
+        Ok(self.interrupted)
     }
 
     /// Whether the program that was looked at is there yet.
@@ -154,14 +179,14 @@ impl Before {
         self.plan.entries.iter().map(bytes).collect()
     }
 
-    /// Redirects its functions; nothing is bent before its control page says so. `note` is called before anything of the vDSO is changed.
+    /// Redirects its functions; nothing is bent before its control page says so. Who is let go at any
+    /// moment of this, because we have died, runs on as if nothing had been.
     pub(super) fn patch(
         self,
         tracee: &mut Tracee,
         owner: (u32, u64),
         family: u64,
         slots: u64,
-        note: impl FnOnce() -> Result<(), PatchError>,
     ) -> Result<(Patched, Control), PatchError> {
         if is_filtered(self.pid) && !tracee.lift_filters() {
             return Err(PatchError::Never(
@@ -175,7 +200,14 @@ impl Before {
             .gap(self.vdso, 2 * PAGE as u64)
             .ok_or_else(|| PatchError::Never("it has no room near its vDSO".to_owned()))?;
         let (trampolines, jumps) = self.relocate(place)?;
-        let control = self.map(tracee, place)?;
+        let control = match self.map(tracee, place) {
+            Ok(control) => control,
+            Err(error) => {
+                let both = [place, 2 * PAGE as u64, 0, 0, 0, 0];
+                tracee.call(self.room, libc::SYS_munmap, both).ok();
+                return Err(error);
+            }
+        };
         let mut header = Header::new(owner, family, self.sites());
         header.slots = slots;
         let codes: Vec<(Function, Vec<u8>)> = trampolines
@@ -184,17 +216,21 @@ impl Before {
             .collect();
         let page = stub::page(&header, &codes);
         self.write(tracee, place, &page)?;
-        note()?;
+        // There they run the same, whether there are jumps yet or not.
         for (_, trampoline) in &trampolines {
-            tracee.move_threads(&trampoline.moved);
+            tracee.move_threads(&trampoline.moved)?;
         }
         for (address, jump) in &jumps {
-            tracee.write(*address, jump)?;
+            if let Err(error) = tracee.write(*address, jump) {
+                restore(tracee, &self.bytes())?;
+                return Err(error.into());
+            }
         }
         Ok((
             Patched {
                 memory: self.memory,
                 page: place,
+                room: self.room,
                 family,
                 slots,
             },
@@ -234,7 +270,7 @@ impl Before {
     /// Has the process map a page of code, and behind it a page that it shares with its children and
     /// with us.
     fn map(&self, tracee: &mut Tracee, place: u64) -> Result<Control, PatchError> {
-        let syscall = self.vdso + self.plan.syscall;
+        let syscall = self.room;
         let fixed = u64::from((libc::MAP_FIXED_NOREPLACE).unsigned_abs());
         let flags = |flags: i32| u64::from(flags.unsigned_abs()) | fixed;
         let protection = |bits: i32| u64::from(bits.unsigned_abs());
@@ -322,6 +358,7 @@ impl Patched {
         }
         let bytes = header.bytes_replaced();
         if restore(&tracee, &bytes)? {
+            tracee.clear(self.room)?;
             Ok(())
         } else {
             Err(PatchError::Later("its bytes did not stay".to_owned()))

@@ -168,3 +168,129 @@ global_asm!(
     gettimeofday = const Function::Gettimeofday.trampoline(),
     time = const Function::Time.trampoline(),
 );
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, os::fd::AsRawFd as _, ptr};
+
+    use super::*;
+    use crate::vdso::control::{Bend, Control};
+
+    /// 2026, in nanoseconds.
+    const NOW: i64 = 1_795_000_000_000_000_000;
+
+    /// The page of code beside its control page, in this process, with a clock that stands at [`NOW`].
+    fn stub(
+        slots: u64,
+    ) -> (
+        unsafe extern "C" fn(i32, *mut libc::timespec) -> i32,
+        Control,
+    ) {
+        let mut header = Header::new((0, 0), 0, <[Site; 3]>::default());
+        header.slots = slots;
+        let (seconds, nanos) = (NOW / 1_000_000_000, NOW % 1_000_000_000);
+        // mov rax, SECONDS; mov [rsi], rax; mov qword ptr [rsi + 8], NANOS; xor eax, eax; ret
+        let mut clock = vec![0x48, 0xb8];
+        clock.extend(seconds.to_le_bytes());
+        clock.extend([0x48, 0x89, 0x06, 0x48, 0xc7, 0x46, 0x08]);
+        clock.extend(i32::try_from(nanos).unwrap().to_le_bytes());
+        clock.extend([0x31, 0xc0, 0xc3]);
+        let code = page(&header, &[(Function::ClockGettime, clock)]);
+        let file = File::from(
+            nix::sys::memfd::memfd_create(c"stub", nix::sys::memfd::MFdFlags::empty()).unwrap(),
+        );
+        file.set_len(PAGE as u64).unwrap();
+        // SAFETY: two new pages, of which the second becomes the file, and code that leaves nothing
+        // behind. They stay until the process ends.
+        let entry = unsafe {
+            let all = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
+            let private = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            let place = libc::mmap(ptr::null_mut(), 2 * PAGE, all, private, -1, 0);
+            assert_ne!(place, libc::MAP_FAILED);
+            ptr::copy_nonoverlapping(code.as_ptr(), place.cast(), PAGE);
+            let behind = place.byte_add(PAGE);
+            let shared = libc::MAP_SHARED | libc::MAP_FIXED;
+            let data = libc::PROT_READ | libc::PROT_WRITE;
+            let fd = file.as_raw_fd();
+            assert_eq!(libc::mmap(behind, PAGE, data, shared, fd, 0), behind);
+            std::mem::transmute::<
+                *mut libc::c_void,
+                unsafe extern "C" fn(i32, *mut libc::timespec) -> i32,
+            >(place.byte_add(Function::ClockGettime.entry()))
+        };
+        (entry, Control::map(&file).unwrap())
+    }
+
+    fn read(bends: &[Bend], from: i64) -> i64 {
+        let (entry, control) = stub((1 << bends.len()) - 1);
+        for (slot, bend) in bends.iter().enumerate() {
+            control.clear(slot);
+            control.set(Base::Realtime, slot, bend, from);
+            control.keep(Base::Realtime, slot, i64::MAX);
+        }
+        let mut time = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        for _ in 0..2 {
+            // The second time it is hit already, and may take the short way.
+            // SAFETY: it writes a timespec.
+            assert_eq!(unsafe { entry(libc::CLOCK_REALTIME, &raw mut time) }, 0);
+        }
+        assert!((0..1_000_000_000).contains(&time.tv_nsec));
+        time.tv_sec
+            .saturating_mul(1_000_000_000)
+            .saturating_add(time.tv_nsec)
+    }
+
+    fn offset(offset: i64) -> Bend {
+        Bend {
+            offset,
+            ..Bend::default()
+        }
+    }
+
+    fn steps(step: i64, times: i64) -> Bend {
+        Bend {
+            step,
+            every: 1,
+            times,
+            flags: Entry::STEPS,
+            ..Bend::default()
+        }
+    }
+
+    #[test]
+    fn sums_stay_at_their_ends() {
+        let century = 36_500 * 86_400 * 1_000_000_000;
+        assert_eq!(read(&[offset(century)], NOW), NOW + century);
+        assert_eq!(
+            read(&[offset(century), offset(century)], NOW),
+            NOW + 2 * century
+        );
+        assert_eq!(read(&[offset(century); 3], NOW), i64::MAX);
+        assert_eq!(read(&[offset(century); 8], NOW), i64::MAX);
+        // Nothing is before zero.
+        assert_eq!(read(&[offset(-century)], NOW), 0);
+        assert_eq!(read(&[offset(-century); 8], NOW), 0);
+        assert_eq!(read(&[offset(-5), offset(7)], NOW), NOW + 2);
+    }
+
+    #[test]
+    fn steps_and_speeds_stay_at_their_ends() {
+        assert_eq!(read(&[steps(7, 3)], NOW), NOW + 7);
+        assert_eq!(read(&[steps(7, 3)], NOW - 100), NOW + 21);
+        let often = NOW - 1_000_000_000_000;
+        assert_eq!(read(&[steps(1 << 50, i64::MAX)], often), i64::MAX);
+        assert_eq!(read(&[steps(-(1 << 50), i64::MAX)], often), 0);
+        let speed = |rate| Bend {
+            rate,
+            flags: Entry::SPEEDS,
+            ..Bend::default()
+        };
+        assert_eq!(read(&[speed(1 << 32)], NOW - 1000), NOW + 1000);
+        assert_eq!(read(&[speed(-1 << 32)], NOW - 1000), NOW - 1000);
+        assert_eq!(read(&[speed(1 << 60)], NOW - (1 << 60)), i64::MAX);
+        assert_eq!(read(&[speed(-(1 << 60))], NOW - (1 << 60)), 0);
+    }
+}

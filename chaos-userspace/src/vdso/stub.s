@@ -21,6 +21,15 @@ bases:
     .byte {realtime}, {monotonic}, {none}, {none}, {raw}, {realtime}, {monotonic}, {boottime}
     .byte {realtime}, {boottime}, {none}, {tai}, {none}, {none}, {none}, {none}
 
+    # Adds to a sum, which stays at its end where it would run over.
+    .macro SATURATE sum, value
+    add \sum, \value
+    jno 9f
+    sar \sum, 63
+    btc \sum, 63                     # the other sign's end
+9:
+    .endm
+
     # rsi: what was read, in nanoseconds. eax: its base. Leaves in rdi what is to be added.
     .macro BEND
     shl eax, 9
@@ -41,7 +50,7 @@ bases:
     mov rdx, rsi
     sub rdx, [r11 + {from}]
     jl 20b
-    add rdi, [r11 + {offset}]
+    SATURATE rdi, [r11+{offset}]
     mov ecx, [r11 + {flags}]
     cmp dword ptr [r11 + {hit}], 0
     jne 21f
@@ -55,8 +64,15 @@ bases:
     mov r10d, 1
     mov rax, rdx
     imul qword ptr [r11 + {rate}]
+    movsxd rcx, edx
     shrd rax, rdx, 32
-    add rdi, rax
+    cmp rcx, rdx
+    je 24f
+    mov rax, rdx                    # too much: the end of its sign
+    sar rax, 63
+    not rax
+    btc rax, 63
+24: SATURATE rdi, rax
     jmp 20b
 22: mov rax, rdx                    # steps: the first at once, then one each `every`
     xor edx, edx
@@ -66,7 +82,12 @@ bases:
     jbe 23f
     mov rax, [r11 + {times}]
 23: imul rax, [r11 + {step}]
-    add rdi, rax
+    jno 25f
+    mov rax, [r11 + {step}]         # too much: the end of its sign
+    sar rax, 63
+    not rax
+    btc rax, 63
+25: SATURATE rdi, rax
     jmp 20b
 29:
     .endm
@@ -74,7 +95,8 @@ bases:
     # rsi + rdi into seconds in rdx and nanoseconds in rcx; never before zero.
     .macro SPLIT
     xor eax, eax
-    add rsi, rdi
+    SATURATE rsi, rdi
+    test rsi, rsi
     cmovs rsi, rax
     mov rax, rsi
     shr rax, 9

@@ -1,7 +1,8 @@
 //! ptrace(2): all threads of a process stopped, and system calls made in one of them.
 //!
 //! Whoever is stopped here goes on when this process ends, however that happens: the kernel lets go
-//! what a tracer held.
+//! what a tracer held, with the registers that it has then. So they are true at any time, or lead
+//! [`home`].
 
 use std::{
     collections::BTreeSet,
@@ -11,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::home;
 use crate::target::CgroupTree;
 
 /// How long threads may take to stop: each has to get a processor for it. One that the kernel holds
@@ -25,6 +27,15 @@ const MOST_LOOKS: u32 = 50;
 
 /// After so many looks it is asked whether the kernel holds who has not stopped.
 const PATIENT_LOOKS: u32 = 20;
+
+/// How long a thread may take that makes calls, in all. One whose cgroup is frozen meanwhile makes none.
+const MOST_CALLS: Duration = Duration::from_millis(500);
+
+/// How long one that took too long may take to stop.
+const MOST_STOP: Duration = Duration::from_millis(100);
+
+/// So often it is looked at once: a call takes some microseconds, and its process stands still.
+const SPINS: u32 = 200;
 
 /// The set of signals that a thread of ours gets while it makes a call: none.
 const NO_SIGNAL: u64 = u64::MAX;
@@ -77,15 +88,19 @@ pub(super) struct Tracee {
 struct Stopped {
     tid: i32,
     registers: libc::user_regs_struct,
-    changed: bool,
     /// With its whole process, by a signal such as SIGSTOP.
     in_group: bool,
 }
 
 /// Calls are being made in the first thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Session {
     mask: u64,
+    /// Where its way home lies.
+    room: u64,
+    /// It was told to go on, and has not stopped since.
+    away: bool,
+    until: Instant,
     /// What came meanwhile, and can't be blocked.
     signals: Vec<i32>,
 }
@@ -227,7 +242,6 @@ impl Tracee {
                 self.stopped.push(Stopped {
                     tid,
                     registers,
-                    changed: false,
                     in_group,
                 });
                 Ok(())
@@ -255,21 +269,75 @@ impl Tracee {
         self.unfiltered
     }
 
-    /// Moves threads that are about to run one of these instructions to where it is now.
-    pub(super) fn move_threads(&mut self, moved: &[(u64, u64)]) {
-        for thread in &mut self.stopped {
+    /// Moves threads that are about to run one of these instructions to where it is now, which must be
+    /// there: who is let go finds it.
+    pub(super) fn move_threads(&mut self, moved: &[(u64, u64)]) -> Result<(), TraceError> {
+        let failed = |error| TraceError::of("set its registers", error);
+        for index in 0..self.stopped.len() {
+            let thread = &mut self.stopped[index];
             let found = moved.iter().find(|(from, _)| *from == thread.registers.rip);
-            if let Some((_, to)) = found {
-                thread.registers.rip = *to;
-                thread.changed = true;
+            let Some((_, to)) = found else { continue };
+            thread.registers.rip = *to;
+            let (tid, registers) = (thread.tid, thread.registers);
+            match &self.session {
+                // It is somewhere else, and goes there from there.
+                Some(session) if index == 0 => {
+                    self.write(session.room, &home::bytes(&registers, session.mask))?;
+                }
+                _ => set_registers(tid, &registers).map_err(failed)?,
             }
         }
+        Ok(())
     }
 
-    /// Has the process make a system call, by the instruction at `syscall`.
+    /// Whether nobody is on his way home, or can be.
+    fn is_free(&self, room: u64) -> bool {
+        let inside = room..room + home::ROOM as u64;
+        let is_inside = |thread: &Stopped| inside.contains(&thread.registers.rip);
+        self.held.is_empty() && !self.stopped.iter().any(is_inside)
+    }
+
+    /// Clears what a tracer has left that died.
+    pub(super) fn clear(&self, room: u64) -> Result<(), TraceError> {
+        if !home::is_used(&self.read(room, home::ROOM)?) {
+            return Ok(());
+        }
+        if !self.is_free(room) {
+            return Err(TraceError::Busy("it is on its way back from a call"));
+        }
+        self.wipe(room)
+    }
+
+    /// From its end on: what is left at any time is known for what it is.
+    fn wipe(&self, room: u64) -> Result<(), TraceError> {
+        (0..home::ROOM)
+            .step_by(home::WORD)
+            .rev()
+            .try_for_each(|at| self.write(room + at as u64, &[0; home::WORD]))
+    }
+
+    /// Writes down how the first thread finds back to where it is now.
+    fn begin_calls(&mut self, tid: i32, room: u64) -> Result<(), TraceError> {
+        self.clear(room)?;
+        let mask = signal_mask(tid).map_err(|error| TraceError::of("read its mask", error))?;
+        let registers = self.stopped.first().map(|thread| thread.registers);
+        if let Some(registers) = registers {
+            self.write(room, &home::bytes(&registers, mask))?;
+        }
+        self.session = Some(Session {
+            mask,
+            room,
+            away: false,
+            until: Instant::now() + MOST_CALLS,
+            signals: Vec::new(),
+        });
+        Ok(())
+    }
+
+    /// Has the process make a system call, by way of this room at the end of its vDSO.
     pub(super) fn call(
         &mut self,
-        syscall: u64,
+        room: u64,
         number: libc::c_long,
         arguments: [u64; 6],
     ) -> Result<u64, TraceError> {
@@ -278,40 +346,48 @@ impl Tracee {
         };
         let tid = thread.tid;
         let mut call = thread.registers;
-        call.rip = syscall;
+        call.rip = room;
         call.rax = number.cast_unsigned();
         // Not in a call: else the kernel would make the one anew that was interrupted.
         call.orig_rax = u64::MAX;
         [call.rdi, call.rsi, call.rdx, call.r10, call.r8, call.r9] = arguments;
-        if self.session.is_none() {
-            let mask = signal_mask(tid).map_err(|error| TraceError::of("read its mask", error))?;
-            self.session = Some(Session {
-                mask,
-                signals: Vec::new(),
-            });
-            set_signal_mask(tid, NO_SIGNAL)
-                .map_err(|error| TraceError::of("block its signals", error))?;
+        let first = self.session.is_none();
+        if first {
+            self.begin_calls(tid, room)?;
         }
-        let session = self.session.get_or_insert_default();
+        let Some(session) = &mut self.session else {
+            return Err(TraceError::Busy("no calls are made in it"));
+        };
         let mut stops = 0;
+        // Not the mask first: nobody would put it back. From here on it finds home.
         let made = set_registers(tid, &call).and_then(|()| {
+            if first {
+                set_signal_mask(tid, NO_SIGNAL)?;
+            }
             // To its beginning, and to its end.
             while stops < 2 {
                 request(libc::PTRACE_SYSCALL, tid, 0)?;
-                match wait(tid, 0)? {
+                session.away = true;
+                let news = wait_until(tid, session.until)?;
+                session.away = news.is_none();
+                match news {
                     Some(News::Call) => stops += 1,
                     Some(News::Signal(libc::SIGSTOP)) => session.signals.push(libc::SIGSTOP),
                     Some(News::Stopped | News::Group | News::Exec | News::Born) => {}
                     Some(News::Signal(signal)) => {
                         return Err(io::Error::other(format!("it got signal {signal}")));
                     }
-                    Some(News::Over) | None => {
-                        return Err(io::Error::from_raw_os_error(libc::ESRCH));
-                    }
+                    Some(News::Over) => return Err(io::Error::from_raw_os_error(libc::ESRCH)),
+                    None => return Err(io::ErrorKind::TimedOut.into()),
                 }
             }
             registers(tid)
         });
+        if let Err(error) = &made
+            && error.kind() == io::ErrorKind::TimedOut
+        {
+            return Err(TraceError::Busy("it does not go on"));
+        }
         let made = made.map_err(|error| TraceError::of("make a call in it", error))?;
         let result = made.rax.cast_signed();
         if (-4095..0).contains(&result) {
@@ -363,25 +439,23 @@ impl Tracee {
     /// Puts the first thread back to where it was before calls were made in it: stopped on its way
     /// out of the kernel, so that the kernel itself makes a call anew that it had interrupted.
     fn settle(&mut self) {
-        let (Some(session), Some(thread)) = (self.session.take(), self.stopped.first_mut()) else {
+        let (Some(session), Some(thread)) = (self.session.take(), self.stopped.first()) else {
             return;
         };
-        thread.changed = false;
         let tid = thread.tid;
-        let settled = set_registers(tid, &thread.registers)
-            .and_then(|()| set_signal_mask(tid, session.mask))
-            .and_then(|()| request(libc::PTRACE_INTERRUPT, tid, 0))
-            .and_then(|()| request(libc::PTRACE_CONT, tid, 0))
-            .and_then(|()| {
-                loop {
-                    match wait(tid, 0)? {
-                        Some(News::Stopped | News::Group | News::Over) | None => return Ok(()),
-                        Some(other) => request(libc::PTRACE_CONT, tid, other.signal())?,
-                    }
+        match put_back(tid, &thread.registers, &session) {
+            Ok(Back::Stopped) => {
+                // Nobody is there any more.
+                if let Err(error) = self.wipe(session.room) {
+                    tracing::debug!(tid, %error, "its vDSO is not as it was");
                 }
-            });
-        if let Err(error) = settled {
-            tracing::debug!(tid, %error, "it has ended");
+            }
+            // It finds home by itself, and stops then, to be let go: see `let_go`.
+            Ok(Back::Away) => {
+                self.stopped.remove(0);
+                self.held.push(tid);
+            }
+            Err(error) => tracing::debug!(tid, %error, "it has ended"),
         }
         for signal in session.signals {
             // SAFETY: takes integers.
@@ -390,14 +464,41 @@ impl Tracee {
     }
 }
 
+/// Where a thread is that was to be put back.
+enum Back {
+    Stopped,
+    Away,
+}
+
+fn put_back(tid: i32, registers: &libc::user_regs_struct, session: &Session) -> io::Result<Back> {
+    if session.away {
+        request(libc::PTRACE_INTERRUPT, tid, 0)?;
+        match wait_until(tid, Instant::now() + MOST_STOP)? {
+            Some(News::Over) => return Err(io::Error::from_raw_os_error(libc::ESRCH)),
+            Some(_) => {}
+            None => return Ok(Back::Away),
+        }
+    }
+    // Not the registers first: who is let go in between still restores the mask, and then all else.
+    set_signal_mask(tid, session.mask)?;
+    set_registers(tid, registers)?;
+    request(libc::PTRACE_INTERRUPT, tid, 0)?;
+    request(libc::PTRACE_CONT, tid, 0)?;
+    let until = Instant::now() + MOST_STOP;
+    loop {
+        match wait_until(tid, until)? {
+            Some(News::Stopped | News::Group) => return Ok(Back::Stopped),
+            Some(News::Over) => return Err(io::Error::from_raw_os_error(libc::ESRCH)),
+            Some(other) => request(libc::PTRACE_CONT, tid, other.signal())?,
+            None => return Ok(Back::Away),
+        }
+    }
+}
+
 impl Drop for Tracee {
     fn drop(&mut self) {
         self.settle();
         for thread in &self.stopped {
-            if thread.changed {
-                // Who has ended needs none.
-                set_registers(thread.tid, &thread.registers).ok();
-            }
             if self.followed.contains(&thread.tid) {
                 request(libc::PTRACE_SETOPTIONS, thread.tid, OPTIONS | FOLLOW).ok();
                 let news = if thread.in_group {
@@ -480,6 +581,24 @@ pub(super) fn wait_any() -> Option<(i32, News)> {
     // SAFETY: writes a status.
     let tid = unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL | libc::WNOHANG) };
     (tid > 0).then(|| (tid, news(status)))
+}
+
+/// Waits for news of a thread; `None` if there is none until then.
+fn wait_until(tid: i32, until: Instant) -> io::Result<Option<News>> {
+    let mut looks = 0;
+    loop {
+        if let Some(news) = wait(tid, libc::WNOHANG)? {
+            return Ok(Some(news));
+        }
+        looks += 1;
+        if looks <= SPINS {
+            thread::yield_now();
+        } else if Instant::now() >= until {
+            return Ok(None);
+        } else {
+            thread::sleep(LOOK);
+        }
+    }
 }
 
 fn wait(tid: i32, flags: i32) -> io::Result<Option<News>> {

@@ -55,32 +55,40 @@ pub(crate) fn undo(
 /// Gives the children their bytes that nobody has written down: those that were born while their
 /// kchaos died.
 pub(crate) fn undo_orphans(of: Owner) {
-    let Ok(entries) = fs::read_dir("/proc") else {
-        return;
-    };
     let of_it = |header: &Header| (header.owner_pid, header.owner_start) == (of.pid, of.start);
-    for entry in entries.flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
-            continue;
-        };
+    for pid in everybody() {
         if let Err(why) = restore(pid, of_it) {
             tracing::debug!(pid, why, "not looked at");
         }
     }
 }
 
-fn restore(pid: u32, is_meant: impl Fn(&Header) -> bool) -> Result<Restored, String> {
+/// All processes.
+pub(super) fn everybody() -> Vec<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+/// Gives a process its own bytes again, if whoever replaced them is meant.
+pub(super) fn restore(pid: u32, is_meant: impl Fn(&Header) -> bool) -> Result<Restored, String> {
     let before = match Before::look(pid) {
         Ok(before) => before,
         Err(PatchError::Gone) => return Ok(Restored::Gone),
         Err(error) => return Err(error.to_string()),
     };
-    let Ok((patched, header)) = before.adopt() else {
-        return Ok(Restored::Already);
+    let (patched, header) = match before.adopt() {
+        Ok(adopted) => adopted,
+        // It was about to be patched.
+        Err(before) => {
+            return match before.clear() {
+                Ok(true) => Ok(Restored::Now),
+                Ok(false) => Ok(Restored::Already),
+                Err(PatchError::Gone) => Ok(Restored::Gone),
+                Err(error) => Err(error.to_string()),
+            };
+        }
     };
     if !is_meant(&header) {
         return Ok(Restored::Already);

@@ -84,6 +84,12 @@ impl Cgroup {
         command
     }
 
+    /// Freezes who is in it, and waits until it is so; or thaws.
+    pub(crate) fn freeze(&self, frozen: bool) {
+        let text = if frozen { "1" } else { "0" };
+        fs::write(self.folder.join("cgroup.freeze"), text).unwrap();
+    }
+
     pub(crate) fn spawn(&self, program: &str, arguments: &[&str]) -> Child {
         self.command(program).args(arguments).spawn().unwrap()
     }

@@ -21,6 +21,7 @@ use message::{Answer, Order, receive, send};
 pub(crate) use message::{Pulse, Rule, Tended, Whom};
 pub use process::main_if_asked;
 
+use super::{undo, undo_orphans};
 use crate::{guard::in_own_session, node::Settings, state::Owner};
 
 /// The first argument of a program of ours that shall be a tender.
@@ -31,6 +32,9 @@ const BEAT: Duration = Duration::from_millis(250);
 
 /// How long it may take to answer: a thousand processes take a second.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long the journal's lock is waited for, for each process that a dead one has left.
+const UNDO_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Why clocks are not bent.
 #[derive(Debug, thiserror::Error)]
@@ -59,11 +63,12 @@ impl Clocks {
         }
     }
 
-    /// Starts the tender, if there is none.
+    /// Starts the tender, if there is none, or it has died.
     ///
     /// # Errors
     /// [`TenderError::Lost`]
     pub(crate) fn start(&mut self) -> Result<(), TenderError> {
+        self.bury();
         if self.tender.is_none() {
             self.tender = Some(Tender::start(&self.settings)?);
         }
@@ -78,6 +83,25 @@ impl Clocks {
     pub(crate) fn bend(&mut self, rule: Rule) -> Result<Tended, TenderError> {
         self.start()?;
         self.state(&Order::Bend(Box::new(rule)))
+    }
+
+    /// Puts back what a tender has left that has died: another one would take its processes for those of
+    /// another kchaos. Its rules have ended with it, as with a lease.
+    pub(crate) fn bury(&mut self) {
+        let has_died = |tender: &mut Tender| matches!(tender.child.try_wait(), Ok(Some(_)));
+        if !self.tender.as_mut().is_some_and(has_died) {
+            return;
+        }
+        tracing::warn!("the process that bends clocks has died");
+        self.tender = None;
+        let journal = self.settings.state.journal();
+        let patches = journal.read().unwrap_or_default().patches;
+        for patch in patches.iter().filter(|it| it.owner() == Owner::this()) {
+            if let Err(error) = undo(&journal, patch, UNDO_PATIENCE) {
+                tracing::warn!(%error, "goes on by way of the stub, which bends nothing");
+            }
+        }
+        undo_orphans(Owner::this());
     }
 
     /// How it goes.

@@ -203,7 +203,10 @@ impl Tender {
                         Err(why) => Answer::Refused(why),
                     }
                 }
-                Order::Look(id) => Answer::State(self.tending.state(id)),
+                Order::Look(id) => self.tending.state(id).map_or_else(
+                    || Answer::Refused("it ended with a process that has died".to_owned()),
+                    Answer::State,
+                ),
                 Order::End(id) => Answer::State(self.tending.end(id)),
             };
             let mut line = Vec::new();

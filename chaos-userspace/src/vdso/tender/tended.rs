@@ -16,15 +16,20 @@ use crate::{
     state::Owner,
     target::Stat,
     vdso::{
-        control::{Base, Control, SLOTS},
+        control::{Base, Control, SLOTS, coarse_lag_ns},
         patch::{Before, Bytes, PatchError, Patched},
+        stub::Header,
         tracee::{self, Tracee},
+        undo::{self, Restored, everybody},
     },
 };
 
 /// How long the first reading that is bent lies behind the moment in which that was decided: nobody
 /// has read a later one meanwhile.
 const MARGIN_NS: u64 = 2_000_000;
+
+/// How long coarse clocks are waited for at most: some ticks.
+const MOST_LAG: Duration = Duration::from_millis(100);
 
 /// Who could not be patched is tried again so much later, at first …
 const SOON: Duration = Duration::from_millis(20);
@@ -34,6 +39,9 @@ const AGAIN: Duration = Duration::from_millis(500);
 
 /// How long anything may take that is done at once.
 pub(super) const BUSY: Duration = Duration::from_secs(2);
+
+/// How often it is looked for children at most, when a fault has ended.
+const SWEEPS: usize = 8;
 
 /// How long the journal's lock is waited for, while a process stands still.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -60,6 +68,8 @@ struct Live {
     /// Boot time from which it bends.
     epoch_ns: u64,
     state: Tended,
+    /// Processes that were counted as found, and have no stub.
+    refused: HashSet<u32>,
     /// It is not a gap what is found the first time.
     begun: bool,
     /// Its deadline has passed, or the lease.
@@ -70,18 +80,6 @@ struct Live {
 struct Process {
     program: Program,
     state: State,
-}
-
-/// Where a process has its code from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Origin {
-    /// An exec, since which it was patched.
-    Exec {
-        /// It had run for a while.
-        late: bool,
-    },
-    /// Its parent, and the stub with it.
-    Born,
 }
 
 /// What tells a process from a later one of the same pid, and from what it becomes by an exec.
@@ -121,6 +119,8 @@ enum State {
 struct Family {
     control: Control,
     slots: [Option<Slot>; SLOTS],
+    /// Rules that found no slot, and were told so.
+    without: HashSet<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -198,6 +198,7 @@ impl Tending {
                 rule,
                 epoch_ns,
                 state: Tended::default(),
+                refused: HashSet::new(),
                 begun: false,
                 over: false,
             },
@@ -210,7 +211,8 @@ impl Tending {
         live.begun = true;
         let epoch_ns = live.rule.start_ns.max(now_ns + MARGIN_NS);
         // It lives as long as it was to live.
-        live.rule.deadline_ns += epoch_ns - live.rule.start_ns;
+        let delay_ns = epoch_ns - live.rule.start_ns;
+        live.rule.deadline_ns = live.rule.deadline_ns.saturating_add(delay_ns);
         live.rule.start_ns = epoch_ns;
         live.epoch_ns = epoch_ns;
         live.state.deadline_ns = live.rule.deadline_ns;
@@ -231,7 +233,11 @@ impl Tending {
         if epoch_ns == now_ns + MARGIN_NS {
             // Whoever is told that they are bent finds them so.
             self.keep();
-            thread::sleep(Duration::from_nanos(MARGIN_NS));
+            let until = Instant::now() + MOST_LAG;
+            // Coarse clocks as well, of which `time` reads one: they are late.
+            while now(Base::Boottime) < epoch_ns + coarse_lag_ns() && Instant::now() < until {
+                thread::sleep(Duration::from_nanos(MARGIN_NS));
+            }
         }
         // It has been said while this took its time.
         self.heard = Instant::now();
@@ -239,11 +245,10 @@ impl Tending {
         Ok(state)
     }
 
-    /// How it goes.
-    pub(super) fn state(&mut self, id: u64) -> Tended {
+    /// How it goes, if it is known.
+    pub(super) fn state(&mut self, id: u64) -> Option<Tended> {
         self.count();
-        let live = self.rules.get(&id);
-        live.map_or_else(Tended::default, |live| live.state.clone())
+        self.rules.get(&id).map(|live| live.state.clone())
     }
 
     /// Who was not heard for as long as the lease has no rules any more.
@@ -271,7 +276,30 @@ impl Tending {
         let state = self.state(id);
         self.rules.remove(&id);
         self.look_around();
-        state
+        self.sweep();
+        state.unwrap_or_default()
+    }
+
+    /// Restores children that were forked between the last look and the moment in which their parents
+    /// were restored: they are in no list, and need not be in a target. One look may miss a child of
+    /// those, which the next one finds. Whose page is in use yet is seen to as ever.
+    fn sweep(&mut self) {
+        for _ in 0..SWEEPS {
+            let mut found = false;
+            for pid in everybody() {
+                self.go_on();
+                let is_left =
+                    |it: &Header| self.is_ours(it) && !self.families.contains_key(&it.family);
+                found |= matches!(undo::restore(pid, is_left), Ok(Restored::Now));
+            }
+            if !found {
+                return;
+            }
+        }
+    }
+
+    fn is_ours(&self, header: &Header) -> bool {
+        (header.owner_pid, header.owner_start) == (self.owner.pid, self.owner.start)
     }
 
     /// Ends all of it.
@@ -314,9 +342,7 @@ impl Tending {
                     state: State::Patched(_),
                     program: known,
                 }) if known == program => {
-                    if let Err(error) = self.choose(*pid, rules, true) {
-                        tracing::debug!(pid, %error, "its rules are not changed");
-                    }
+                    self.choose_or_later(*pid, rules, true);
                 }
                 Some(Process {
                     state: State::Refused { again, .. },
@@ -392,13 +418,19 @@ impl Tending {
         rules: &[u64],
         tracee: Option<Tracee>,
         late: bool,
-    ) -> Result<Origin, PatchError> {
+    ) -> Result<(), PatchError> {
         self.go_on();
         let before = Before::look(pid)?;
         let before = match before.adopt() {
             Ok((patched, header)) => {
                 drop(tracee);
                 if !self.families.contains_key(&header.family) {
+                    if self.is_ours(&header) {
+                        // The child of one whose fault is over.
+                        undo::restore(pid, |_| true).map_err(PatchError::Later)?;
+                        let why = "its clocks were bent by a fault that has ended";
+                        return Err(PatchError::Later(why.to_owned()));
+                    }
                     return Err(PatchError::Never(
                         "another kchaos bends its clocks: end that fault first".to_owned(),
                     ));
@@ -408,7 +440,8 @@ impl Tending {
                     .map_err(|error| PatchError::Later(error.to_string()))?;
                 let state = State::Patched(patched);
                 self.processes.insert(pid, Process { program, state });
-                return self.choose(pid, rules, false).map(|()| Origin::Born);
+                self.choose_or_later(pid, rules, false);
+                return Ok(());
             }
             Err(before) => before,
         };
@@ -429,30 +462,48 @@ impl Tending {
         let family = draw();
         let owner = (self.owner.pid, self.owner.start);
         let record = self.record(pid, program.start, before.bytes());
-        let note = || {
-            self.write_down(record)
-                .map_err(|error| PatchError::Later(error.to_string()))
-        };
+        // Before anything of it is touched: who may have to be repaired is known.
+        self.write_down(record)
+            .map_err(|error| PatchError::Later(error.to_string()))?;
         // All slots are off until they are set.
         let slots = (1 << rules.len().min(SLOTS)) - 1;
-        let (patched, control) = before.patch(&mut tracee, owner, family, slots, note)?;
+        let (patched, control) = match before.patch(&mut tracee, owner, family, slots) {
+            Ok(done) => done,
+            Err(error) => {
+                // It is put back as it was before that is said; what may be on its way yet is not.
+                drop(tracee);
+                if !matches!(error, PatchError::Later(_)) {
+                    self.forget(pid, program.start);
+                }
+                return Err(error);
+            }
+        };
         self.families.insert(
             family,
             Family {
                 control,
                 slots: [None; SLOTS],
+                without: HashSet::new(),
             },
         );
         let state = State::Patched(patched);
         self.processes.insert(pid, Process { program, state });
-        let chosen = self.choose(pid, rules, late);
+        self.choose_or_later(pid, rules, late);
         // It goes on with bent clocks.
         self.keep();
         drop(tracee);
-        chosen.map(|()| Origin::Exec { late })
+        Ok(())
     }
 
-    /// Gives rules a place in the control page of a process, and has the process look there.
+    /// What can't be said to the process now is said with the next look.
+    fn choose_or_later(&mut self, pid: u32, rules: &[u64], late: bool) {
+        if let Err(error) = self.choose(pid, rules, late) {
+            tracing::debug!(pid, %error, "its rules are not changed");
+        }
+    }
+
+    /// Gives rules a place in the control page of a process, and has the process look there. What is
+    /// new to the page is counted: a child that shares it is one program with its parent.
     fn choose(&mut self, pid: u32, rules: &[u64], late: bool) -> Result<(), PatchError> {
         let Some(Process {
             state: State::Patched(patched),
@@ -466,12 +517,24 @@ impl Tending {
         };
         let mut slots = 0_u64;
         for id in rules {
-            let Some(live) = self.rules.get(id) else {
+            let Some(live) = self.rules.get_mut(id) else {
                 continue;
             };
-            let index = family.place(*id).ok_or_else(|| {
-                PatchError::Never(format!("it has {SLOTS} faults of its clocks already"))
-            })?;
+            let Some(index) = family.place(*id) else {
+                if family.without.insert(*id) {
+                    live.state.found += 1;
+                    live.state.refused = Some(format!(
+                        "process {pid}: it has {SLOTS} faults of its clocks already"
+                    ));
+                }
+                continue;
+            };
+            if family.slots[index].is_none() {
+                let was_counted = family.without.remove(id) || live.refused.remove(&pid);
+                live.state.found += u64::from(!was_counted);
+                live.state.patched += 1;
+                live.state.late += u64::from(late && live.begun);
+            }
             let slot = family.slots[index].get_or_insert(Slot {
                 rule: *id,
                 epoch_ns: live.epoch_ns,
@@ -509,33 +572,25 @@ impl Tending {
         program: Program,
         rules: &[u64],
         tried: Option<bool>,
-        done: Result<Origin, PatchError>,
+        done: Result<(), PatchError>,
     ) {
-        let (late, refused) = match done {
-            // It is the same program.
-            Ok(Origin::Born) | Err(PatchError::Gone) => return,
-            Ok(Origin::Exec { late }) => (late, None),
-            Err(error) => (false, Some(format!("process {pid}: {error}"))),
+        let refused = match done {
+            // What has a place is counted: see `choose`.
+            Ok(()) | Err(PatchError::Gone) => return,
+            Err(error) => format!("process {pid}: {error}"),
         };
-        let patched = refused.is_none();
-        let mut found = tried != Some(true);
-        if !patched {
-            found = tried == Some(false);
-            let rest = if tried.is_none() { SOON } else { AGAIN };
-            let state = State::Refused {
-                again: Instant::now() + rest,
-                counted: tried.is_some(),
-            };
-            self.processes.insert(pid, Process { program, state });
-        }
+        let rest = if tried.is_none() { SOON } else { AGAIN };
+        let state = State::Refused {
+            again: Instant::now() + rest,
+            counted: tried.is_some(),
+        };
+        self.processes.insert(pid, Process { program, state });
         for id in rules {
             if let Some(live) = self.rules.get_mut(id) {
-                live.state.found += u64::from(found);
-                live.state.patched += u64::from(patched);
-                live.state.late += u64::from(late);
-                if refused.is_some() {
-                    live.state.refused.clone_from(&refused);
+                if tried == Some(false) && live.refused.insert(pid) {
+                    live.state.found += 1;
                 }
+                live.state.refused = Some(refused.clone());
             }
         }
     }
@@ -676,17 +731,19 @@ impl Slot {
                 // The next one, ahead of its time.
                 pulse += 1;
             }
-            let begins_ns = rule.start_ns + pulse * it.every_ns;
+            let begins_ns = rule
+                .start_ns
+                .saturating_add(pulse.saturating_mul(it.every_ns));
             from_ns = from_ns.max(begins_ns);
-            end_ns = end_ns.min(begins_ns + it.active_ns);
+            end_ns = end_ns.min(begins_ns.saturating_add(it.active_ns));
         }
-        let end_ns = end_ns.min(now_ns + left_ns);
+        let end_ns = end_ns.min(now_ns.saturating_add(left_ns));
         let fresh = self.pulse != Some(pulse);
         self.pulse = Some(pulse);
         for base in &rule.wanted.bases {
             // Both clocks at one moment, as nearly as they can be read.
             let (boot, reading) = (Base::Boottime.now(), base.now());
-            let place = |at_ns: u64| reading + (i64::try_from(at_ns).unwrap_or(i64::MAX) - boot);
+            let place = |at_ns| place(at_ns, boot, reading);
             if fresh {
                 control.end_base(*base, index);
                 control.set(*base, index, &rule.wanted.bend, place(from_ns));
@@ -694,6 +751,14 @@ impl Slot {
             control.keep(*base, index, place(end_ns));
         }
     }
+}
+
+/// What a clock reads at a boot time, if it reads this at that one.
+fn place(at_ns: u64, boot_ns: i64, reading_ns: i64) -> i64 {
+    let ahead_ns = i64::try_from(at_ns)
+        .unwrap_or(i64::MAX)
+        .saturating_sub(boot_ns);
+    reading_ns.saturating_add(ahead_ns)
 }
 
 fn now(base: Base) -> u64 {
@@ -739,5 +804,18 @@ fn members(folder: &Path, excluded: &[PathBuf], pids: &mut Vec<u32>) {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             members(&entry.path(), excluded, pids);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_without_end_is_no_time_before_all_others() {
+        assert_eq!(place(1_500, 1_000, 7_000), 7_500);
+        assert_eq!(place(500, 1_000, 7_000), 6_500);
+        assert_eq!(place(u64::MAX, 1_000, i64::MAX / 2), i64::MAX);
+        assert_eq!(place(0, i64::MAX, -7), i64::MIN);
     }
 }
