@@ -14,8 +14,9 @@ mod tests {
 
     use crate::{
         lab::{
-            Cgroup, KCHAOS, account, checked, descendants, eventually, inject, is_patched, kchaos,
-            kill, missing, now, said, static_victim, victim,
+            Cgroup, account, account_of_any, checked, descendants, eventually, inject, is_at_work,
+            is_patched, kchaos, kill, missing, now, program, said, static_victim, tender_of,
+            victim,
         },
         tender::{Held, Tender, order},
     };
@@ -76,9 +77,9 @@ mod tests {
             let hit = target.spawn(victim(), &["check", HOUR, threads, "3600"]);
             let neighbour = beside.spawn(victim(), &["check", HOUR, "1", "3600"]);
             let pid = hit.id();
-            thread::sleep(Duration::from_millis(100));
+            eventually("it runs", || is_at_work(pid));
             for _ in 0..cycles() {
-                let ended = account(inject(&target, "clock.offset:realtime=+1h", "200ms"));
+                let ended = account(inject(&target, "clock.offset:realtime=+1h", "300ms"));
                 let counters = &ended["faults"][0]["counters"];
                 assert_eq!(counters["injected"], 1, "{ended}");
                 assert!(!is_patched(pid), "its bytes are not back");
@@ -99,20 +100,20 @@ mod tests {
         require!();
         // What ends the fault, and how it is made sure that nobody helps.
         for (duration, signal, most) in [
-            ("1500ms", libc::SIGSTOP, 2_000),
-            ("1h", libc::SIGKILL, 6_000),
+            ("1500ms", libc::SIGSTOP, 4_000),
+            ("1h", libc::SIGKILL, 9_000),
         ] {
             let target = Cgroup::new("alone");
             let hit = target.spawn(victim(), &["check", HOUR, "2", "15"]);
             let pid = hit.id();
             let holder = inject(&target, "clock.offset:realtime=+1h", duration);
             eventually("patched", || is_patched(pid));
-            thread::sleep(Duration::from_millis(300));
-            let ours: Vec<u32> = descendants(holder.id())
-                .into_iter()
-                .chain([holder.id()])
-                .collect();
-            assert!(ours.len() >= 3, "owner, tender and guard: {ours:?}");
+            let mut ours = Vec::new();
+            eventually("owner, tender and guard", || {
+                ours = descendants(holder.id());
+                ours.push(holder.id());
+                ours.len() >= 3
+            });
             let at = now();
             for pid in &ours {
                 kill(*pid, signal);
@@ -140,7 +141,7 @@ mod tests {
         let mut hit = target.spawn(victim(), &["check", HOUR, "3", "60"]);
         let holder = inject(&target, "clock.offset:realtime=+1h", "1h");
         eventually("patched", || is_patched(hit.id()));
-        thread::sleep(Duration::from_millis(100));
+        tender_of(holder.id());
         for pid in descendants(holder.id()).into_iter().chain([holder.id()]) {
             kill(pid, libc::SIGKILL);
         }
@@ -164,13 +165,9 @@ mod tests {
             let mut hit = target.spawn(victim(), &["check", HOUR, "3", "60"]);
             let holder = inject(&target, "clock.offset:realtime=+1h", "1h");
             eventually("patched", || is_patched(hit.id()));
-            thread::sleep(Duration::from_millis(300));
-            let tender = descendants(holder.id()).into_iter().find(|pid| {
-                let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-                line.windows(12).any(|part| part == b"clock-tender")
-            });
+            let tender = tender_of(holder.id());
             if also_tender {
-                kill(tender.unwrap(), libc::SIGKILL);
+                kill(tender, libc::SIGKILL);
             }
             kill(holder.id(), libc::SIGKILL);
             holder.wait_with_output().unwrap();
@@ -193,18 +190,21 @@ mod tests {
                 let target = Cgroup::new("anywhere");
                 let hit = target.spawn(victim(), &["check", HOUR, threads, "3600"]);
                 let pid = hit.id();
-                eventually("it runs", || descendants(pid).is_empty() && is_at_work(pid));
+                eventually("it runs", || is_at_work(pid));
                 let mut tender = Tender::start(state.path());
                 let done = tender.run_to(&order(pid), request) == Held::Done;
                 tender.kill();
                 eventually("nobody is held", || !is_traced(pid));
                 eventually("put back", || {
-                    let healed = Command::new(KCHAOS)
+                    let healed = program()
                         .arg("heal")
                         .env("KCHAOS_STATE_DIR", state.path())
                         .output()
                         .unwrap();
-                    assert!(healed.status.success(), "{healed:?}");
+                    // It may be on its way back yet, on a busy machine: then it stays for now.
+                    let out = String::from_utf8_lossy(&healed.stdout).into_owned();
+                    let later = out.contains("on its way back from a call");
+                    assert!(healed.status.success() || later, "{healed:?}");
                     !is_patched(pid)
                 });
                 thread::sleep(Duration::from_millis(2));
@@ -218,6 +218,61 @@ mod tests {
             }
             assert!(killed > 30, "{killed} requests are no patch");
         }
+    }
+
+    /// Between the look at what it has mapped, and the moment in which it stands still.
+    #[test]
+    fn what_it_maps_meanwhile_is_left_alone() {
+        use std::{
+            io::{BufRead as _, BufReader, Write as _},
+            process::Stdio,
+        };
+        require!();
+        let program = "
+import ctypes, sys
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
+sys.stdin.readline()
+# The free place of two pages that is next to the vDSO.
+lines = [line.split() for line in open('/proc/self/maps')]
+maps = [[int(end, 16) for end in line[0].split('-')] for line in lines]
+vdso = [at[0] for at, line in zip(maps, lines) if line[-1] == '[vdso]'][0]
+gaps = [(one[1], two[0]) for one, two in zip(maps, maps[1:]) if two[0] - one[1] >= 8192]
+place = min([at for gap in gaps for at in (gap[0], gap[1] - 8192)], key=lambda at: abs(at - vdso))
+print('ready', flush=True)
+sys.stdin.readline()
+# Private, anonymous, and MAP_FIXED_NOREPLACE.
+assert libc.mmap(place, 8192, 3, 0x100022, -1, 0) == place
+ctypes.memset(place, 7, 8192)
+print('mapped', flush=True)
+sys.stdin.readline()
+assert ctypes.string_at(place, 8192) == bytes([7]) * 8192
+print('there', flush=True)
+";
+        let state = tempfile::tempdir().unwrap();
+        let target = Cgroup::new("maps");
+        let mut hit = target
+            .command("python3")
+            .args(["-c", program])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = hit.stdin.take().unwrap();
+        let mut lines = BufReader::new(hit.stdout.take().unwrap()).lines();
+        let mut next = || lines.next().unwrap().unwrap();
+        stdin.write_all(b"\n").unwrap();
+        assert_eq!(next(), "ready");
+        let mut tender = Tender::start(state.path());
+        assert_eq!(tender.run_to(&order(hit.id()), 1), Held::There);
+        stdin.write_all(b"\n").unwrap();
+        assert_eq!(next(), "mapped");
+        let answer = tender.go_on();
+        assert!(answer.contains("something else there"), "{answer}");
+        stdin.write_all(b"\n").unwrap();
+        assert_eq!(next(), "there");
+        tender.kill();
+        assert!(hit.wait().unwrap().success());
     }
 
     #[test]
@@ -241,6 +296,112 @@ mod tests {
         assert!(truth > 0);
     }
 
+    /// Ended early, with what had been counted, and whoever was patched has its own bytes again.
+    #[test]
+    fn a_tender_that_has_died_ends_its_faults() {
+        require!();
+        let target = Cgroup::new("died");
+        let hit = target.spawn(victim(), &["check", HOUR, "1", "3600"]);
+        let pid = hit.id();
+        eventually("it runs", || is_at_work(pid));
+        let holder = inject(&target, "clock.offset:realtime=+1h", "1h");
+        eventually("patched", || is_patched(pid));
+        // It is told of a bent reading before.
+        thread::sleep(Duration::from_secs(1));
+        kill(tender_of(holder.id()), libc::SIGKILL);
+        let ended = account_of_any(holder);
+        let fault = &ended["faults"][0];
+        assert_eq!(fault["counters"]["considered"], 1, "{ended}");
+        assert_eq!(fault["counters"]["injected"], 1, "{ended}");
+        let why = fault["ended"].as_str().unwrap();
+        assert!(why.contains("who bends clocks has died"), "{ended}");
+        eventually("put back", || !is_patched(pid));
+        kill(pid, libc::SIGTERM);
+        checked(hit);
+    }
+
+    /// Children that come all the time, also while others are restored one after the other.
+    #[test]
+    fn nobody_keeps_the_jump_who_was_forked_at_the_end() {
+        require!();
+        let target = Cgroup::new("forks");
+        let program = "
+import os, signal, time
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+while True:
+    if os.fork() == 0:
+        time.sleep(3)
+        os._exit(0)
+    time.sleep(0.02)
+";
+        let mut parent = target.spawn("python3", &["-c", program]);
+        eventually("it forks", || target.members().len() > 10);
+        for _ in 0..5 {
+            account_of_any(inject(&target, "clock.offset:realtime=+1h", "500ms"));
+            let left: Vec<u32> = target
+                .members()
+                .into_iter()
+                .filter(|pid| is_patched(*pid))
+                .collect();
+            assert!(left.is_empty(), "{left:?} of {:?}", target.members());
+        }
+        parent.kill().unwrap();
+        parent.wait().unwrap();
+    }
+
+    #[test]
+    fn a_second_fault_has_evidence_and_a_ninth_is_refused() {
+        require!();
+        let target = Cgroup::new("many");
+        let mut hit = target
+            .command(victim())
+            .args(["model", "0", "3600"])
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let many = |count: usize| {
+            let target = target.target();
+            let mut arguments = vec!["inject", "--json", "--target", &target];
+            // Of one kind, nine would not even be an experiment.
+            let kinds = ["clock.offset:realtime=+1m", "clock.step:realtime=+1m"];
+            for kind in kinds.iter().cycle().take(count) {
+                arguments.extend(["--fault", kind]);
+            }
+            arguments.extend(["--duration", "1s"]);
+            kchaos(&arguments)
+        };
+        for count in [2, 8] {
+            let out = said(&many(count));
+            let ended: serde_json::Value =
+                serde_json::from_str(out.lines().last().unwrap()).unwrap();
+            let faults = ended["faults"].as_array().unwrap();
+            assert_eq!(faults.len(), count, "{ended}");
+            for fault in faults {
+                for counter in ["considered", "matched", "injected"] {
+                    assert_eq!(fault["counters"][counter], 1, "{counter} of {ended}");
+                }
+                assert_eq!(fault["uncounted"], 0, "{ended}");
+            }
+        }
+        let refused = many(9);
+        assert_eq!(refused.status.code(), Some(3), "{refused:?}");
+        let err = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(err.contains("8 faults of its clocks already"), "{err}");
+        assert!(!is_patched(hit.id()));
+        hit.kill().unwrap();
+        hit.wait().unwrap();
+    }
+
+    /// A fault of an hour's length, once it is on.
+    fn inject_armed(target: &Cgroup, fault: &str) -> std::process::Child {
+        let mut first = target.spawn("sleep", &["3600"]);
+        let holder = inject(target, fault, "1h");
+        eventually("armed", || is_patched(first.id()));
+        first.kill().unwrap();
+        first.wait().unwrap();
+        holder
+    }
+
     /// Whether a thread of it is somebody's.
     fn is_traced(pid: u32) -> bool {
         let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
@@ -250,22 +411,13 @@ mod tests {
         })
     }
 
-    /// Whether a victim handles its signals yet.
-    fn is_at_work(pid: u32) -> bool {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
-        let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-        caught.is_some_and(|mask| mask & 1 << (libc::SIGTERM - 1) != 0)
-    }
-
     #[test]
     fn who_comes_later_is_found() {
         require!();
         let target = Cgroup::new("later");
-        let holder = inject(&target, "clock.offset:realtime=+1h", "3s");
-        thread::sleep(Duration::from_millis(500));
+        let holder = inject_armed(&target, "clock.offset:realtime=+1h");
         let script = format!(
-            "{} check {HOUR} 1 0.5; exec {} check {HOUR} 1 0.5",
+            "{} check {HOUR} 1 1.5; exec {} check {HOUR} 1 1.5",
             victim(),
             victim()
         );
@@ -278,13 +430,14 @@ mod tests {
                 ["true", at] => last = at.parse::<u64>().unwrap(),
                 ["bent", at] if last > 0 => {
                     let late = (at.parse::<u64>().unwrap() - last) / 1_000_000;
-                    assert!(late <= 50, "{late} ms: {out}");
+                    assert!(late <= 500, "{late} ms: {out}");
                 }
                 _ => {}
             }
         }
         assert_eq!(out.matches("bent").count(), 2, "{out}");
-        let ended = account(holder);
+        kill(holder.id(), libc::SIGTERM);
+        let ended = account_of_any(holder);
         assert!(
             ended["faults"][0]["uncounted"].as_u64().unwrap() >= 2,
             "{ended}"
@@ -331,7 +484,7 @@ kill $job; wait $job; echo $((9000 + $?))"
             let fault = "clock.offset:realtime=+1h";
             let script =
                 "for i in 1 2 3 4 5 6 7 8; do sleep 0.3; date +%s >/dev/null; done; echo all";
-            let mut command = Command::new(KCHAOS);
+            let mut command = program();
             let arguments = [
                 "run",
                 "--allow-no-hit",
@@ -344,19 +497,17 @@ kill $job; wait $job; echo $((9000 + $?))"
             ];
             command.args(arguments).stdout(std::process::Stdio::piped());
             let run = command.spawn().unwrap();
+            let tender = tender_of(run.id());
+            // The command has begun, or is about to: both must go well.
             thread::sleep(Duration::from_millis(700));
-            let tender = descendants(run.id()).into_iter().find(|pid| {
-                let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-                line.windows(12).any(|part| part == b"clock-tender")
-            });
-            kill(tender.unwrap(), signal);
+            kill(tender, signal);
             let output = run.wait_with_output().unwrap();
             assert_eq!(
                 String::from_utf8_lossy(&output.stdout),
                 "all\n",
                 "{output:?}"
             );
-            kill(tender.unwrap(), libc::SIGKILL);
+            kill(tender, libc::SIGKILL);
         }
     }
 
@@ -368,15 +519,14 @@ kill $job; wait $job; echo $((9000 + $?))"
         // It uses vfork, or posix_spawn.
         let program = "
 import subprocess, sys
-for _ in range(30):
+for _ in range(20):
     out = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, text=True, close_fds=False).stdout
     sys.stdout.write(out.splitlines()[-2] + '\\n')
 ";
-        let holder = inject(&target, "clock.offset:realtime=+1h", "1h");
-        thread::sleep(Duration::from_millis(500));
+        let holder = inject_armed(&target, "clock.offset:realtime=+1h");
         let output = target
             .command("python3")
-            .args(["-c", program, victim(), "check", HOUR, "1", "0.2"])
+            .args(["-c", program, victim(), "check", HOUR, "1", "0.6"])
             .output()
             .unwrap();
         kill(holder.id(), libc::SIGTERM);
@@ -384,7 +534,7 @@ for _ in range(30):
         let out = said(&output);
         assert_eq!(
             out.lines().filter(|line| line.starts_with("bent")).count(),
-            30,
+            20,
             "{out}"
         );
     }
@@ -394,7 +544,7 @@ for _ in range(30):
         require!();
         // Kernel, reading, kernel.
         let lines = |fault: &str, clock: &str| -> Vec<[i64; 3]> {
-            let output = Command::new(KCHAOS)
+            let output = program()
                 .args([
                     "run",
                     "--fault",
@@ -457,7 +607,7 @@ for _ in range(30):
     fn faults_add_up_and_come_apart() {
         require!();
         let (half, hour) = ("clock.offset:realtime=+30m", "3600000000000");
-        let late = "clock.offset:realtime=+30m,duration=300ms";
+        let late = "clock.offset:realtime=+30m,duration=1500ms";
         let ran = kchaos(&[
             "run",
             "--fault",
@@ -483,7 +633,7 @@ for _ in range(30):
             victim(),
             "model",
             "0",
-            "0.8",
+            "3",
         ]);
         let off = |line: &str| {
             let numbers: Vec<i64> = line.split(' ').map(|it| it.parse().unwrap()).collect();
@@ -499,12 +649,13 @@ for _ in range(30):
         require!();
         let target = Cgroup::new("both");
         let mut hit = target.spawn(victim(), &["check", HOUR, "1", "60"]);
-        let first = inject(&target, "clock.offset:realtime=+1h", "2s");
+        let first = inject(&target, "clock.offset:realtime=+1h", "1h");
         eventually("patched", || is_patched(hit.id()));
         let refused = inject(&target, "clock.offset:realtime=+1h", "1s");
         let refused = refused.wait_with_output().unwrap();
         assert_eq!(refused.status.code(), Some(3), "{refused:?}");
-        account(first);
+        kill(first.id(), libc::SIGTERM);
+        account_of_any(first);
         assert!(!is_patched(hit.id()));
         hit.kill().unwrap();
         hit.wait().unwrap();

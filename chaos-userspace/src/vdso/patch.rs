@@ -200,11 +200,15 @@ impl Before {
             .gap(self.vdso, 2 * PAGE as u64)
             .ok_or_else(|| PatchError::Never("it has no room near its vDSO".to_owned()))?;
         let (trampolines, jumps) = self.relocate(place)?;
-        let control = match self.map(tracee, place) {
+        let mut mapped = 0;
+        let control = match self.map(tracee, place, &mut mapped) {
             Ok(control) => control,
             Err(error) => {
-                let both = [place, 2 * PAGE as u64, 0, 0, 0, 0];
-                tracee.call(self.room, libc::SYS_munmap, both).ok();
+                // Not a byte more: what is behind it may be somebody else's by now.
+                if mapped > 0 {
+                    let ours = [place, mapped, 0, 0, 0, 0];
+                    tracee.call(self.room, libc::SYS_munmap, ours).ok();
+                }
                 return Err(error);
             }
         };
@@ -269,7 +273,19 @@ impl Before {
 
     /// Has the process map a page of code, and behind it a page that it shares with its children and
     /// with us.
-    fn map(&self, tracee: &mut Tracee, place: u64) -> Result<Control, PatchError> {
+    fn map(
+        &self,
+        tracee: &mut Tracee,
+        place: u64,
+        mapped: &mut u64,
+    ) -> Result<Control, PatchError> {
+        // It was looked at while it ran.
+        let taken = |error| match error {
+            TraceError::Refused { source, .. } if source.raw_os_error() == Some(libc::EEXIST) => {
+                PatchError::Later("it has mapped something else there meanwhile".to_owned())
+            }
+            other => other.into(),
+        };
         let syscall = self.room;
         let fixed = u64::from((libc::MAP_FIXED_NOREPLACE).unsigned_abs());
         let flags = |flags: i32| u64::from(flags.unsigned_abs()) | fixed;
@@ -278,12 +294,16 @@ impl Before {
         let code = protection(libc::PROT_READ | libc::PROT_EXEC);
         let private = flags(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         let none = u64::MAX;
-        let at = tracee.call(
-            syscall,
-            libc::SYS_mmap,
-            [place, page, code, private, none, 0],
-        )?;
-        if at != place {
+        let at = tracee
+            .call(
+                syscall,
+                libc::SYS_mmap,
+                [place, page, code, private, none, 0],
+            )
+            .map_err(taken)?;
+        if at == place {
+            *mapped = page;
+        } else {
             return Err(PatchError::Never(
                 "this kernel takes no fixed place for a mapping".to_owned(),
             ));
@@ -296,12 +316,13 @@ impl Before {
             libc::SYS_memfd_create,
             [name, close_on_exec, 0, 0, 0, 0],
         )?;
-        let mapped = (|| {
+        let control = (|| {
             tracee.call(syscall, libc::SYS_ftruncate, [file, page, 0, 0, 0, 0])?;
             let data = protection(libc::PROT_READ | libc::PROT_WRITE);
             let shared = flags(libc::MAP_SHARED);
             let at = [place + page, page, data, shared, file, 0];
-            tracee.call(syscall, libc::SYS_mmap, at)?;
+            tracee.call(syscall, libc::SYS_mmap, at).map_err(taken)?;
+            *mapped += page;
             let ours = OpenOptions::new()
                 .read(true)
                 .write(true)
@@ -313,7 +334,7 @@ impl Before {
             Ok(ours)
         })();
         tracee.call(syscall, libc::SYS_close, [file, 0, 0, 0, 0, 0])?;
-        mapped
+        control
     }
 
     fn write(&self, tracee: &Tracee, place: u64, page: &[u8]) -> Result<(), PatchError> {

@@ -8,7 +8,9 @@ use std::{
     collections::BTreeSet,
     fs, io,
     mem::MaybeUninit,
-    ptr, thread,
+    ptr,
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -171,10 +173,14 @@ impl Tracee {
 
     fn seize(&mut self, tid: i32) -> Result<(), TraceError> {
         match request(libc::PTRACE_SEIZE, tid, OPTIONS) {
-            Ok(()) => {}
+            Ok(()) => {
+                left().remove(&tid);
+            }
             Err(error) if error.raw_os_error() == Some(libc::EPERM) => match tracer(tid) {
                 Some(pid) if pid == std::process::id() => {
-                    self.followed.insert(tid);
+                    if !left().contains(&tid) {
+                        self.followed.insert(tid);
+                    }
                 }
                 Some(pid) => return Err(TraceError::Traced(pid)),
                 None if is_held(self.pid, tid) => return Err(TraceError::Gone),
@@ -473,10 +479,15 @@ enum Back {
 fn put_back(tid: i32, registers: &libc::user_regs_struct, session: &Session) -> io::Result<Back> {
     if session.away {
         request(libc::PTRACE_INTERRUPT, tid, 0)?;
-        match wait_until(tid, Instant::now() + MOST_STOP)? {
-            Some(News::Over) => return Err(io::Error::from_raw_os_error(libc::ESRCH)),
-            Some(_) => {}
-            None => return Ok(Back::Away),
+        let until = Instant::now() + MOST_STOP;
+        loop {
+            match wait_until(tid, until)? {
+                Some(News::Stopped | News::Group) => break,
+                Some(News::Over) => return Err(io::Error::from_raw_os_error(libc::ESRCH)),
+                // At the beginning of a call other registers would make another one of it.
+                Some(other) => request(libc::PTRACE_CONT, tid, other.signal())?,
+                None => return Ok(Back::Away),
+            }
         }
     }
     // Not the registers first: who is let go in between still restores the mask, and then all else.
@@ -508,7 +519,7 @@ impl Drop for Tracee {
                 };
                 go_on(thread.tid, news);
             } else {
-                request(libc::PTRACE_DETACH, thread.tid, 0).ok();
+                let_go(thread.tid, News::Stopped);
             }
         }
         // What the kernel holds stops later, and is let go then: see `let_go`.
@@ -519,13 +530,22 @@ impl Drop for Tracee {
                 } else {
                     let_go(*tid, news);
                 }
+            } else if !self.followed.contains(tid) {
+                left().insert(*tid);
             }
         }
     }
 }
 
+/// Threads that are ours only until they stop: they are not followed, and are let go then.
+fn left() -> MutexGuard<'static, BTreeSet<i32>> {
+    static LEFT: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+    LEFT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Lets a thread go that nobody waits for any more.
 pub(super) fn let_go(tid: i32, news: News) {
+    left().remove(&tid);
     if news != News::Over {
         request(libc::PTRACE_DETACH, tid, news.signal()).ok();
     }

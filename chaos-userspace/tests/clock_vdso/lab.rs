@@ -90,6 +90,12 @@ impl Cgroup {
         fs::write(self.folder.join("cgroup.freeze"), text).unwrap();
     }
 
+    /// Who is in it.
+    pub(crate) fn members(&self) -> Vec<u32> {
+        let text = fs::read_to_string(self.folder.join("cgroup.procs")).unwrap();
+        text.lines().map(|line| line.parse().unwrap()).collect()
+    }
+
     pub(crate) fn spawn(&self, program: &str, arguments: &[&str]) -> Child {
         self.command(program).args(arguments).spawn().unwrap()
     }
@@ -103,7 +109,7 @@ impl Drop for Cgroup {
 }
 
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(30);
+    let until = Instant::now() + Duration::from_secs(60);
     while !holds() {
         assert!(Instant::now() < until, "not in time: {what}");
         std::thread::sleep(Duration::from_millis(5));
@@ -132,9 +138,22 @@ pub(crate) fn checked(child: Child) -> (u64, u64, Vec<(bool, u64)>) {
     panic!("{out}")
 }
 
+thread_local! {
+    /// Each test has a thread, and so a state directory, of its own: no test waits for another one's
+    /// journal, nor heals what another one does.
+    static STATE: tempfile::TempDir = tempfile::tempdir().unwrap();
+}
+
+/// `kchaos`, beside no other.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(KCHAOS);
+    STATE.with(|state| command.env("KCHAOS_STATE_DIR", state.path()));
+    command
+}
+
 /// `kchaos` to its end.
 pub(crate) fn kchaos(arguments: &[&str]) -> Output {
-    Command::new(KCHAOS)
+    program()
         .args(arguments)
         .stdin(Stdio::null())
         .output()
@@ -153,7 +172,7 @@ pub(crate) fn inject(cgroup: &Cgroup, fault: &str, duration: &str) -> Child {
         "--duration",
         duration,
     ];
-    Command::new(KCHAOS)
+    program()
         .arg("inject")
         .args(arguments)
         .stdin(Stdio::null())
@@ -162,10 +181,40 @@ pub(crate) fn inject(cgroup: &Cgroup, fault: &str, duration: &str) -> Child {
         .unwrap()
 }
 
-/// The last object that it has printed.
+/// The last object that it has printed, at its end, which was a good one.
 pub(crate) fn account(child: Child) -> serde_json::Value {
-    let out = said(&child.wait_with_output().unwrap());
+    last_object(&said(&child.wait_with_output().unwrap()))
+}
+
+/// The same, however it ended.
+pub(crate) fn account_of_any(child: Child) -> serde_json::Value {
+    let output = child.wait_with_output().unwrap();
+    last_object(&String::from_utf8_lossy(&output.stdout))
+}
+
+fn last_object(out: &str) -> serde_json::Value {
     serde_json::from_str(out.lines().last().unwrap()).unwrap()
+}
+
+/// The process that bends clocks for a kchaos, once there is one.
+pub(crate) fn tender_of(owner: u32) -> u32 {
+    let mut tender = None;
+    eventually("a tender", || {
+        tender = descendants(owner).into_iter().find(|pid| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.windows(12).any(|part| part == b"clock-tender")
+        });
+        tender.is_some()
+    });
+    tender.unwrap()
+}
+
+/// Whether a victim handles its signals yet.
+pub(crate) fn is_at_work(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    caught.is_some_and(|mask| mask & 1 << (libc::SIGTERM - 1) != 0)
 }
 
 /// Processes that this one has started, and theirs.
@@ -204,19 +253,20 @@ pub(crate) fn now() -> u64 {
     u64::try_from(Duration::from(now).as_nanos()).unwrap()
 }
 
-/// Whether a process jumps out of its vDSO: its image is not that of this process.
+/// Whether a process jumps out of its vDSO: its image is not that of this process. One that has ended
+/// has none.
 pub(crate) fn is_patched(pid: u32) -> bool {
-    image(pid) != image(std::process::id())
+    image(pid).is_some_and(|it| Some(it) != image(std::process::id()))
 }
 
-fn image(pid: u32) -> Vec<u8> {
+fn image(pid: u32) -> Option<Vec<u8>> {
     use std::os::unix::fs::FileExt as _;
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
-    let line = maps.lines().find(|line| line.ends_with("[vdso]")).unwrap();
-    let (start, end) = line.split_once(' ').unwrap().0.split_once('-').unwrap();
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    let line = maps.lines().find(|line| line.ends_with("[vdso]"))?;
+    let (start, end) = line.split_once(' ')?.0.split_once('-')?;
     let [start, end] = [start, end].map(|text| u64::from_str_radix(text, 16).unwrap());
     let mut image = vec![0; usize::try_from(end - start).unwrap()];
-    let memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
-    memory.read_exact_at(&mut image, start).unwrap();
-    image
+    let memory = fs::File::open(format!("/proc/{pid}/mem")).ok()?;
+    memory.read_exact_at(&mut image, start).ok()?;
+    Some(image)
 }
