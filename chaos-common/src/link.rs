@@ -69,10 +69,26 @@ pub mod distribution {
 pub struct LinkState {
     /// When the last packet will have gone, in nanoseconds of the monotonic clock.
     pub busy_until_ns: u64,
+    /// How many packets have come.
+    pub packets: u64,
     /// The last random number of each [`Stream`].
     pub last: [u32; Stream::COUNT],
     /// Not zero while the link is bad.
     pub bad: u32,
+}
+
+impl LinkState {
+    /// Of a link that no packet has come to yet: as if there had been one before, because the first numbers depend
+    /// on it.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "a roll has 32 bits")]
+    pub fn begin(seed: u64, identity: u32) -> Self {
+        let mut state = Self::default();
+        for (stream, last) in state.last.iter_mut().enumerate() {
+            *last = roll(seed ^ key(stream as u64), identity, 0) as u32;
+        }
+        state
+    }
 }
 
 /// What a random number is for.
@@ -110,6 +126,8 @@ pub trait LinkMemory {
     fn is_bad(&self) -> bool;
     /// Keeps it.
     fn turn(&self, bad: bool);
+    /// One more packet has come; how many there are by now.
+    fn count(&self) -> u64;
     /// [`LinkState::busy_until_ns`]
     fn busy_until(&self) -> u64;
     /// Moves it from `seen` to `next`, unless somebody else has moved it; then what they have made of it is
@@ -117,6 +135,12 @@ pub trait LinkMemory {
     fn occupy(&self, seen: u64, next: u64) -> Result<(), u64>;
     /// An entry of the table of a distribution; the index is below [`distribution::ENTRIES`].
     fn table(&self, distribution: u32, index: u32) -> i32;
+}
+
+/// Keeps the numbers of streams apart. Any that are far from each other: a roll mixes them well.
+#[inline(always)]
+const fn key(stream: u64) -> u64 {
+    (stream + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// What becomes of one packet.
@@ -153,9 +177,7 @@ impl Passage {
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a roll has 32 bits")]
     fn random(&self, stream: Stream) -> u32 {
-        // Any odd numbers far from each other: a roll mixes them well.
-        let key = (stream as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        roll(self.seed ^ key, self.identity, self.ordinal) as u32
+        roll(self.seed ^ key(stream as u64), self.identity, self.ordinal) as u32
     }
 
     /// `get_crandom` (`net/sched/sch_netem.c`).
@@ -211,7 +233,7 @@ pub fn travel(link: &LinkConfig, packet: &Passage, memory: &impl LinkMemory) -> 
 
 #[inline(always)]
 fn is_lost(link: &LinkConfig, packet: &Passage, memory: &impl LinkMemory) -> bool {
-    if link.every != 0 && packet.ordinal.is_multiple_of(u64::from(link.every)) {
+    if link.every != 0 && memory.count().is_multiple_of(u64::from(link.every)) {
         return true;
     }
     let mut threshold = link.loss;
@@ -288,7 +310,7 @@ fn propagation(link: &LinkConfig, packet: &Passage, memory: &impl LinkMemory) ->
 }
 
 const _: () = assert!(size_of::<LinkConfig>() == 112);
-const _: () = assert!(size_of::<LinkState>() == 40);
+const _: () = assert!(size_of::<LinkState>() == 48);
 
 #[cfg(test)]
 mod tests;

@@ -57,20 +57,26 @@ pub fn unnoticed(packet: &Packet<'_>, bit: u32) -> Option<()> {
     let skb = packet.0.skb;
     let at = network(skb)?;
     // SAFETY: the program's own context.
-    let (protocol, end) = unsafe { ((*skb).protocol, (*skb).len) };
-    let (carried, header) = match protocol {
+    let protocol = unsafe { (*skb).protocol };
+    // Not where the packet ends, which Ethernet may have filled up.
+    let (carried, header, length) = match protocol {
         IPV4 => {
             let [first]: [u8; 1] = load(skb, at)?;
             let [carried]: [u8; 1] = load(skb, at + 9)?;
-            (carried, u32::from(first & 0xf) * 4)
+            let [_, length, _, fragment]: [u16; 4] = load(skb, at)?;
+            if u16::from_be(fragment) & 0x1fff != 0 {
+                return None;
+            }
+            (carried, u32::from(first & 0xf) * 4, u16::from_be(length))
         }
         IPV6 => {
             let [carried]: [u8; 1] = load(skb, at + 6)?;
-            (carried, 40)
+            let [length]: [u16; 1] = load(skb, at + 4)?;
+            (carried, 40, u16::from_be(length).saturating_add(40))
         }
         _ => return None,
     };
-    let start = at + header;
+    let (start, end) = (at + header, at + u32::from(length));
     // Where the data begin, and where the checksum is.
     let (data, sum) = match u32::from(carried) {
         PacketFacts::TCP => {
@@ -88,7 +94,7 @@ pub fn unnoticed(packet: &Packet<'_>, bit: u32) -> Option<()> {
     let word = bit % words;
     let at = data + word * 4;
     let before: [u32; 1] = load(skb, at)?;
-    let after = [before[0] ^ 1 << (bit & 31)];
+    let after = [before[0] ^ 1 << (bit >> 27)];
     store(skb, at, &after)?;
     // SAFETY: the program's own context. Where the checksum is still to be made this changes nothing.
     unsafe {
@@ -103,7 +109,7 @@ pub fn unnoticed(packet: &Packet<'_>, bit: u32) -> Option<()> {
     Some(())
 }
 
-/// Where the header of IP begins: a device with a header of its own has it in front.
+/// Where the header of IP begins, if that is one of the places that are known here.
 #[inline(always)]
 fn network(skb: *mut __sk_buff) -> Option<u32> {
     let mut head = [0_u32; 3];
@@ -121,11 +127,11 @@ fn network(skb: *mut __sk_buff) -> Option<u32> {
         return None;
     }
     let behind: Option<[u32; 3]> = load(skb, ETHERNET_BYTES);
-    Some(if behind == Some(head) {
-        ETHERNET_BYTES
-    } else {
-        0
-    })
+    if behind == Some(head) {
+        return Some(ETHERNET_BYTES);
+    }
+    let front: Option<[u32; 3]> = load(skb, 0);
+    (front == Some(head)).then_some(0)
 }
 
 #[inline(always)]

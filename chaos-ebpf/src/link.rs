@@ -62,6 +62,12 @@ impl LinkMemory for Memory {
     }
 
     #[inline(always)]
+    fn count(&self) -> u64 {
+        // SAFETY: a map's value.
+        unsafe { atomics::fetch_add(&raw mut (*self.0).packets, 1) + 1 }
+    }
+
+    #[inline(always)]
     fn table(&self, distribution: u32, index: u32) -> i32 {
         let Some(table) = DELAYS.get(distribution) else {
             return 0;
@@ -109,8 +115,10 @@ impl Ticket {
     pub const DAMAGED: u32 = 4;
     /// A bit of it changes, and nobody can notice but who reads it.
     pub const CHANGED: u32 = 8;
+    /// It arrives, and does not leave.
+    pub const ARRIVES: u32 = 16;
     /// All of them.
-    pub const ALL: u32 = 15;
+    pub const ALL: u32 = 31;
     /// A ticket, and nothing that somebody else has left in the block.
     const VALID: u32 = 0x6b63_0000;
 

@@ -189,7 +189,8 @@ impl Body {
 pub(crate) fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
     loop {
         let length = usize::from(u16::from_ne_bytes(array(attributes, 0)?));
-        let kind = u16::from_ne_bytes(array(attributes, 2)?);
+        // Without the bits that say that it is nested, or in the order of bytes of the network (`NLA_TYPE_MASK`).
+        let kind = u16::from_ne_bytes(array(attributes, 2)?) & 0x3fff;
         let value = attributes.get(ATTRIBUTE_BYTES..length)?;
         if kind == wanted {
             return Some(value);

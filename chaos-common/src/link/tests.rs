@@ -12,6 +12,7 @@ struct Memory {
     last: RefCell<[u32; Stream::COUNT]>,
     bad: Cell<bool>,
     busy_until: Cell<u64>,
+    packets: Cell<u64>,
 }
 
 impl LinkMemory for Memory {
@@ -29,6 +30,11 @@ impl LinkMemory for Memory {
 
     fn turn(&self, bad: bool) {
         self.bad.set(bad);
+    }
+
+    fn count(&self) -> u64 {
+        self.packets.set(self.packets.get() + 1);
+        self.packets.get()
     }
 
     fn busy_until(&self) -> u64 {

@@ -26,9 +26,10 @@
 
 use aya_ebpf::{
     Global,
+    bindings::__sk_buff,
     helpers::{
         bpf_ktime_get_ns,
-        generated::{bpf_clone_redirect, bpf_skb_set_tstamp},
+        generated::{bpf_clone_redirect, bpf_set_hash, bpf_set_hash_invalid, bpf_skb_set_tstamp},
     },
     macros::{classifier, map},
     maps::PerCpuArray,
@@ -107,7 +108,22 @@ fn out(context: &TcContext) -> Option<()> {
         move |number, rule| filter(number, rule, scratch),
         move |hit| goes_on(hit, &packet, hook, bytes),
     );
-    give(&packet)
+    give(&packet, 0)
+}
+
+/// A packet that our own device has given back, behind everybody else's filters: the action of this one does nothing,
+/// but clears the note that the device has made on the packet, that no action and, where it arrives next, no filter at
+/// all is to see it again (`tc_skip_classify`; `drivers/net/ifb.c`, `tcf_action_exec`, `__netif_receive_skb_core`).
+#[classifier]
+fn net_link_back(context: TcContext) -> i32 {
+    let skb = context.skb.skb;
+    // SAFETY: the program's own context.
+    if unsafe { (*skb).ingress_ifindex } != DEVICE.load() {
+        return OTHER;
+    }
+    // SAFETY: the program's own context. What it was given for the queue is nobody's flow.
+    unsafe { bpf_set_hash_invalid(skb) };
+    PICKED
 }
 
 /// A packet that arrives at a network device.
@@ -133,7 +149,7 @@ fn into(context: &TcContext) -> Option<()> {
         move |number, rule| filter(number, rule, scratch),
         move |hit| goes_on(hit, &packet, hook, bytes),
     );
-    give(&packet)
+    give(&packet, Ticket::ARRIVES)
 }
 
 #[inline(always)]
@@ -189,7 +205,7 @@ fn goes_on(hit: &Hit, packet: &Packet<'_>, hook: u32, bytes: u32) -> bool {
 
 /// What was decided goes with the packet; `None` if there is nothing to do.
 #[inline(always)]
-fn give(packet: &Packet<'_>) -> Option<()> {
+fn give(packet: &Packet<'_>, way: u32) -> Option<()> {
     let journey = JOURNEY.get_ptr_mut(0)?;
     // SAFETY: a map's value.
     let (what, delay_ns, bit) = unsafe {
@@ -203,7 +219,7 @@ fn give(packet: &Packet<'_>) -> Option<()> {
         return None;
     }
     Ticket {
-        what: what as u32,
+        what: what as u32 | way,
         delay_ns,
         bit: bit as u32,
     }
@@ -228,9 +244,12 @@ fn net_link_shape(context: TcContext) -> i32 {
     if ticket.what & Ticket::CHANGED != 0 {
         damage::unnoticed(&packet, ticket.bit);
     }
-    has_left(&packet, NETNS.load());
-    // SAFETY: no pointer is passed.
-    let due = unsafe { bpf_ktime_get_ns() } + ticket.delay_ns;
+    if ticket.what & Ticket::ARRIVES == 0 {
+        has_left(&packet, NETNS.load());
+    }
+    let due = begins(skb) + ticket.delay_ns;
+    // SAFETY: the program's own context. Each packet is a flow of its own to the queue.
+    unsafe { bpf_set_hash(skb, (due ^ due >> 32) as u32) };
     // SAFETY: the program's own context. What is of no family of IP takes no stamp this way, and none that
     // anybody else would read.
     unsafe {
@@ -239,11 +258,32 @@ fn net_link_shape(context: TcContext) -> i32 {
         }
     }
     if ticket.what & Ticket::TWICE != 0 {
-        Ticket { what: 0, ..ticket }.give(&packet);
+        Ticket {
+            what: ticket.what & Ticket::ARRIVES,
+            ..ticket
+        }
+        .give(&packet);
         // SAFETY: the program's own context. The clone comes by here again, with what is left of the ticket.
         unsafe { bpf_clone_redirect(skb, DEVICE.load(), 0) };
     }
     NEXT
+}
+
+/// When a packet would leave without us, in nanoseconds of the monotonic clock: now, or when its sender wants it
+/// to, as TCP does that is paced.
+#[inline(always)]
+fn begins(skb: *mut __sk_buff) -> u64 {
+    /// What is further ahead is no stamp of this clock.
+    const AHEAD_NS: u64 = 10_000_000_000;
+    // SAFETY: no pointer is passed.
+    let now = unsafe { bpf_ktime_get_ns() };
+    // SAFETY: the program's own context.
+    let stamp = unsafe { (&raw const (*skb).tstamp).read_volatile() };
+    if stamp > now && stamp - now < AHEAD_NS {
+        stamp
+    } else {
+        now
+    }
 }
 
 #[cfg(not(target_arch = "bpf"))]

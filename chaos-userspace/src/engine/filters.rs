@@ -3,7 +3,7 @@
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, lpm_trie::Key};
 use chaos_common::{
     AllocationFilter, CallFilter, ExcludeKey, LinkConfig, LinkState, NO_DEPTH, Narrowing,
-    PacketFilter, PathFilter, PeerKey, ReplayKey, Room, ThreadKey, flags,
+    PacketFilter, PathFilter, PeerKey, ReplayKey, Room, RuleConfig, ThreadKey, flags,
     limits::{
         ALLOCATION_RULES, CALL_RULES, DEVICE_RULES, EXCLUDE_DEPTHS, LINK_RULES, PACKET_RULES,
         PEER_NETWORKS, ROOMS,
@@ -104,7 +104,7 @@ impl Filters {
             }
         }
         if let Some(link) = &rule.link {
-            self.write_link(number, link)?;
+            self.write_link(number, link, &rule.config)?;
         }
         if let Some(bytes) = rule.room {
             let room = Room { bytes, asked: 0 };
@@ -130,7 +130,12 @@ impl Filters {
         Ok(())
     }
 
-    fn write_link(&mut self, number: RuleNumber, link: &LinkConfig) -> Result<(), EngineError> {
+    fn write_link(
+        &mut self,
+        number: RuleNumber,
+        link: &LinkConfig,
+        rule: &RuleConfig,
+    ) -> Result<(), EngineError> {
         if !self.has_delays {
             for (index, table) in delays::tables() {
                 self.delays
@@ -140,7 +145,7 @@ impl Filters {
             self.has_delays = true;
         }
         self.link_state
-            .insert(number, LinkState::default(), 0)
+            .insert(number, LinkState::begin(rule.seed, rule.identity), 0)
             .map_err(|error| no_room("LINKS_STATE", "of net.link", LINK_RULES, &error))?;
         self.link
             .insert(number, link, 0)

@@ -342,20 +342,11 @@ impl Hooks {
             }
         }
         rule.namespaces.retain(|id| own.contains(id));
-        if hooks.contains(&Hook::NetLinkIn)
-            && let Some(shared) = namespaces.iter().find(|netns| !netns.is_own())
-        {
-            return Err(EngineError::Shared(format!(
-                "what arrives is only told apart by its network namespace, and others are in that of \
-                     the target ({}), too: say direction=egress",
-                shared.id()
-            )));
-        }
         if let Some(egress) = &mut self.egress {
             egress.cover(plane, number, namespaces)?;
         }
         if let Some(lanes) = &mut self.lanes {
-            lanes.cover(plane, number, namespaces)?;
+            lanes.cover(plane, number, namespaces, hooks.contains(&Hook::NetLinkIn))?;
         }
         for id in own {
             if !rule.namespaces.contains(&id) {
@@ -365,7 +356,14 @@ impl Hooks {
                 rule.namespaces.push(id);
             }
         }
-        Ok(())
+        match namespaces.iter().find(|netns| !netns.is_own()) {
+            Some(shared) if hooks.contains(&Hook::NetLinkIn) => Err(EngineError::Shared(format!(
+                "what arrives is only told apart by its network namespace, and it can't be ruled out that others \
+                 are in that of the target ({}), too: say direction=egress",
+                shared.id()
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Tells the attachments of a cgroup its rules, for hooks that hang on cgroups.

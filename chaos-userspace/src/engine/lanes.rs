@@ -9,13 +9,14 @@ use super::{
 use crate::{
     experiment::Mechanism,
     journal::Journal,
-    lane::{Lane, LaneError},
+    lane::{Lane, LaneError, Programs},
     target::Netns,
 };
 
-/// A packet leaves, and arrives; and is on its way.
+/// A packet leaves, and arrives; it comes back from our own device; and it is on its way.
 const OUT: &str = "net_link_out";
 const IN: &str = "net_link_in";
+const BACK: &str = "net_link_back";
 const SHAPE: &str = "net_link_shape";
 
 /// The lanes of one node, by namespace.
@@ -28,6 +29,8 @@ pub(super) struct Lanes {
     namespaces: HashMap<u32, Held>,
     /// Which namespaces a rule needs.
     wanted: HashMap<RuleNumber, HashSet<u32>>,
+    /// Whether some rule has been about what arrives.
+    arriving: bool,
 }
 
 #[derive(Debug)]
@@ -36,6 +39,7 @@ struct Held {
     lane: Lane,
     out: Program,
     into: Program,
+    back: Program,
 }
 
 impl Lanes {
@@ -47,6 +51,7 @@ impl Lanes {
             journal: None,
             namespaces: HashMap::new(),
             wanted: HashMap::new(),
+            arriving: false,
         }
     }
 
@@ -68,7 +73,9 @@ impl Lanes {
         plane: &Plane,
         rule: RuleNumber,
         namespaces: &[Netns],
+        arriving: bool,
     ) -> Result<(), EngineError> {
+        self.arriving |= arriving;
         self.wanted
             .insert(rule, namespaces.iter().map(Netns::id).collect());
         // What can't be done in one of them is no reason to leave the others.
@@ -92,18 +99,31 @@ impl Lanes {
     }
 
     fn cover_one(&mut self, plane: &Plane, netns: &Netns) -> Result<(), EngineError> {
-        if !self.namespaces.contains_key(&netns.id()) {
-            let held = self.make(plane, netns)?;
-            self.namespaces.insert(netns.id(), held);
+        // Once more if somebody has taken away what was there, as the guard does of a process that was held.
+        for _ in 0..2 {
+            let mut held = match self.namespaces.remove(&netns.id()) {
+                Some(held) => held,
+                None => self.make(plane, netns)?,
+            };
+            let programs = Programs {
+                out: held.out.fd(),
+                back: held.back.fd(),
+                into: self.arriving.then(|| held.into.fd()),
+            };
+            match held.lane.cover(programs) {
+                Ok(true) => {
+                    self.namespaces.insert(netns.id(), held);
+                    return Ok(());
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    // What is covered stays covered until the rule goes.
+                    self.namespaces.insert(netns.id(), held);
+                    return Err(refused(self.mechanism, &error));
+                }
+            }
         }
-        let mechanism = self.mechanism;
-        match self.namespaces.get_mut(&netns.id()) {
-            Some(held) => held
-                .lane
-                .cover(held.out.fd(), held.into.fd())
-                .map_err(|error| refused(mechanism, &error)),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     fn make(&self, plane: &Plane, netns: &Netns) -> Result<Held, EngineError> {
@@ -117,6 +137,7 @@ impl Lanes {
             lane,
             out: code.load(OUT, Place::Filter)?,
             into: code.load(IN, Place::Filter)?,
+            back: code.load(BACK, Place::Filter)?,
         })
     }
 }

@@ -164,6 +164,13 @@ impl NetLink {
             );
             rules.push(("visible", Err(bad)));
         }
+        if self.duplicate.is_some() && self.traffic.direction != Direction::Egress {
+            let bad = BadValue::new(
+                "is for what the target sends",
+                "say direction=egress, or leave it out",
+            );
+            rules.push(("duplicate", Err(bad)));
+        }
         rules.extend(self.traffic.rules());
         rules
     }
@@ -389,7 +396,7 @@ mod tests {
             "net.link,correlation=25%,loss=1%",
             "net.link,loss=every/100",
             "net.link,loss=gemodel/1%/10%/70%/0.1%,direction=both",
-            "net.link,duplicate=1%,corrupt=0.1%,corruption=silent,direction=ingress",
+            "net.link,duplicate=1%,corrupt=0.1%,corruption=silent",
             "net.link,rate=10mbit,burst=32KiB,peer=10.0.0.0/8,exceptPeer=10.1.0.0/16,proto=udp",
             "net.link@10%,delay=1s,peerPort=5432,localPort=8080,when=3+,times=10,exclude=/a/b",
             "net.link,delay=1s,seed=1,after=1s,duration=10s,pulse=1s/2s,shadow=true,mechanism=ifb",
@@ -451,6 +458,10 @@ mod tests {
                 "net.link,delay=1ms,loss=every/9,correlation=25%",
                 "correlation: is about random numbers, and nothing here is random; \
                  leave it out, or add jitter, a share as loss, duplicate, corrupt or reorder",
+            ),
+            (
+                "net.duplicate=1%,direction=both",
+                "duplicate: is for what the target sends; say direction=egress, or leave it out",
             ),
             (
                 "net.link,loss=every/1",

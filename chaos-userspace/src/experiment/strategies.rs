@@ -411,6 +411,7 @@ fn net_link() -> BoxedStrategy<NetLink> {
             let (delay, jitter) = times;
             let (distribution, corruption) = words;
             let (duplicate, corrupt, reorder, correlation) = chances;
+            let duplicate = duplicate.filter(|_| traffic.direction == Direction::Egress);
             let nothing = loss.is_none() && duplicate.or(corrupt).is_none() && rate.is_none();
             // One of them has to be there.
             let delay = delay.or(nothing.then_some(NetLink::MAX_DELAY / 2));

@@ -176,7 +176,6 @@ pub(crate) fn controller(kind: &FaultKind) -> Option<&'static str> {
 pub(crate) fn covers(kind: &FaultKind, mechanism: Mechanism) -> Result<(), String> {
     call_filter::answers(kind, mechanism)?;
     net::covers(kind, mechanism)?;
-    net_link::covers(kind)?;
     match kind {
         FaultKind::SyscallDelay(kind) => syscall_delay::covers(kind, mechanism),
         FaultKind::SyscallError(kind) => syscall_error::covers(kind, mechanism),

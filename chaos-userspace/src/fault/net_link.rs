@@ -4,7 +4,7 @@ use chaos_common::{LinkConfig, link::distribution};
 
 use super::{Effect, nanoseconds};
 use crate::experiment::{
-    Bursts, Common, Corruption, Direction, Distribution, FaultKind, LossModel, Mechanism, Share,
+    Bursts, Common, Corruption, Distribution, FaultKind, LossModel, Mechanism, Share,
 };
 
 pub(super) const LADDER: &[Mechanism] = &[Mechanism::Ifb];
@@ -14,25 +14,12 @@ pub(super) const NOT_COVERED: &[&str] = &[
     "what the kernel sends or gets by itself, and what arrives: only where the target has its network namespace \
      for itself",
     "segments alone: what a device is given as one packet, to be cut into segments later, is one",
+    "packets of the highest priority (SO_PRIORITY 7; ARP and neighbour discovery have it): they do not wait",
     "sockets that a process brought along when it was moved into the target",
 ];
 
 /// So much finds a place in the queue of a rate: what netem has by default, full packets of Ethernet.
 const QUEUE_BYTES: u64 = 1000 * 1500;
-
-/// Whether it can be done as asked for.
-///
-/// # Errors
-/// Why not.
-pub(super) fn covers(kind: &FaultKind) -> Result<(), String> {
-    let FaultKind::NetLink(link) = kind else {
-        return Ok(());
-    };
-    if link.duplicate.is_some() && link.traffic.direction != Direction::Egress {
-        return Err("duplicate is for what the target sends: say direction=egress".to_owned());
-    }
-    Ok(())
-}
 
 pub(super) fn effect(common: &Common) -> Effect {
     Effect {

@@ -117,12 +117,13 @@ impl Watch {
             if !patches.is_empty() && left == 0 {
                 vdso::undo_orphans(self.owner);
             }
+            for change in live.iter().filter(|change| view.is_due(change)) {
+                left += usize::from(!self.undo(tree, change, &view, process));
+            }
+            // Last, because what waits in them may take a second.
             let lanes = contents.lanes.iter();
             for lane in lanes.filter(|lane| view.is_due_lane(lane)) {
                 left += usize::from(lane::undo(&journal, lane, LOCK_PATIENCE).is_err());
-            }
-            for change in live.iter().filter(|change| view.is_due(change)) {
-                left += usize::from(!self.undo(tree, change, &view, process));
             }
             // A process that ends closes its pipes before it is dead.
             let buried = dismissed || !self.owner.is_alive();

@@ -149,6 +149,9 @@ pub struct Lane {
     /// Other devices, by their numbers, that had no hooks for filters (`clsact`) before.
     #[prost(uint32, repeated, tag = "6")]
     pub hooks: Vec<u32>,
+    /// The number of the device of ours; 0 before it is known.
+    #[prost(uint32, tag = "7")]
+    pub index: u32,
 }
 
 impl Lane {

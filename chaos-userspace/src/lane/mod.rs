@@ -4,7 +4,7 @@
 //! the other devices of the namespace that take packets there. None of it ends with us, so it is in the
 //! journal before it is made; while it is there and no rule of ours lives, its programs let everything pass.
 //!
-//! Devices are called [`NAME_PREFIX`] and the owner's pid, filters `kchaos`.
+//! Devices are called [`NAME_PREFIX`] and the owner's pid, filters that with the owner's pid and start.
 
 mod tc;
 mod undo;
@@ -21,7 +21,7 @@ use std::{
 
 use nix::net::if_::{if_nameindex, if_nametoindex};
 
-use self::tc::{Side, Tc};
+use self::tc::{Hooks, Side, Tc};
 use crate::{
     boot,
     journal::{self, Journal, JournalError},
@@ -59,6 +59,17 @@ fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> LaneError {
     move |source| LaneError::Kernel { what, source }
 }
 
+/// The programs of a lane on the devices that it covers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Programs<'a> {
+    /// Picks what leaves.
+    pub(crate) out: BorrowedFd<'a>,
+    /// Lets pass what comes back.
+    pub(crate) back: BorrowedFd<'a>,
+    /// Picks what arrives, if a rule is about that.
+    pub(crate) into: Option<BorrowedFd<'a>>,
+}
+
 /// One lane. It is taken away when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Lane {
@@ -66,9 +77,8 @@ pub(crate) struct Lane {
     /// Where it is written down; `None` in a namespace that ends with us.
     journal: Option<Journal>,
     entry: journal::Lane,
-    device: u32,
-    /// Devices that have our filters.
-    covered: BTreeSet<u32>,
+    /// Devices that have our filters, on these sides.
+    covered: BTreeSet<(u32, Side)>,
 }
 
 impl Lane {
@@ -79,35 +89,46 @@ impl Lane {
     pub(crate) fn make(netns: &Netns, journal: Option<&Journal>) -> Result<Self, LaneError> {
         load_module()?;
         let owner = Owner::this();
-        let mut lane = Self {
+        let entry = journal::Lane {
+            netns: netns.id(),
+            device: format!("{NAME_PREFIX}{}", owner.pid),
+            owner_pid: owner.pid,
+            owner_start: owner.start,
+            boot_id: boot::id(),
+            hooks: Vec::new(),
+            index: 0,
+        };
+        write_down(journal, &entry)?;
+        let name = entry.device.clone();
+        let made = inside(netns, move |tc| {
+            tc.add_device(&name).map_err(failed("add an ifb"))?;
+            if_nametoindex(name.as_str())
+                .map_err(|errno| failed("find the ifb again")(errno.into()))
+        });
+        let index = match made {
+            Ok(index) => index,
+            Err(error) => {
+                // One of this name is not ours.
+                if let Some(journal) = journal {
+                    journal.lock(PATIENCE)?.drop_lane(&entry)?;
+                }
+                return Err(error);
+            }
+        };
+        let lane = Self {
             netns: netns.clone(),
             journal: journal.cloned(),
-            entry: journal::Lane {
-                netns: netns.id(),
-                device: format!("{NAME_PREFIX}{}", owner.pid),
-                owner_pid: owner.pid,
-                owner_start: owner.start,
-                boot_id: boot::id(),
-                hooks: Vec::new(),
-            },
-            device: 0,
+            entry: journal::Lane { index, ..entry },
             covered: BTreeSet::new(),
         };
         lane.write_down()?;
-        let name = lane.entry.device.clone();
-        lane.device = lane.inside(move |tc| {
-            tc.add_device(&name).map_err(failed("add an ifb"))?;
-            let device = if_nametoindex(name.as_str())
-                .map_err(|errno| failed("find the ifb again")(errno.into()))?;
-            tc.add_queue(device).map_err(failed("give the ifb an fq"))?;
-            Ok(device)
-        })?;
+        lane.inside(|tc| tc.add_queue(index).map_err(failed("give the ifb an fq")))?;
         Ok(lane)
     }
 
     /// The number of its device.
     pub(crate) const fn device(&self) -> u32 {
-        self.device
+        self.entry.index
     }
 
     /// Sets the program in front of its queue.
@@ -115,24 +136,21 @@ impl Lane {
     /// # Errors
     /// What the kernel refused.
     pub(crate) fn shape(&self, program: BorrowedFd<'_>) -> Result<(), LaneError> {
-        let (device, handle) = (self.device, handle(&self.entry));
+        let (device, name) = (self.device(), filter_name(&self.entry));
         self.inside(move |tc| {
             tc.add_hooks(device)
                 .map_err(failed("give the ifb a clsact"))?;
-            tc.add_shaper(device, handle, program)
+            tc.add_shaper(device, &name, program)
                 .map_err(failed("give the ifb a filter"))
         })
     }
 
-    /// Sets these programs on what leaves by and arrives at every device of the namespace that has them not yet.
+    /// Sets these programs on every device of the namespace that has them not yet. `false` if the lane's own is
+    /// gone: somebody has taken it away.
     ///
     /// # Errors
     /// What the kernel refused of one of them; the others have them.
-    pub(crate) fn cover(
-        &mut self,
-        out: BorrowedFd<'_>,
-        into: BorrowedFd<'_>,
-    ) -> Result<(), LaneError> {
+    pub(crate) fn cover(&mut self, programs: Programs<'_>) -> Result<bool, LaneError> {
         let devices = self.inside(|_| {
             let all = if_nameindex().map_err(|errno| failed("list devices")(errno.into()))?;
             Ok(all
@@ -140,18 +158,19 @@ impl Lane {
                 .map(|device| (device.index(), device.name().to_string_lossy().into_owned()))
                 .collect::<Vec<_>>())
         })?;
-        self.covered
-            .retain(|covered| devices.iter().any(|(device, _)| device == covered));
-        let mut result = Ok(());
-        for (device, name) in devices {
+        let is_there = |index| devices.iter().any(|(device, _)| *device == index);
+        if !is_there(self.device()) {
+            return Ok(false);
+        }
+        self.covered.retain(|(device, _)| is_there(*device));
+        self.entry.hooks.retain(|device| is_there(*device));
+        let mut result = Ok(true);
+        for (device, name) in &devices {
             // Not on one that somebody has made for the same purpose.
-            if self.covered.contains(&device) || name.starts_with(NAME_PREFIX) {
+            if *device == self.device() || name.starts_with(NAME_PREFIX) {
                 continue;
             }
-            match self.cover_one(device, out, into) {
-                Ok(()) => {
-                    self.covered.insert(device);
-                }
+            match self.cover_one(*device, programs) {
                 // It is gone again.
                 Err(LaneError::Kernel { source, .. })
                     if source.raw_os_error() == Some(libc::ENODEV) => {}
@@ -160,51 +179,95 @@ impl Lane {
                     result = Err(LaneError::Kernel { what, source });
                 }
                 Err(other) => result = Err(other),
+                Ok(()) => {}
             }
         }
         result
     }
 
-    fn cover_one(
-        &mut self,
-        device: u32,
-        out: BorrowedFd<'_>,
-        into: BorrowedFd<'_>,
-    ) -> Result<(), LaneError> {
-        let (handle, to) = (handle(&self.entry), self.device);
-        // Written down as ours before it is made; taken back where somebody had made it before.
+    fn cover_one(&mut self, device: u32, programs: Programs<'_>) -> Result<(), LaneError> {
+        let (name, to) = (filter_name(&self.entry), self.device());
+        if !self.covered.contains(&(device, Side::Out)) {
+            self.make_hooks(device)?;
+            self.inside(|tc| {
+                let added = tc
+                    .add_passer(device, &name, programs.back)
+                    .and_then(|()| tc.add_picker(device, Side::Out, &name, programs.out, to));
+                if added.is_err() {
+                    // All of it or nothing.
+                    tc.remove_filters(device, Side::Out, &name)
+                        .map_err(failed("take back a filter"))?;
+                }
+                added.map_err(failed(
+                    "add a filter (cls_bpf with act_mirred and act_gact)",
+                ))
+            })?;
+            self.covered.insert((device, Side::Out));
+        }
+        if let Some(program) = programs.into
+            && !self.covered.contains(&(device, Side::In))
+        {
+            self.inside(|tc| {
+                tc.add_picker(device, Side::In, &name, program, to)
+                    .map_err(failed("add a filter"))
+            })?;
+            self.covered.insert((device, Side::In));
+        }
+        Ok(())
+    }
+
+    /// Makes room for filters on a device, where there is none.
+    fn make_hooks(&mut self, device: u32) -> Result<(), LaneError> {
+        let found = self.inside(|tc| tc.hooks(device).map_err(failed("list queues")))?;
+        match found {
+            Hooks::Clsact => return Ok(()),
+            Hooks::Other(kind) => {
+                let what = format!(
+                    "a {kind} of somebody else's leaves no room for a clsact, and has to go first"
+                );
+                return Err(failed(what)(io::Error::from_raw_os_error(libc::EEXIST)));
+            }
+            Hooks::None => {}
+        }
+        // Written down as ours before it is made.
         self.entry.hooks.push(device);
-        self.write_down()?;
-        let made = self.inside(|tc| tc.add_hooks(device).map_err(failed("add a clsact")));
+        let made = self
+            .write_down()
+            .and_then(|()| self.inside(|tc| tc.add_hooks(device).map_err(failed("add a clsact"))));
         if !matches!(made, Ok(true)) {
+            // Somebody was faster, or there is none.
             self.entry.hooks.retain(|hooks| *hooks != device);
             self.write_down()?;
         }
-        made?;
-        self.inside(|tc| {
-            for (side, program) in [(Side::Out, out), (Side::In, into)] {
-                tc.add_picker(device, side, handle, program, to)
-                    .map_err(failed("add a filter"))?;
-            }
-            Ok(())
-        })
+        made.map(drop)
     }
 
     fn write_down(&self) -> Result<(), LaneError> {
-        if let Some(journal) = &self.journal {
-            journal.lock(PATIENCE)?.add_lane(&self.entry)?;
-        }
-        Ok(())
+        write_down(self.journal.as_ref(), &self.entry)
     }
 
     fn inside<T: Send>(
         &self,
         work: impl FnOnce(&mut Tc) -> Result<T, LaneError> + Send,
     ) -> Result<T, LaneError> {
-        self.netns
-            .enter(|| work(&mut Tc::open().map_err(failed("open a netlink socket"))?))
-            .map_err(failed("enter the network namespace"))?
+        inside(&self.netns, work)
     }
+}
+
+fn write_down(journal: Option<&Journal>, entry: &journal::Lane) -> Result<(), LaneError> {
+    if let Some(journal) = journal {
+        journal.lock(PATIENCE)?.add_lane(entry)?;
+    }
+    Ok(())
+}
+
+fn inside<T: Send>(
+    netns: &Netns,
+    work: impl FnOnce(&mut Tc) -> Result<T, LaneError> + Send,
+) -> Result<T, LaneError> {
+    netns
+        .enter(|| work(&mut Tc::open().map_err(failed("open a netlink socket"))?))
+        .map_err(failed("enter the network namespace"))?
 }
 
 impl Drop for Lane {
@@ -225,9 +288,9 @@ impl Drop for Lane {
     }
 }
 
-/// What the filters of a lane are known by, on any device.
-fn handle(entry: &journal::Lane) -> u32 {
-    entry.owner_pid
+/// What the filters of a lane are known by, on any device: nobody else's are called so.
+fn filter_name(entry: &journal::Lane) -> String {
+    format!("{NAME_PREFIX}-{}-{}", entry.owner_pid, entry.owner_start)
 }
 
 /// Without parameters the module would make two devices in the namespace that the machine began with.

@@ -38,6 +38,7 @@ const CLSACT_HANDLE: u32 = 0xffff_0000;
 const TCA_FQ_PLIMIT: u16 = 1;
 const TCA_FQ_FLOW_PLIMIT: u16 = 2;
 const TCA_FQ_RATE_ENABLE: u16 = 5;
+const TCA_FQ_ORPHAN_MASK: u16 = 10;
 const TCA_FQ_TIMER_SLACK: u16 = 13;
 const TCA_FQ_HORIZON: u16 = 14;
 const TCA_FQ_HORIZON_DROP: u16 = 15;
@@ -50,7 +51,9 @@ const TCA_BPF_FLAGS: u16 = 8;
 const DIRECT: u32 = 1;
 const TCA_ACT_KIND: u16 = 1;
 const TCA_ACT_OPTIONS: u16 = 2;
-const TCA_MIRRED_PARMS: u16 = 2;
+/// `TCA_MIRRED_PARMS`, and `TCA_GACT_PARMS`.
+const PARAMETERS: u16 = 2;
+const OK: u32 = 0;
 const STOLEN: u32 = 4;
 const EGRESS_REDIRECT: u32 = 1;
 /// `ETH_P_ALL`
@@ -62,14 +65,19 @@ const STATS_QUEUE: u16 = 3;
 /// `struct tcmsg`
 const TC_BYTES: usize = 20;
 
-/// Packets in the queue, of all flows and of one: it is time that bounds them.
-const PACKETS: u32 = 1_000_000;
+/// Packets in the queue, of all flows and of one. They are on nobody's account, so this bounds what they take of
+/// the kernel's memory; what finds no place is lost.
+const PACKETS: u32 = 10_000;
+
+/// Each packet is a flow of its own: those of one flow go in the order in which it woke up (`fq_dequeue`), and a
+/// packet that is due would wait for one that is not.
+const EACH_BY_ITSELF: u32 = u32::MAX;
 
 /// How long a packet may wait, in microseconds: longer than any of ours. What would wait longer does not.
 const HORIZON_US: u32 = 600_000_000;
 
 /// Which way packets go by a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Side {
     /// They arrive.
     In,
@@ -92,6 +100,19 @@ impl Side {
 /// Where among the filters of a device one of ours stands. Filters of one priority must be of one kind: where
 /// somebody else's first ones are of another, ours come later.
 const PRIORITIES: [u32; 2] = [1, 0xbfff];
+/// Behind everybody else's.
+const LAST: [u32; 1] = [0xffff];
+
+/// What stands on a device where packets are filtered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Hooks {
+    /// Nothing.
+    None,
+    /// `clsact`, which has room for everybody's filters.
+    Clsact,
+    /// Something else, such as `ingress`, beside which there can be no `clsact`.
+    Other(String),
+}
 
 /// The namespace's devices, queues and filters.
 #[derive(Debug)]
@@ -136,6 +157,7 @@ impl Tc {
                 fq.with(TCA_FQ_PLIMIT, &PACKETS.to_ne_bytes())
                     .with(TCA_FQ_FLOW_PLIMIT, &PACKETS.to_ne_bytes())
                     .with(TCA_FQ_RATE_ENABLE, &0_u32.to_ne_bytes())
+                    .with(TCA_FQ_ORPHAN_MASK, &EACH_BY_ITSELF.to_ne_bytes())
                     .with(TCA_FQ_TIMER_SLACK, &0_u32.to_ne_bytes())
                     .with(TCA_FQ_HORIZON, &HORIZON_US.to_ne_bytes())
                     .with(TCA_FQ_HORIZON_DROP, &[0])
@@ -159,6 +181,26 @@ impl Tc {
         Ok(waiting)
     }
 
+    /// What there is for filters on a device.
+    pub(super) fn hooks(&mut self, device: u32) -> io::Result<Hooks> {
+        let mut found = Hooks::None;
+        let body = Body::new(&tc(device, 0, 0, 0));
+        self.0.ask(RTM_GETQDISC, LIST, body.bytes(), |answer| {
+            let kind = (|| {
+                let of = u32::from_ne_bytes(array(answer, 4)?);
+                let parent = u32::from_ne_bytes(array(answer, 12)?);
+                let kind = attribute(answer.get(TC_BYTES..)?, TCA_KIND)?;
+                (of == device && parent == CLSACT).then(|| text(kind))
+            })();
+            match kind.as_deref() {
+                Some("clsact") => found = Hooks::Clsact,
+                Some(other) => found = Hooks::Other(other.to_owned()),
+                None => {}
+            }
+        })?;
+        Ok(found)
+    }
+
     /// `tc qdisc add dev DEVICE clsact`; whether it was not there before.
     pub(super) fn add_hooks(&mut self, device: u32) -> io::Result<bool> {
         let body = Body::new(&tc(device, CLSACT_HANDLE, CLSACT, 0)).with_text(TCA_KIND, "clsact");
@@ -171,45 +213,68 @@ impl Tc {
 
     /// `tc qdisc del dev DEVICE clsact`, if nobody has a filter there; whether it is gone.
     pub(super) fn remove_hooks(&mut self, device: u32) -> io::Result<bool> {
+        if self.hooks(device)? != Hooks::Clsact {
+            return Ok(false);
+        }
         for side in Side::BOTH {
-            let body = Body::new(&tc(device, 0, side.parent(), 0));
-            let mut filters = 0;
-            match self
-                .0
-                .ask(RTM_GETTFILTER, LIST, body.bytes(), |_| filters += 1)
-            {
-                Ok(()) if filters == 0 => {}
-                Ok(()) => return Ok(false),
-                Err(error) => return was_there(Err(error)),
+            if !self.filters(device, side)?.is_empty() {
+                return Ok(false);
             }
         }
         let body = Body::new(&tc(device, CLSACT_HANDLE, CLSACT, 0)).with_text(TCA_KIND, "clsact");
         was_there(self.0.tell(RTM_DELQDISC, ACKNOWLEDGE, body.bytes()))
     }
 
-    /// A filter that takes what its program picks to another device; one of the same handle is replaced.
+    /// The filters of a side of a device, whoever's they are.
+    fn filters(&mut self, device: u32, side: Side) -> io::Result<Vec<Filter>> {
+        let mut found = Vec::new();
+        let body = Body::new(&tc(device, 0, side.parent(), 0));
+        let asked = self.0.ask(RTM_GETTFILTER, LIST, body.bytes(), |answer| {
+            found.extend((|| {
+                let attributes = answer.get(TC_BYTES..)?;
+                let name = attribute(attributes, TCA_OPTIONS)
+                    .and_then(|options| attribute(options, TCA_BPF_NAME))
+                    .map(text);
+                Some(Filter {
+                    handle: u32::from_ne_bytes(array(answer, 8)?),
+                    info: u32::from_ne_bytes(array(answer, 16)?),
+                    name: name.unwrap_or_default(),
+                })
+            })());
+        });
+        was_there(asked)?;
+        Ok(found)
+    }
+
+    /// A filter that takes what its program picks to another device.
     pub(super) fn add_picker(
         &mut self,
         device: u32,
         side: Side,
-        handle: u32,
+        name: &str,
         program: BorrowedFd<'_>,
         to: u32,
     ) -> io::Result<()> {
-        self.add_filter(device, side, handle, program, |options| {
-            options.with_nested(TCA_BPF_ACT, |actions| {
-                actions.with_nested(1, |action| {
-                    let mut mirred = [0_u8; 28];
-                    mirred[8..12].copy_from_slice(&STOLEN.to_ne_bytes());
-                    mirred[20..24].copy_from_slice(&EGRESS_REDIRECT.to_ne_bytes());
-                    mirred[24..28].copy_from_slice(&to.to_ne_bytes());
-                    action
-                        .with_text(TCA_ACT_KIND, "mirred")
-                        .with_nested(TCA_ACT_OPTIONS, |options| {
-                            options.with(TCA_MIRRED_PARMS, &mirred)
-                        })
-                })
-            })
+        let mut mirred = [0_u8; 28];
+        mirred[8..12].copy_from_slice(&STOLEN.to_ne_bytes());
+        mirred[20..24].copy_from_slice(&EGRESS_REDIRECT.to_ne_bytes());
+        mirred[24..28].copy_from_slice(&to.to_ne_bytes());
+        self.add_filter(device, side, (name, &PRIORITIES), program, |options| {
+            with_action(options, "mirred", &mirred)
+        })
+    }
+
+    /// A filter behind all others whose action lets pass what its program picks, and does nothing else.
+    pub(super) fn add_passer(
+        &mut self,
+        device: u32,
+        name: &str,
+        program: BorrowedFd<'_>,
+    ) -> io::Result<()> {
+        let mut pass = [0_u8; 20];
+        pass[8..12].copy_from_slice(&OK.to_ne_bytes());
+        self.add_filter(device, Side::Out, (name, &LAST), program, |options| {
+            with_action(options, "gact", &pass)
         })
     }
 
@@ -217,10 +282,10 @@ impl Tc {
     pub(super) fn add_shaper(
         &mut self,
         device: u32,
-        handle: u32,
+        name: &str,
         program: BorrowedFd<'_>,
     ) -> io::Result<()> {
-        self.add_filter(device, Side::Out, handle, program, |options| {
+        self.add_filter(device, Side::Out, (name, &PRIORITIES), program, |options| {
             options.with(TCA_BPF_FLAGS, &DIRECT.to_ne_bytes())
         })
     }
@@ -229,20 +294,21 @@ impl Tc {
         &mut self,
         device: u32,
         side: Side,
-        handle: u32,
+        (name, priorities): (&str, &[u32]),
         program: BorrowedFd<'_>,
         more: impl Fn(Body) -> Body,
     ) -> io::Result<()> {
         let fd = program.as_raw_fd().cast_unsigned();
         let mut result = Ok(());
-        for priority in PRIORITIES {
-            let body = Body::new(&tc(device, handle, side.parent(), info(priority)))
+        for priority in priorities {
+            // The kernel draws a handle that nobody has.
+            let body = Body::new(&tc(device, 0, side.parent(), info(*priority)))
                 .with_text(TCA_KIND, "bpf")
                 .with_nested(TCA_OPTIONS, |options| {
                     more(
                         options
                             .with(TCA_BPF_FD, &fd.to_ne_bytes())
-                            .with_text(TCA_BPF_NAME, "kchaos"),
+                            .with_text(TCA_BPF_NAME, name),
                     )
                 });
             result = self.0.tell(RTM_NEWTFILTER, NEW, body.bytes());
@@ -254,21 +320,45 @@ impl Tc {
         result
     }
 
-    /// Takes a filter of ours away; whether it was there.
-    pub(super) fn remove_filter(
-        &mut self,
-        device: u32,
-        side: Side,
-        handle: u32,
-    ) -> io::Result<bool> {
-        let mut there = false;
-        for priority in PRIORITIES {
-            let body = Body::new(&tc(device, handle, side.parent(), info(priority)))
-                .with_text(TCA_KIND, "bpf");
-            there |= was_there(self.0.tell(RTM_DELTFILTER, ACKNOWLEDGE, body.bytes()))?;
+    /// Takes the filters of this name away, and nobody else's.
+    pub(super) fn remove_filters(&mut self, device: u32, side: Side, name: &str) -> io::Result<()> {
+        for filter in self.filters(device, side)? {
+            if filter.name == name && filter.handle != 0 {
+                let body = Body::new(&tc(device, filter.handle, side.parent(), filter.info))
+                    .with_text(TCA_KIND, "bpf");
+                was_there(self.0.tell(RTM_DELTFILTER, ACKNOWLEDGE, body.bytes()))?;
+            }
         }
-        Ok(there)
+        Ok(())
     }
+}
+
+/// Somebody's filter, as a list has it.
+#[derive(Debug)]
+struct Filter {
+    handle: u32,
+    /// Priority and protocol.
+    info: u32,
+    /// Of a program; empty for other kinds.
+    name: String,
+}
+
+/// The one action of a filter.
+fn with_action(options: Body, kind: &str, parameters: &[u8]) -> Body {
+    options.with_nested(TCA_BPF_ACT, |actions| {
+        actions.with_nested(1, |action| {
+            action
+                .with_text(TCA_ACT_KIND, kind)
+                .with_nested(TCA_ACT_OPTIONS, |options| {
+                    options.with(PARAMETERS, parameters)
+                })
+        })
+    })
+}
+
+fn text(bytes: &[u8]) -> String {
+    let bytes = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// `struct ifinfomsg`
@@ -294,12 +384,13 @@ fn info(priority: u32) -> u32 {
     priority << 16 | u32::from(ALL_PROTOCOLS.to_be())
 }
 
-/// Of what was to be taken away. A device without hooks, or of another kind of filter, has none of ours.
+/// Of what was to be taken away, or listed. A device without hooks has none of ours, nor has one that shares its
+/// filters with others (`EOPNOTSUPP`).
 fn was_there(result: io::Result<()>) -> io::Result<bool> {
     match result {
         Ok(()) => Ok(true),
         Err(error) => match error.raw_os_error() {
-            Some(libc::ENOENT | libc::ENODEV | libc::EINVAL) => Ok(false),
+            Some(libc::ENOENT | libc::ENODEV | libc::EINVAL | libc::EOPNOTSUPP) => Ok(false),
             _ => Err(error),
         },
     }

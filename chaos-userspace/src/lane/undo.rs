@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use nix::net::if_::{if_nameindex, if_nametoindex};
 
 use super::{
-    LaneError, drain, failed, handle,
+    LaneError, drain, failed, filter_name,
     tc::{Side, Tc},
 };
 use crate::{
@@ -26,16 +26,16 @@ pub(crate) enum Removed {
 /// Takes a lane away that is written down.
 ///
 /// # Errors
-/// When it stays.
+/// When it stays, or it can't be told whether its namespace is gone.
 pub(crate) fn undo(
     journal: &Journal,
     entry: &Lane,
     patience: Duration,
 ) -> Result<Removed, LaneError> {
-    let netns = (entry.boot_id == boot::id())
-        .then(|| Netns::find(entry.netns))
-        .flatten();
-    if let Some(netns) = netns {
+    if entry.boot_id == boot::id()
+        && let Some(netns) =
+            Netns::find(entry.netns).map_err(failed("look for its network namespace"))?
+    {
         return undo_in(&netns, journal, entry, patience);
     }
     journal.lock(patience)?.drop_lane(entry)?;
@@ -57,20 +57,25 @@ pub(super) fn undo_in(
 }
 
 /// Filters first: an action that has lost its device would drop what it gets. Then what waits gets the time to go.
+/// What can't be done of one device keeps nobody from the others.
 fn take_away(entry: &Lane) -> io::Result<()> {
     let mut tc = Tc::open()?;
-    let devices = if_nameindex()?;
-    for device in &devices {
+    let name = filter_name(entry);
+    let mut result = Ok(());
+    for device in &if_nameindex()? {
+        let index = device.index();
         for side in Side::BOTH {
-            tc.remove_filter(device.index(), side, handle(entry))?;
+            result = result.and(tc.remove_filters(index, side, &name));
         }
-        if entry.hooks.contains(&device.index()) {
-            tc.remove_hooks(device.index())?;
+        if entry.hooks.contains(&index) {
+            result = result.and(tc.remove_hooks(index).map(drop));
         }
     }
-    if let Ok(device) = if_nametoindex(entry.device.as_str()) {
+    if let Ok(device) = if_nametoindex(entry.device.as_str())
+        && (entry.index == 0 || entry.index == device)
+    {
         drain(&mut tc, device)?;
         tc.remove_device(device)?;
     }
-    Ok(())
+    result
 }

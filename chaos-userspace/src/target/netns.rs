@@ -55,20 +55,31 @@ impl Netns {
         })
     }
 
-    /// The one with this inode, if a process is in it or a file of `ip netns` stands for it.
-    pub(crate) fn find(id: u32) -> Option<Self> {
-        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let processes = processes
+    /// The one with this inode, if a process is in it or a file stands for it somewhere.
+    ///
+    /// # Errors
+    /// That of one process can't be seen, and it is no other's.
+    pub(crate) fn find(id: u32) -> io::Result<Option<Self>> {
+        let mut hidden = None;
+        let processes = fs::read_dir("/proc")?
+            .flatten()
             .filter(|entry| entry.file_name().to_str().is_some_and(is_number))
             .map(|entry| entry.path().join("ns/net"));
-        let files = ["/run/netns", "/run/docker/netns"]
-            .into_iter()
-            .filter_map(|folder| fs::read_dir(folder).ok())
-            .flat_map(|entries| entries.flatten().map(|entry| entry.path()));
-        processes
-            .chain(files)
-            .filter(|path| fs::metadata(path).is_ok_and(|stat| self::id(stat.ino()) == id))
-            .find_map(|path| Self::open(&path).ok().filter(|netns| netns.id == id))
+        for path in processes.chain(mounted(id)) {
+            match fs::metadata(&path) {
+                Ok(stat) if self::id(stat.ino()) == id => {
+                    if let Some(netns) = Self::open(&path).ok().filter(|netns| netns.id == id) {
+                        return Ok(Some(netns));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    hidden = Some(error);
+                }
+                // It has ended.
+                Ok(_) | Err(_) => {}
+            }
+        }
+        hidden.map_or(Ok(None), Err)
     }
 
     /// Takes this thread into it. Makes one system call, and allocates nothing.
@@ -103,6 +114,20 @@ impl AsFd for Netns {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
+}
+
+/// Where files stand for a network namespace (`ip netns`, runtimes of containers), as far as this process's mounts
+/// go: the root of such a mount is `net:[ID]` (proc(5), mountinfo).
+fn mounted(id: u32) -> Vec<PathBuf> {
+    let root = format!("net:[{id}]");
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    mounts
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(' ').skip(3);
+            (fields.next()? == root).then(|| fields.next().map(PathBuf::from))?
+        })
+        .collect()
 }
 
 /// A thread of its own has a namespace of its own.

@@ -27,7 +27,7 @@ const EARLY: [&str; 5] = [
 
 /// What commands in the lab may need and cannot load, because the guest has no modprobe that the
 /// kernel could call. A kernel that has one of them built in, or not at all, is fine.
-const LATE: [&str; 17] = [
+const LATE: [&str; 18] = [
     // ext4 asks for it by its algorithm, which is no dependency that the module names.
     "crc32c_generic",
     "ext4",
@@ -41,6 +41,7 @@ const LATE: [&str; 17] = [
     "sch_tbf",
     "cls_bpf",
     "act_bpf",
+    "act_gact",
     "act_mirred",
     "inet_diag",
     "tcp_diag",
