@@ -14,9 +14,9 @@ mod tests {
 
     use crate::{
         lab::{
-            Cgroup, account, account_of_any, checked, descendants, eventually, inject, is_at_work,
-            is_patched, kchaos, kill, missing, now, program, said, static_victim, tender_of,
-            victim,
+            Cgroup, account, account_of_any, alone, checked, descendants, eventually, inject,
+            inject_and_wait, is_at_work, is_patched, kchaos, kill, missing, now, program, said,
+            state_dir, static_victim, tender_of, victim,
         },
         tender::{Held, Tender, order},
     };
@@ -29,6 +29,7 @@ mod tests {
                 assert!(std::env::var_os("CI").is_none(), "{why}");
                 return;
             }
+            let _alone = alone();
         };
     }
 
@@ -78,12 +79,21 @@ mod tests {
             let neighbour = beside.spawn(victim(), &["check", HOUR, "1", "3600"]);
             let pid = hit.id();
             eventually("it runs", || is_at_work(pid));
+            let mut stalls = 0;
             for _ in 0..cycles() {
-                let ended = account(inject(&target, "clock.offset:realtime=+1h", "300ms"));
-                let counters = &ended["faults"][0]["counters"];
-                assert_eq!(counters["injected"], 1, "{ended}");
-                assert!(!is_patched(pid), "its bytes are not back");
+                let ended = account_of_any(inject(&target, "clock.offset:realtime=+1h", "300ms"));
+                let fault = &ended["faults"][0];
+                if fault["ended"].is_null() && !ended.is_null() {
+                    assert_eq!(fault["counters"]["injected"], 1, "{ended}");
+                    assert!(!is_patched(pid), "its bytes are not back");
+                } else {
+                    // Its watchdog has killed the tender: this machine had no processor for it for
+                    // seconds. That must hurt nobody either.
+                    stalls += 1;
+                    eventually("its bytes are back", || !is_patched(pid));
+                }
             }
+            assert!(stalls <= cycles() / 2, "{stalls} of {} were none", cycles());
             for victim in [&hit, &neighbour] {
                 kill(victim.id(), libc::SIGTERM);
             }
@@ -106,8 +116,10 @@ mod tests {
             let target = Cgroup::new("alone");
             let hit = target.spawn(victim(), &["check", HOUR, "2", "15"]);
             let pid = hit.id();
-            let holder = inject(&target, "clock.offset:realtime=+1h", duration);
-            eventually("patched", || is_patched(pid));
+            eventually("it runs", || is_at_work(pid));
+            let holder = inject_and_wait(&target, "clock.offset:realtime=+1h", duration);
+            // It reads its clock once at least.
+            thread::sleep(Duration::from_millis(300));
             let mut ours = Vec::new();
             eventually("owner, tender and guard", || {
                 ours = descendants(holder.id());
@@ -139,13 +151,12 @@ mod tests {
         require!();
         let target = Cgroup::new("heal");
         let mut hit = target.spawn(victim(), &["check", HOUR, "3", "60"]);
-        let holder = inject(&target, "clock.offset:realtime=+1h", "1h");
-        eventually("patched", || is_patched(hit.id()));
-        tender_of(holder.id());
+        let holder = inject_and_wait(&target, "clock.offset:realtime=+1h", "1h");
         for pid in descendants(holder.id()).into_iter().chain([holder.id()]) {
             kill(pid, libc::SIGKILL);
         }
         holder.wait_with_output().unwrap();
+        eventually("it is let go", || !is_traced(hit.id()));
         assert!(is_patched(hit.id()), "somebody was left");
         let healed = said(&kchaos(&["heal"]));
         assert!(
@@ -186,7 +197,7 @@ mod tests {
         for threads in ["1", "3"] {
             let mut killed = 0;
             for request in 1.. {
-                let state = tempfile::tempdir().unwrap();
+                let state = state_dir();
                 let target = Cgroup::new("anywhere");
                 let hit = target.spawn(victim(), &["check", HOUR, threads, "3600"]);
                 let pid = hit.id();
@@ -250,7 +261,7 @@ sys.stdin.readline()
 assert ctypes.string_at(place, 8192) == bytes([7]) * 8192
 print('there', flush=True)
 ";
-        let state = tempfile::tempdir().unwrap();
+        let state = state_dir();
         let target = Cgroup::new("maps");
         let mut hit = target
             .command("python3")
@@ -278,7 +289,7 @@ print('there', flush=True)
     #[test]
     fn who_is_frozen_in_the_middle_of_it_holds_no_tender() {
         require!();
-        let state = tempfile::tempdir().unwrap();
+        let state = state_dir();
         let target = Cgroup::new("frozen");
         let hit = target.spawn(victim(), &["check", HOUR, "1", "3600"]);
         let pid = hit.id();

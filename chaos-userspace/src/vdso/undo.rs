@@ -44,7 +44,7 @@ pub(crate) fn undo(
     patience: Duration,
 ) -> Result<Restored, UndoError> {
     let restored = if start_ticks(patch.pid) == Some(patch.start) {
-        restore(patch.pid, |_| true).map_err(|why| UndoError::Process(patch.pid, why))?
+        restore_fully(patch.pid).map_err(|why| UndoError::Process(patch.pid, why))?
     } else {
         Restored::Gone
     };
@@ -63,6 +63,21 @@ pub(crate) fn undo_orphans(of: Owner) {
     }
 }
 
+/// The same, with what is left of a call that it was about to make: only of one that is known to be
+/// nobody else's, who may be at it.
+fn restore_fully(pid: u32) -> Result<Restored, String> {
+    match restore(pid, |_| true)? {
+        Restored::Already => {}
+        done => return Ok(done),
+    }
+    match Before::look(pid).and_then(|before| before.clear()) {
+        Ok(true) => Ok(Restored::Now),
+        Ok(false) => Ok(Restored::Already),
+        Err(PatchError::Gone) => Ok(Restored::Gone),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// All processes.
 pub(super) fn everybody() -> Vec<u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -78,17 +93,8 @@ pub(super) fn restore(pid: u32, is_meant: impl Fn(&Header) -> bool) -> Result<Re
         Err(PatchError::Gone) => return Ok(Restored::Gone),
         Err(error) => return Err(error.to_string()),
     };
-    let (patched, header) = match before.adopt() {
-        Ok(adopted) => adopted,
-        // It was about to be patched.
-        Err(before) => {
-            return match before.clear() {
-                Ok(true) => Ok(Restored::Now),
-                Ok(false) => Ok(Restored::Already),
-                Err(PatchError::Gone) => Ok(Restored::Gone),
-                Err(error) => Err(error.to_string()),
-            };
-        }
+    let Ok((patched, header)) = before.adopt() else {
+        return Ok(Restored::Already);
     };
     if !is_meant(&header) {
         return Ok(Restored::Already);

@@ -2,10 +2,11 @@
 
 use std::{
     fs,
+    io::Read as _,
     os::unix::process::CommandExt as _,
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
-    sync::OnceLock,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -138,10 +139,23 @@ pub(crate) fn checked(child: Child) -> (u64, u64, Vec<(bool, u64)>) {
     panic!("{out}")
 }
 
+/// One test at a time: some keep all processors busy, and a tender that has none for a second is killed
+/// by its own watchdog.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    // One that has failed does not fail all others.
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 thread_local! {
     /// Each test has a thread, and so a state directory, of its own: no test waits for another one's
     /// journal, nor heals what another one does.
-    static STATE: tempfile::TempDir = tempfile::tempdir().unwrap();
+    static STATE: tempfile::TempDir = state_dir();
+}
+
+/// A state directory in memory, as /run is: who stands still waits for the journal.
+pub(crate) fn state_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap()
 }
 
 /// `kchaos`, beside no other.
@@ -158,6 +172,21 @@ pub(crate) fn kchaos(arguments: &[&str]) -> Output {
         .stdin(Stdio::null())
         .output()
         .unwrap()
+}
+
+/// `kchaos inject`, once it has said that it is on: it tells people, and has no account.
+pub(crate) fn inject_and_wait(cgroup: &Cgroup, fault: &str, duration: &str) -> Child {
+    let target = cgroup.target();
+    let mut child = program()
+        .args(["inject", "--target", &target, "--fault", fault])
+        .args(["--duration", duration])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = child.stdout.as_mut().unwrap();
+    said.read_exact(&mut [0]).unwrap();
+    child
 }
 
 /// `kchaos inject`, with the account at its end.
@@ -193,7 +222,9 @@ pub(crate) fn account_of_any(child: Child) -> serde_json::Value {
 }
 
 fn last_object(out: &str) -> serde_json::Value {
-    serde_json::from_str(out.lines().last().unwrap()).unwrap()
+    out.lines().last().map_or(serde_json::Value::Null, |line| {
+        serde_json::from_str(line).unwrap()
+    })
 }
 
 /// The process that bends clocks for a kchaos, once there is one.

@@ -82,17 +82,21 @@ impl Clocks {
     /// See [`TenderError`]; nobody is touched then.
     pub(crate) fn bend(&mut self, rule: Rule) -> Result<Tended, TenderError> {
         self.start()?;
-        self.state(&Order::Bend(Box::new(rule)))
+        let bent = self.state(&Order::Bend(Box::new(rule)));
+        if matches!(bent, Err(TenderError::Lost(_))) {
+            self.bury();
+        }
+        bent
     }
 
     /// Puts back what a tender has left that has died: another one would take its processes for those of
     /// another kchaos. Its rules have ended with it, as with a lease.
     pub(crate) fn bury(&mut self) {
-        let has_died = |tender: &mut Tender| matches!(tender.child.try_wait(), Ok(Some(_)));
-        if !self.tender.as_mut().is_some_and(has_died) {
+        let how = |tender: &mut Tender| tender.child.try_wait().ok().flatten();
+        let Some(how) = self.tender.as_mut().and_then(how) else {
             return;
-        }
-        tracing::warn!("the process that bends clocks has died");
+        };
+        tracing::warn!(%how, "the process that bends clocks has died");
         self.tender = None;
         let journal = self.settings.state.journal();
         let patches = journal.read().unwrap_or_default().patches;

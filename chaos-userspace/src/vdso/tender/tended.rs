@@ -596,6 +596,7 @@ impl Tending {
     }
 
     fn restore(&mut self, pid: u32) {
+        self.go_on();
         let Some(Process { program, state }) = self.processes.remove(&pid) else {
             return;
         };
