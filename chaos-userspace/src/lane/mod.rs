@@ -295,7 +295,7 @@ fn filter_name(entry: &journal::Lane) -> String {
 
 /// Without parameters the module would make two devices in the namespace that the machine began with.
 fn load_module() -> Result<(), LaneError> {
-    if Path::new("/sys/module/ifb").exists() {
+    if Path::new("/sys/module/ifb").exists() || is_built_in() {
         return Ok(());
     }
     let said = match Command::new("modprobe").args(["ifb", "numifbs=0"]).output() {
@@ -303,10 +303,17 @@ fn load_module() -> Result<(), LaneError> {
         Ok(loaded) => String::from_utf8_lossy(&loaded.stderr).trim().to_owned(),
         Err(error) => format!("modprobe: {error}"),
     };
+    // The remedy first: what follows may be cut.
     Err(failed(
-        "the kernel's module ifb (CONFIG_IFB) is not there, and can't be loaded from here; somebody who may has to \
-         say `modprobe ifb numifbs=0`",
+        "no module ifb (CONFIG_IFB); load it with `modprobe ifb numifbs=0`",
     )(io::Error::other(said)))
+}
+
+/// Whether the kernel has it without a module: it has no folder in /sys/module then, because its only parameter can't
+/// be seen there (drivers/net/ifb.c).
+fn is_built_in() -> bool {
+    std::fs::read_to_string("/proc/kallsyms")
+        .is_ok_and(|symbols| symbols.lines().any(|line| line.ends_with(" ifb_xmit")))
 }
 
 /// Waits until nothing is left in a queue.
