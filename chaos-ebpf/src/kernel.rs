@@ -3,7 +3,12 @@
 //! Rust emits no CO-RE relocations, so user space resolves every offset from the kernel's BTF and
 //! stores it here before the object is loaded. A global is constant for the verifier.
 
-use aya_ebpf::{Global, helpers::bpf_probe_read_kernel};
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    Global,
+    helpers::{bpf_probe_read_kernel, generated::bpf_probe_read_kernel as probe_read_kernel},
+};
 
 macro_rules! offsets {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {$(
@@ -176,6 +181,17 @@ offsets! {
     OFF_REGS_R8,
     /// `struct pt_regs`: `r9`, its sixth
     OFF_REGS_R9,
+}
+
+/// Reads a value at an offset from a kernel address to a place; `None` where there is none, and the
+/// place is cleared then.
+#[inline(always)]
+pub unsafe fn read_to<T>(base: u64, offset: &Global<u32>, place: *mut T) -> Option<()> {
+    let address = base + u64::from(offset.load());
+    // SAFETY: the helper checks the address, and there is room for a value.
+    let status =
+        unsafe { probe_read_kernel(place.cast(), size_of::<T>() as u32, address as *const c_void) };
+    (status == 0).then_some(())
 }
 
 /// Reads a value at an offset from a kernel address; `None` where there is none.

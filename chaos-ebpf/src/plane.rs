@@ -198,9 +198,10 @@ where
     F: Fn(u32, &RuleConfig) -> Filtered,
     P: Fn(&Hit) -> bool,
 {
-    scratch.set_who(Who::default());
     if S::TASK && gate.narrowings != 0 {
-        scratch.set_who(Who::current());
+        scratch.learn_who();
+    } else {
+        scratch.forget_who();
     }
     let mut walk = Walk {
         scratch,

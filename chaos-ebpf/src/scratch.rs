@@ -181,12 +181,19 @@ impl Scratch {
         unsafe { &(*self.0.as_ptr()).who }
     }
 
-    /// Sets it for the event. Not on the stack, of which a program and its callback have 512 bytes
+    /// Learns it for the event. Not on the stack, of which a program and what it calls have 512 bytes
     /// together.
     #[inline(always)]
-    pub fn set_who(&self, who: Who) {
-        // SAFETY: a map's value.
-        unsafe { (&raw mut (*self.0.as_ptr()).who).write_volatile(who) };
+    pub fn learn_who(&self) {
+        // SAFETY: a map's value, and this program holds it.
+        unsafe { (*self.0.as_ptr()).who.learn() };
+    }
+
+    /// No rule wants to know.
+    #[inline(always)]
+    pub fn forget_who(&self) {
+        // SAFETY: a map's value, and this program holds it.
+        unsafe { (*self.0.as_ptr()).who.forget() };
     }
 
     /// How long the event is to wait by now, in nanoseconds.

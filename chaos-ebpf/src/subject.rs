@@ -20,7 +20,7 @@ use chaos_common::{
     limits::{COMM_BYTES, STACK_FRAMES},
 };
 
-use crate::kernel::{OFF_TASK_COMM, OFF_TASK_LEADER, OFF_TASK_START, read};
+use crate::kernel::{OFF_TASK_COMM, OFF_TASK_LEADER, OFF_TASK_START, read, read_to};
 
 /// What the plane asks of whom an event belongs to.
 pub trait Subject {
@@ -207,20 +207,32 @@ impl Who {
     /// Reads them.
     #[inline(always)]
     pub fn current() -> Self {
-        Self::read().unwrap_or_default()
+        let mut who = Self::default();
+        who.learn();
+        who
+    }
+
+    /// Reads them where they are to stand.
+    #[inline(always)]
+    pub fn learn(&mut self) {
+        self.known = self.read().is_some();
+    }
+
+    /// Nothing is known of it.
+    #[inline(always)]
+    pub fn forget(&mut self) {
+        self.known = false;
     }
 
     #[inline(always)]
-    fn read() -> Option<Self> {
-        // SAFETY: no pointer of ours is passed, and reads are checked by a helper.
+    fn read(&mut self) -> Option<()> {
+        // SAFETY: no pointer of ours is passed but to fields of this, and reads are checked by a helper.
         unsafe {
-            Some(Self {
-                known: true,
-                comm: read(leader()?, &OFF_TASK_COMM)?,
-                thread: read(bpf_get_current_task(), &OFF_TASK_COMM)?,
-                uid: bpf_get_current_uid_gid() as u32,
-            })
+            read_to(leader()?, &OFF_TASK_COMM, &raw mut self.comm)?;
+            read_to(bpf_get_current_task(), &OFF_TASK_COMM, &raw mut self.thread)?;
+            self.uid = bpf_get_current_uid_gid() as u32;
         }
+        Some(())
     }
 
     /// Whether a rule wants this task.

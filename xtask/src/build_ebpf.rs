@@ -2,6 +2,8 @@
 //! copies what it finds in `target/bpf/objects` and never runs cargo.
 
 mod atomics;
+mod instruction;
+mod stack;
 
 use std::{
     collections::BTreeMap,
@@ -170,7 +172,9 @@ fn collect() -> Result<BTreeMap<String, Object>> {
         let bytes = fs::read(&built).with_context(|| format!("read {}", built.display()))?;
         let source = sources().join(&name).with_extension("rs");
         let text = fs::read_to_string(&source).with_context(|| source.display().to_string())?;
-        atomics::check(&bytes, &text).with_context(|| format!("check the object {name}"))?;
+        atomics::check(&bytes, &text)
+            .and_then(|()| stack::check(&bytes))
+            .with_context(|| format!("check the object {name}"))?;
         write_if_changed(&directory.join(&name), &bytes)?;
         let sha256 = format!("{:x}", Sha256::digest(&bytes));
         objects.insert(

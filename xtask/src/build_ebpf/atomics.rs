@@ -7,6 +7,11 @@
 use anyhow::{Context as _, Result, bail};
 use object::{Object as _, ObjectSection as _, SectionKind};
 
+use super::instruction::{
+    ALWAYS, CALL, CLASS, CLASS_ALU, CLASS_ALU64, CLASS_JUMP, CLASS_JUMP32, CLASS_LOAD, CLOBBERED, EXIT,
+    FROM_REGISTER, INSTRUCTION, Instruction, LOAD_WIDE, MOVE, OPERATION,
+};
+
 /// What every program must have whose source says a word: that many instructions of a kind.
 const EXPECTED: [(&str, Atomic, usize); 2] = [
     // The ordinal of `when` and the budget of `times`.
@@ -15,25 +20,8 @@ const EXPECTED: [(&str, Atomic, usize); 2] = [
     ("scratch::", Atomic::Exchange, 2),
 ];
 
-const INSTRUCTION: usize = 8;
-/// Load of 64 bits, the only instruction that takes two slots.
-const LOAD_WIDE: u8 = 0x18;
-const CLASS: u8 = 0x07;
-const CLASS_LOAD: u8 = 0x01;
-const CLASS_ALU: u8 = 0x04;
-const CLASS_JUMP: u8 = 0x05;
-const CLASS_JUMP32: u8 = 0x06;
-const CLASS_ALU64: u8 = 0x07;
-const OPERATION: u8 = 0xf0;
-const FROM_REGISTER: u8 = 0x08;
-const MOVE: u8 = 0xb0;
-const ALWAYS: u8 = 0x00;
-const CALL: u8 = 0x80;
-const EXIT: u8 = 0x90;
 /// Atomics on 64 and 32 bits.
 const ATOMIC: [u8; 2] = [0xdb, 0xc3];
-/// A call leaves only r6 and up as they were.
-const CLOBBERED: u16 = 0x3f;
 
 /// What an atomic instruction does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -47,39 +35,19 @@ enum Atomic {
     CompareExchange,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Instruction {
-    opcode: u8,
-    destination: u8,
-    source: u8,
-    immediate: i32,
-}
-
-impl Instruction {
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let bytes: [u8; INSTRUCTION] = bytes.get(..INSTRUCTION)?.try_into().ok()?;
-        let [opcode, registers, _, _, immediate @ ..] = bytes;
-        Some(Self {
-            opcode,
-            destination: registers & 0x0f,
-            source: registers >> 4,
-            immediate: i32::from_le_bytes(immediate),
-        })
+/// What the instruction does, if it is an atomic one.
+fn atomic(instruction: Instruction) -> Result<Option<Atomic>> {
+    if !ATOMIC.contains(&instruction.opcode) {
+        return Ok(None);
     }
-
-    fn atomic(self) -> Result<Option<Atomic>> {
-        if !ATOMIC.contains(&self.opcode) {
-            return Ok(None);
-        }
-        Ok(Some(match self.immediate {
-            0x00 | 0x40 | 0x50 | 0xa0 => Atomic::Plain,
-            0x01 => Atomic::FetchAdd,
-            0x41 | 0x51 | 0xa1 => Atomic::FetchOther,
-            0xe1 => Atomic::Exchange,
-            0xf1 => Atomic::CompareExchange,
-            other => bail!("atomic instruction with the unknown operation {other:#x}"),
-        }))
-    }
+    Ok(Some(match instruction.immediate {
+        0x00 | 0x40 | 0x50 | 0xa0 => Atomic::Plain,
+        0x01 => Atomic::FetchAdd,
+        0x41 | 0x51 | 0xa1 => Atomic::FetchOther,
+        0xe1 => Atomic::Exchange,
+        0xf1 => Atomic::CompareExchange,
+        other => bail!("atomic instruction with the unknown operation {other:#x}"),
+    }))
 }
 
 /// Fails if the object has an atomic instruction whose operand is taken for what it fetched, or
@@ -110,8 +78,8 @@ fn check_code(code: &[u8]) -> Result<Vec<Atomic>> {
     let mut found = Vec::new();
     let mut at = 0;
     while let Some(instruction) = code.get(at..).and_then(Instruction::read) {
-        at += width(instruction);
-        let Some(atomic) = instruction.atomic()? else {
+        at += instruction.width();
+        let Some(atomic) = atomic(instruction)? else {
             continue;
         };
         found.push(atomic);
@@ -127,14 +95,6 @@ fn check_code(code: &[u8]) -> Result<Vec<Atomic>> {
     Ok(found)
 }
 
-fn width(instruction: Instruction) -> usize {
-    if instruction.opcode == LOAD_WIDE {
-        2 * INSTRUCTION
-    } else {
-        INSTRUCTION
-    }
-}
-
 /// Whether the code that follows compares the register, or calculates with it, before it gets
 /// another value. Copying it and adding it elsewhere is what compilers do with a constant.
 fn is_taken_for_fetched(mut code: &[u8], register: u8) -> bool {
@@ -145,12 +105,13 @@ fn is_taken_for_fetched(mut code: &[u8], register: u8) -> bool {
         let Some(instruction) = Instruction::read(code) else {
             return false;
         };
-        code = code.get(width(instruction)..).unwrap_or_default();
+        code = code.get(instruction.width()..).unwrap_or_default();
         let Instruction {
             opcode,
             destination,
             source,
             immediate,
+            ..
         } = instruction;
         let by_register = opcode & FROM_REGISTER != 0;
         let reads = held & bit(destination) != 0 || (by_register && held & bit(source) != 0);
