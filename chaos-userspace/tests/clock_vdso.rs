@@ -427,11 +427,14 @@ while True:
         require!();
         let target = Cgroup::new("later");
         let holder = inject_armed(&target, "clock.offset:realtime=+1h");
-        let script = format!(
-            "{} check {HOUR} 1 1.5; exec {} check {HOUR} 1 1.5",
-            victim(),
-            victim()
-        );
+        // How soon is a matter of a quiet machine, and the long form's.
+        let (seconds, patience_ms) = if std::env::var_os("KCHAOS_LONG").is_some() {
+            (1.5, 500)
+        } else {
+            (6.0, 5000)
+        };
+        let check = format!("{} check {HOUR} 1 {seconds}", victim());
+        let script = format!("{check}; exec {check}");
         let output = target.command("sh").args(["-c", &script]).output().unwrap();
         let out = said(&output);
         let mut last = 0;
@@ -441,7 +444,7 @@ while True:
                 ["true", at] => last = at.parse::<u64>().unwrap(),
                 ["bent", at] if last > 0 => {
                     let late = (at.parse::<u64>().unwrap() - last) / 1_000_000;
-                    assert!(late <= 500, "{late} ms: {out}");
+                    assert!(late <= patience_ms, "{late} ms: {out}");
                 }
                 _ => {}
             }

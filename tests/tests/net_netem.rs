@@ -67,6 +67,13 @@ mod tests {
         values[values.len() / 2]
     }
 
+    /// Whether all of the one are more than so many times all of the other, either way.
+    fn are_apart(ours: &[f64], theirs: &[f64], times: f64) -> bool {
+        let least = |values: &[f64]| values.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
+        least(ours) > most(theirs) * times || least(theirs) > most(ours) * times
+    }
+
     /// TCP finds its way through a loss of ours as through one of netem's: it sends as much again, and
     /// gets as much through. Within a factor, because what is lost is drawn, and the machine is shared.
     #[test]
@@ -103,19 +110,20 @@ mod tests {
                 let last = injecting.end();
                 assert!(counter(&last, 0, "injected") > 0, "{last}");
             }
-            let again = |flows: &[Flow]| middle(flows.iter().map(|flow| flow.again).collect());
-            let goodput = |flows: &[Flow]| middle(flows.iter().map(|flow| flow.goodput).collect());
             println!("{share}: netem {theirs:?}");
             println!("{share}: kchaos {ours:?}");
-            let ratio = again(&ours) / again(&theirs);
-            assert!((0.4..=2.5).contains(&ratio), "{share}: sent again, {ratio}");
-            let ratio = goodput(&ours) / goodput(&theirs);
-            // Three flows of a few megabytes differ by a few times, as netem's do among themselves.
-            let bound = if long() { 3.3 } else { 10.0 };
-            assert!(
-                (1.0 / bound..=bound).contains(&ratio),
-                "{share}: goodput, {ratio}"
-            );
+            let again = |flows: &[Flow]| flows.iter().map(|flow| flow.again).collect::<Vec<_>>();
+            let goodput = |flows: &[Flow]| flows.iter().map(|flow| flow.goodput).collect::<Vec<_>>();
+            // A few short flows differ by a few times, as netem's do among themselves: what waits for
+            // a timer, and how often, is drawn.
+            assert!(!are_apart(&again(&ours), &again(&theirs), 2.0));
+            assert!(!are_apart(&goodput(&ours), &goodput(&theirs), 2.0));
+            if long() {
+                let ratio = middle(again(&ours)) / middle(again(&theirs));
+                assert!((0.4..=2.5).contains(&ratio), "{share}: sent again, {ratio}");
+                let ratio = middle(goodput(&ours)) / middle(goodput(&theirs));
+                assert!((0.3..=3.3).contains(&ratio), "{share}: goodput, {ratio}");
+            }
         }
     }
 
