@@ -3,8 +3,9 @@
 use std::{env, error::Error, fs, path::Path};
 
 /// One object per fault kind, by the name of its file in chaos-ebpf/src/bin.
-const OBJECTS: [&str; 9] = [
+const OBJECTS: [&str; 10] = [
     "file_error",
+    "dns_error",
     "net_connect",
     "disk_error",
     "mem_mmap",

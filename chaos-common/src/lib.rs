@@ -18,6 +18,7 @@ pub mod compat;
 pub mod connect;
 pub mod decision;
 pub mod disk;
+pub mod dns;
 pub mod event;
 pub mod file_event;
 pub mod filter;
@@ -35,6 +36,7 @@ pub use call_filter::{Address, CallFacts, CallFilter, FdKind, Network, Protocol,
 pub use connect::ConnectOp;
 pub use decision::{Decision, Filtered, RuleMemory, decide, roll};
 pub use disk::DiskOp;
+pub use dns::{DnsAnswer, DnsFilter, NameKey, dns_wants};
 pub use event::{Event, Stack};
 pub use file_event::FileEvent;
 pub use filter::{CallSet, CommFilter, ExcludeKey, Narrowing, PathFilter, ReplayKey, ThreadKey};

@@ -43,6 +43,12 @@ pub const CALL_RULES: u32 = 4096;
 /// Rules that can be about some packets only ([`crate::PacketFilter`]).
 pub const PACKET_RULES: u32 = 4096;
 
+/// Rules that can be about some answers of DNS servers only ([`crate::DnsFilter`]).
+pub const DNS_RULES: u32 = 4096;
+
+/// Names of all rules together ([`crate::NameKey`]).
+pub const NAMES: u32 = 65_536;
+
 /// Rules that can be links ([`crate::LinkConfig`]).
 pub const LINK_RULES: u32 = 1024;
 
@@ -74,7 +80,7 @@ pub const STACK_FRAMES: usize = 32;
 pub const COMM_BYTES: usize = 16;
 
 /// Hooks, and one more than the highest number of a [`crate::Hook`].
-pub const HOOKS: u32 = 27;
+pub const HOOKS: u32 = 28;
 
 /// The longest that a program keeps a processor busy to make a system call wait, in nanoseconds:
 /// all delays of one call together.

@@ -96,6 +96,10 @@ pub struct PacketFacts {
     pub peer_port: u32,
     /// Of the target.
     pub local_port: u32,
+    /// Where the header with the ports begins, in bytes from that of IP on.
+    pub transport: u32,
+    /// 0
+    pub padding: u32,
 }
 
 impl PacketFacts {
@@ -165,7 +169,7 @@ const fn has_no_ports(proto: u32) -> bool {
 
 const _: () = assert!(size_of::<PacketFilter>() == 16);
 const _: () = assert!(size_of::<PeerKey>() == 24);
-const _: () = assert!(size_of::<PacketFacts>() == 40);
+const _: () = assert!(size_of::<PacketFacts>() == 48);
 
 #[cfg(test)]
 mod tests {
@@ -178,6 +182,7 @@ mod tests {
             has_ports: 1,
             peer_port: 5432,
             local_port: 40_000,
+            ..PacketFacts::default()
         }
     }
 

@@ -1,9 +1,9 @@
 //! Marks the shared types as plain bytes for aya's typed maps.
 
 use crate::{
-    AllocationFilter, CallFilter, CallSet, Counters, ExcludeKey, Gate, LinkConfig, LinkState,
-    Narrowing, PacketFilter, PathFilter, Pause, PeerKey, ReplayKey, Room, RuleConfig, RuleList,
-    RuleState, TargetKey, ThreadKey,
+    AllocationFilter, CallFilter, CallSet, Counters, DnsAnswer, DnsFilter, ExcludeKey, Gate,
+    LinkConfig, LinkState, NameKey, Narrowing, PacketFilter, PathFilter, Pause, PeerKey, ReplayKey,
+    Room, RuleConfig, RuleList, RuleState, TargetKey, ThreadKey,
 };
 
 macro_rules! plain_bytes {
@@ -17,10 +17,13 @@ plain_bytes!(
     CallFilter,
     CallSet,
     Counters,
+    DnsAnswer,
+    DnsFilter,
     ExcludeKey,
     Gate,
     LinkConfig,
     LinkState,
+    NameKey,
     Narrowing,
     PacketFilter,
     PathFilter,

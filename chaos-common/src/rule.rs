@@ -48,6 +48,8 @@ pub enum Hook {
     NetLink = 25,
     /// A packet arrives at a network device of its receiver's namespace, for a link.
     NetLinkIn = 26,
+    /// An answer of a DNS server arrives at a network device of its receiver's namespace.
+    Dns = 27,
 }
 
 impl Hook {
@@ -55,7 +57,10 @@ impl Hook {
     /// its namespace.
     #[must_use]
     pub const fn is_of_devices(self) -> bool {
-        matches!(self, Self::NetEgress | Self::NetLink | Self::NetLinkIn)
+        matches!(
+            self,
+            Self::NetEgress | Self::NetLink | Self::NetLinkIn | Self::Dns
+        )
     }
 
     /// Whether programs find the rules of this hook in the storage of their attachment, because they
@@ -102,6 +107,8 @@ pub mod flags {
     pub const PACKET: u32 = 1 << 20;
     /// Whoever sends a packet that is lost is told so.
     pub const VISIBLE: u32 = 1 << 21;
+    /// The rule has a [`crate::DnsFilter`].
+    pub const DNS: u32 = 1 << 22;
 }
 
 /// One fault for one target. Replaced whole, never written by a program.

@@ -109,9 +109,73 @@ pub fn unnoticed(packet: &Packet<'_>, bit: u32) -> Option<()> {
     Some(())
 }
 
+/// Puts two bytes into the place of others, at an even offset from the header of IP on, and makes the checksum of TCP
+/// or UDP right again where there is one.
+#[inline(always)]
+pub fn replace(
+    packet: &Packet<'_>,
+    facts: &PacketFacts,
+    offset: u32,
+    before: u16,
+    after: u16,
+) -> Option<()> {
+    let skb = packet.0.skb;
+    let network = network(skb)?;
+    store(skb, network + offset, &[after])?;
+    adjust(skb, checksum(network, facts), before, after);
+    Some(())
+}
+
+/// Puts a byte into the place of another, and makes that checksum right again where there is one. Which half of a word
+/// the byte is does the checksum have to know.
+#[inline(always)]
+pub fn replace_byte(
+    skb: *mut __sk_buff,
+    sum: u32,
+    place: u32,
+    after: u8,
+    is_first: bool,
+) -> Option<()> {
+    let [before]: [u8; 1] = load(skb, place)?;
+    store(skb, place, &[after])?;
+    let word = |byte: u8| {
+        if is_first {
+            u16::from_ne_bytes([byte, 0])
+        } else {
+            u16::from_ne_bytes([0, byte])
+        }
+    };
+    adjust(skb, sum, word(before), word(after));
+    Some(())
+}
+
+/// Where the checksum of TCP or UDP is.
+#[inline(always)]
+pub fn checksum(network: u32, facts: &PacketFacts) -> u32 {
+    let within = match facts.proto {
+        PacketFacts::TCP => 16,
+        _ => 6,
+    };
+    network + facts.transport + within
+}
+
+#[inline(always)]
+fn adjust(skb: *mut __sk_buff, sum: u32, before: u16, after: u16) {
+    // SAFETY: the program's own context. Where the checksum is still to be made this changes nothing.
+    unsafe {
+        bpf_l4_csum_replace(
+            skb,
+            sum,
+            before.into(),
+            after.into(),
+            u64::from(BPF_F_MARK_MANGLED_0) | 2,
+        )
+    };
+}
+
 /// Where the header of IP begins, if that is one of the places that are known here.
 #[inline(always)]
-fn network(skb: *mut __sk_buff) -> Option<u32> {
+pub fn network(skb: *mut __sk_buff) -> Option<u32> {
     let mut head = [0_u32; 3];
     // SAFETY: the program's own context, and room for all of it.
     let read = unsafe {
@@ -134,8 +198,9 @@ fn network(skb: *mut __sk_buff) -> Option<u32> {
     (front == Some(head)).then_some(0)
 }
 
+/// Some words of the packet, in whatever pieces it lies.
 #[inline(always)]
-fn load<W: Copy + Default, const N: usize>(skb: *mut __sk_buff, at: u32) -> Option<[W; N]> {
+pub fn load<W: Copy + Default, const N: usize>(skb: *mut __sk_buff, at: u32) -> Option<[W; N]> {
     let mut words = [W::default(); N];
     // SAFETY: the program's own context, and room for all of them.
     let read = unsafe {

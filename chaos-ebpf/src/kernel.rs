@@ -189,8 +189,13 @@ offsets! {
 pub unsafe fn read_to<T>(base: u64, offset: &Global<u32>, place: *mut T) -> Option<()> {
     let address = base + u64::from(offset.load());
     // SAFETY: the helper checks the address, and there is room for a value.
-    let status =
-        unsafe { probe_read_kernel(place.cast(), size_of::<T>() as u32, address as *const c_void) };
+    let status = unsafe {
+        probe_read_kernel(
+            place.cast(),
+            size_of::<T>() as u32,
+            address as *const c_void,
+        )
+    };
     (status == 0).then_some(())
 }
 

@@ -30,6 +30,7 @@ pub mod call;
 pub mod classes;
 pub mod damage;
 pub mod disk;
+pub mod dns;
 pub mod evidence;
 pub mod facts;
 pub mod kernel;

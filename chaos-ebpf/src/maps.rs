@@ -11,9 +11,9 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf},
 };
 use chaos_common::{
-    AllocationFilter, CallFilter, CallSet, Counters, ExcludeKey, Gate, LinkConfig, LinkState,
-    Narrowing, PacketFilter, PathFilter, Pause, PeerKey, ReplayKey, Room, RuleConfig, RuleList,
-    RuleState, TargetKey, ThreadKey,
+    AllocationFilter, CallFilter, CallSet, Counters, DnsAnswer, DnsFilter, ExcludeKey, Gate,
+    LinkConfig, LinkState, NameKey, Narrowing, PacketFilter, PathFilter, Pause, PeerKey, ReplayKey,
+    Room, RuleConfig, RuleList, RuleState, TargetKey, ThreadKey,
     limits::{
         self, ALLOCATION_RULES, EVENT_RING_BYTES, HOOKS, PAUSE_RING_BYTES, PLANS, RECORD_ORDINALS,
         RECORDS, REPLAY_ORDINALS, RULES, THREADS,
@@ -99,6 +99,20 @@ pub static DELAYS: Array<[i16; distribution::ENTRIES]> = Array::with_max_entries
 /// Networks of rules to what they are to them: [`PeerKey::IN`] or [`PeerKey::OUT`].
 #[map]
 pub static PEERS: LpmTrie<PeerKey, u32> = LpmTrie::with_max_entries(limits::PEER_NETWORKS, 0);
+
+/// Rule number to the answers of DNS servers that it is about.
+#[map]
+pub static RULES_DNS: HashMap<u32, DnsFilter> =
+    HashMap::with_max_entries(limits::DNS_RULES, BPF_F_NO_PREALLOC);
+
+/// Rule number to what its answers say.
+#[map]
+pub static RULES_ANSWER: HashMap<u32, DnsAnswer> =
+    HashMap::with_max_entries(limits::DNS_RULES, BPF_F_NO_PREALLOC);
+
+/// Names of rules to what they are to them: [`NameKey::IN`] and others.
+#[map]
+pub static NAMES: LpmTrie<NameKey, u32> = LpmTrie::with_max_entries(limits::NAMES, 0);
 
 /// Rule number to what may still be written.
 #[map]

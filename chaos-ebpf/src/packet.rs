@@ -65,9 +65,9 @@ pub fn first_time(packet: &Packet<'_>, netns: u32, by_namespace: bool) -> bool {
     let skb = packet.0.skb;
     // SAFETY: the program's own context.
     let (device, index) = unsafe { ((*skb).ifindex, &raw mut (*skb).tc_index) };
-    // Neither is 0, which is what a packet begins with.
+    // Neither is 0, which is what a packet begins with, and the first is not 255: see `first_arrival`.
     let namespace = namespace_mark(netns);
-    let mark = (device % 255 + 1) << 8 | namespace;
+    let mark = (device % 254 + 1) << 8 | namespace;
     // SAFETY: as above.
     let before = unsafe { index.read_volatile() };
     let elsewhere = before != 0 && before != mark;
@@ -85,6 +85,23 @@ const fn namespace_mark(netns: u32) -> u32 {
     netns % 255 + 1
 }
 
+/// Whether the packet arrives at its first device of the namespace: one that arrives by a bridge or a VLAN arrives at
+/// that one afterwards. The mark is none of [`first_time`]'s, with which a packet may come from where it was sent.
+#[inline(always)]
+pub fn first_arrival(packet: &Packet<'_>, netns: u32) -> bool {
+    let mark = 0xff << 8 | namespace_mark(netns);
+    let skb = packet.0.skb;
+    // SAFETY: the program's own context.
+    unsafe {
+        let index = &raw mut (*skb).tc_index;
+        if index.read_volatile() == mark {
+            return false;
+        }
+        index.write_volatile(mark);
+    }
+    true
+}
+
 /// Marks a packet that has left by its first device, and comes back to it: [`first_time`] says no from now on,
 /// on every device of the namespace.
 #[inline(always)]
@@ -97,13 +114,19 @@ pub fn has_left(packet: &Packet<'_>, netns: u32) {
 /// Finds out what can be told of a packet of which the target is this end.
 #[inline(always)]
 pub fn learn(scratch: Scratch, packet: &Packet<'_>, end: End) {
+    scratch.set_packet(facts(packet, end));
+}
+
+/// The same, for whoever asks before the event has a buffer.
+#[inline(always)]
+pub fn facts(packet: &Packet<'_>, end: End) -> PacketFacts {
     let mut facts = PacketFacts::default();
     match packet.0.protocol() {
         IPV4 => ipv4(packet, end, &mut facts),
         IPV6 => ipv6(packet, end, &mut facts),
         _ => None,
     };
-    scratch.set_packet(facts);
+    facts
 }
 
 /// RFC 791
@@ -194,13 +217,14 @@ fn ports(packet: &Packet<'_>, offset: u32, end: End, facts: &mut PacketFacts) ->
         End::Source => (source, destination),
         End::Destination => (destination, source),
     };
+    facts.transport = offset;
     facts.has_ports = 1;
     Some(())
 }
 
 /// Some words from the header of IP on.
 #[inline(always)]
-fn load<W: Copy + Default, const N: usize>(packet: &Packet<'_>, offset: u32) -> Option<[W; N]> {
+pub fn load<W: Copy + Default, const N: usize>(packet: &Packet<'_>, offset: u32) -> Option<[W; N]> {
     let mut words = [W::default(); N];
     // SAFETY: the program's own context, and room for all of them.
     let result = unsafe {

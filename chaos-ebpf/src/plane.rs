@@ -122,6 +122,20 @@ pub fn met_by_namespace(hook: u32, netns: u32) -> Option<(Claim, &'static Gate)>
     Some((claimed, gate))
 }
 
+/// The same for one whose receiver may be known, and is its socket then.
+#[inline(always)]
+pub fn met_by_arrival(
+    packet: &Packet<'_>,
+    hook: u32,
+    netns: u32,
+    is_known: bool,
+) -> Option<(Claim, &'static Gate)> {
+    if is_known && let Some(met) = met_by(packet, hook) {
+        return Some(met);
+    }
+    met_by_namespace(hook, netns)
+}
+
 /// Adds the rules of the targets that the subject's cgroup lies in.
 #[inline(always)]
 fn add_cgroups<S: Subject>(scratch: Scratch, subject: &S, hook: u32, gate: &Gate) {

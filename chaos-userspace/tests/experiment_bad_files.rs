@@ -30,7 +30,7 @@ mod tests {
         assert_eq!(
             faults_refused("  - {fileError: {ops: [open], errno: EIO}, colour: red}\n"),
             "spec.faults[0].colour: unknown field; \
-             fields here: id, target, after, duration, pulse, clockFreeze, clockOffset, clockSpeed, clockStep, diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, memMmap, memPage, memSlab, netConnect, netDown, netLink, netLoss, netPartition, netReset, pressureCpu, syscallDelay, syscallError, syscallReturn, netCorrupt, netDelay, netDuplicate, netRate, netReorder"
+             fields here: id, target, after, duration, pulse, clockFreeze, clockOffset, clockSpeed, clockStep, diskError, diskFull, diskLimit, diskQuota, diskReadonly, dnsAnswer, dnsDelay, dnsError, fileDelay, fileError, memMmap, memPage, memSlab, netConnect, netDown, netLink, netLoss, netPartition, netReset, pressureCpu, syscallDelay, syscallError, syscallReturn, netCorrupt, netDelay, netDuplicate, netRate, netReorder"
         );
     }
 
@@ -172,14 +172,14 @@ spec.faults[1].target.pid: 1 is init; name another process
 spec.faults[1].target: net.loss can't hit a pid: packets have none; name a cgroup or a unit
 spec.faults[1].netLoss.probability: net.loss has none: its effect is the share; leave it out and \
 say the share alone
-spec.faults[2].pressureMemory: 'pressureMemory' is not in this version; there are clockFreeze, clockOffset, clockSpeed, clockStep, diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, memMmap, memPage, memSlab, netConnect, netDown, netLink, netLoss, netPartition, netReset, pressureCpu, syscallDelay, syscallError and syscallReturn
+spec.faults[2].pressureMemory: 'pressureMemory' is not in this version; there are clockFreeze, clockOffset, clockSpeed, clockStep, diskError, diskFull, diskLimit, diskQuota, diskReadonly, dnsAnswer, dnsDelay, dnsError, fileDelay, fileError, memMmap, memPage, memSlab, netConnect, netDown, netLink, netLoss, netPartition, netReset, pressureCpu, syscallDelay, syscallError and syscallReturn
 spec.faults[3]: is the number 7 instead of a mapping; \
-its fields: id, target, after, duration, pulse, clockFreeze, clockOffset, clockSpeed, clockStep, diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, memMmap, memPage, memSlab, netConnect, netDown, netLink, netLoss, netPartition, netReset, pressureCpu, syscallDelay, syscallError, syscallReturn, netCorrupt, netDelay, netDuplicate, netRate, netReorder
+its fields: id, target, after, duration, pulse, clockFreeze, clockOffset, clockSpeed, clockStep, diskError, diskFull, diskLimit, diskQuota, diskReadonly, dnsAnswer, dnsDelay, dnsError, fileDelay, fileError, memMmap, memPage, memSlab, netConnect, netDown, netLink, netLoss, netPartition, netReset, pressureCpu, syscallDelay, syscallError, syscallReturn, netCorrupt, netDelay, netDuplicate, netRate, netReorder
 spec.faults[4]: is of 2 kinds: fileError and netLoss; make it one fault for each
 spec.faults[4].fileError.errno: is missing; say errno: EIO
 spec.faults[4].fileError.ops: is the text 'open' instead of a list; such as ops: [open]
 spec.faults[4].after: is empty; such as after: 10s
-spec.faults[5]: says no kind of fault; there are clockFreeze, clockOffset, clockSpeed, clockStep, diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, memMmap, memPage, memSlab, netConnect, netDown, netLink, netLoss, netPartition, netReset, pressureCpu, syscallDelay, syscallError and syscallReturn";
+spec.faults[5]: says no kind of fault; there are clockFreeze, clockOffset, clockSpeed, clockStep, diskError, diskFull, diskLimit, diskQuota, diskReadonly, dnsAnswer, dnsDelay, dnsError, fileDelay, fileError, memMmap, memPage, memSlab, netConnect, netDown, netLink, netLoss, netPartition, netReset, pressureCpu, syscallDelay, syscallError and syscallReturn";
         assert_eq!(refused(file), expected);
     }
 

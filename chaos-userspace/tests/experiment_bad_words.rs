@@ -104,19 +104,19 @@ duration: '5' has no unit; say which, such as 5s or 5m
                 "",
                 "^\nkind: a fault word begins with a kind of fault; \
                  such as clock.freeze:realtime, clock.offset:realtime=+1h, clock.speed:monotonic+boottime=0.5, clock.step:realtime=+10s,every=1m, disk.error:write=EIO, disk.full=/var/lib/data/, disk.limit=/var/lib,writeBps=1MiB, disk.quota=/var/lib/data/,bytes=10MiB, \
-                 disk.readonly=/var/lib/data/, file.delay:read=2ms, file.error:open=EIO, mem.mmap:mmap=ENOMEM, \
+                 disk.readonly=/var/lib/data/, dns.answer:db.example.com=10.0.0.7, dns.delay:*.example.com=200ms, dns.error:*.example.com=nxdomain, file.delay:read=2ms, file.error:open=EIO, mem.mmap:mmap=ENOMEM, \
                  mem.page=ENOMEM,minOrder=2, mem.slab=ENOMEM,cache=filp, net.connect:connect=ETIMEDOUT, net.down, net.link,delay=100ms,jitter=10ms,loss=1%, net.loss=10%, net.partition,peer=10.0.0.7, net.reset=100%,peerPort=5432, pressure.cpu=25%, \
                  syscall.delay:fsync=200ms, syscall.error:fsync=EIO or syscall.return:write=100",
             ),
             (
                 "pressure.memory:fsync=1s",
                 "^^^^^^^^^^^^^^^\nkind: 'pressure.memory' is not in this version; \
-                 there are clock.freeze, clock.offset, clock.speed, clock.step, disk.error, disk.full, disk.limit, disk.quota, disk.readonly, file.delay, file.error, mem.mmap, mem.page, mem.slab, net.connect, net.down, net.link, net.loss, net.partition, net.reset, pressure.cpu, syscall.delay, syscall.error and syscall.return",
+                 there are clock.freeze, clock.offset, clock.speed, clock.step, disk.error, disk.full, disk.limit, disk.quota, disk.readonly, dns.answer, dns.delay, dns.error, file.delay, file.error, mem.mmap, mem.page, mem.slab, net.connect, net.down, net.link, net.loss, net.partition, net.reset, pressure.cpu, syscall.delay, syscall.error and syscall.return",
             ),
             (
                 "earthquake=9",
                 "^^^^^^^^^^\nkind: 'earthquake' is not a kind of fault; \
-                 there are clock.freeze, clock.offset, clock.speed, clock.step, disk.error, disk.full, disk.limit, disk.quota, disk.readonly, file.delay, file.error, mem.mmap, mem.page, mem.slab, net.connect, net.down, net.link, net.loss, net.partition, net.reset, pressure.cpu, syscall.delay, syscall.error and syscall.return",
+                 there are clock.freeze, clock.offset, clock.speed, clock.step, disk.error, disk.full, disk.limit, disk.quota, disk.readonly, dns.answer, dns.delay, dns.error, file.delay, file.error, mem.mmap, mem.page, mem.slab, net.connect, net.down, net.link, net.loss, net.partition, net.reset, pressure.cpu, syscall.delay, syscall.error and syscall.return",
             ),
             (
                 "file.eror:open=EIO,path=x",

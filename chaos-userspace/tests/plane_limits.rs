@@ -19,6 +19,7 @@ mod tests {
             hook: Hook::FileOpenLsm,
             also: None,
             packet: None,
+            dns: None,
             config: RuleConfig::ALWAYS,
             path: None,
             calls: None,

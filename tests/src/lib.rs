@@ -21,6 +21,7 @@ pub mod cgroup;
 pub mod clock;
 pub mod database;
 pub mod disk;
+pub mod dns;
 pub mod files;
 pub mod inject;
 pub mod kernel_log;

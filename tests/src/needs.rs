@@ -24,6 +24,9 @@ const MISSING: &[(&str, &str, Option<&str>)] = &[
     ("cgroup1", "disk.limit", None),
     ("cgroup1", "disk.quota", None),
     ("cgroup1", "disk.readonly", None),
+    ("cgroup1", "dns.answer", None),
+    ("cgroup1", "dns.delay", None),
+    ("cgroup1", "dns.error", None),
     ("cgroup1", "file.delay", None),
     ("cgroup1", "file.error", None),
     ("cgroup1", "net.down", None),
@@ -39,6 +42,8 @@ const MISSING: &[(&str, &str, Option<&str>)] = &[
     ("cgroup1", CALLS, Some("lsm")),
     ("cgroup1", CALLS, Some("fmod-ret")),
     // Links of tcx are there since Linux 6.6.
+    ("debian-6.1", "dns.answer", None),
+    ("debian-6.1", "dns.error", None),
     ("debian-6.1", "net.down", Some("tcx")),
     ("debian-6.1", "net.loss", Some("tcx")),
     ("debian-6.1", "net.partition", Some("tcx")),

@@ -81,6 +81,27 @@ impl Link {
         command
     }
 
+    /// Has both ends make the checksums of what they send, as they would for a network card that does not.
+    pub fn without_offload(&self) {
+        const SCRIPT: &str = "
+import array, fcntl, socket, struct
+# ETHTOOL_STXCSUM, off, by SIOCETHTOOL.
+value = array.array('B', struct.pack('II', 0x17, 0))
+request = struct.pack('16sQ16x', b'eth0', value.buffer_info()[0])
+fcntl.ioctl(socket.socket(socket.AF_INET, socket.SOCK_DGRAM), 0x8946, request)
+";
+        for netns in [&self.near, &self.far] {
+            let mut python = Command::new("nsenter");
+            python.args([
+                &format!("--net=/run/netns/{netns}"),
+                "python3",
+                "-c",
+                SCRIPT,
+            ]);
+            assert!(python.status().unwrap().success());
+        }
+    }
+
     /// `tc` at the near end.
     pub fn near_tc(&self) -> Command {
         let mut tc = Command::new("tc");

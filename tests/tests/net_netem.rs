@@ -113,7 +113,8 @@ mod tests {
             println!("{share}: netem {theirs:?}");
             println!("{share}: kchaos {ours:?}");
             let again = |flows: &[Flow]| flows.iter().map(|flow| flow.again).collect::<Vec<_>>();
-            let goodput = |flows: &[Flow]| flows.iter().map(|flow| flow.goodput).collect::<Vec<_>>();
+            let goodput =
+                |flows: &[Flow]| flows.iter().map(|flow| flow.goodput).collect::<Vec<_>>();
             // A few short flows differ by a few times, as netem's do among themselves: what waits for
             // a timer, and how often, is drawn.
             assert!(!are_apart(&again(&ours), &again(&theirs), 2.0));

@@ -35,13 +35,13 @@ use aya_ebpf::{
     maps::PerCpuArray,
     programs::TcContext,
 };
-use chaos_common::{Hook, LinkConfig};
+use chaos_common::{Filtered, Hook, LinkConfig};
 use chaos_ebpf::{
-    damage, evidence,
+    damage, dns, evidence,
     link::{Ticket, passage},
     maps::{LINKS_STATE, RULES_LINK},
-    packet::{End, filter, first_time, has_left, learn},
-    plane::{Hit, decide_met, met_by_namespace, met_by_packet},
+    packet::{End, facts, filter, first_time, has_left, learn},
+    plane::{Hit, decide_met, met_by_arrival, met_by_packet},
     subject::Packet,
 };
 
@@ -136,17 +136,23 @@ fn net_link_in(context: TcContext) -> i32 {
 fn into(context: &TcContext) -> Option<()> {
     let packet = Packet(&context.skb);
     let hook = Hook::NetLinkIn as u32;
-    let (claim, gate) = met_by_namespace(hook, NETNS.load())?;
+    let facts = facts(&packet, End::Destination);
+    // Of answers of DNS servers it is looked up whose they are.
+    let is_known = dns::learn(&packet, &facts) && dns::adopt(&packet, &facts);
+    let (claim, gate) = met_by_arrival(&packet, hook, NETNS.load(), is_known)?;
     let bytes = packet.0.len();
     let scratch = *claim;
-    learn(scratch, &packet, End::Destination);
+    scratch.set_packet(facts);
     begin()?;
     decide_met(
         scratch,
         gate,
         packet,
         |_| true,
-        move |number, rule| filter(number, rule, scratch),
+        move |number, rule| match filter(number, rule, scratch) {
+            Filtered::In => dns::filter(number, rule),
+            other => other,
+        },
         move |hit| goes_on(hit, &packet, hook, bytes),
     );
     give(&packet, Ticket::ARRIVES)

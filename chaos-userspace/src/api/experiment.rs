@@ -2,6 +2,7 @@
 
 mod call_filter;
 mod checks;
+mod dns;
 mod from_wire;
 mod link;
 mod to_wire;

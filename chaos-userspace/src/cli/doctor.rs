@@ -28,7 +28,7 @@ pub(super) struct DoctorArgs {
 }
 
 /// One kind by an example that shows it, and a command that it hits.
-const EXAMPLES: [(&str, &str); 24] = [
+const EXAMPLES: [(&str, &str); 27] = [
     (
         "file.error:open=EIO,path=/etc/hostname",
         "cat /etc/hostname",
@@ -94,6 +94,18 @@ const EXAMPLES: [(&str, &str); 24] = [
     ("clock.speed:monotonic+boottime=0.5", "uptime"),
     ("clock.freeze:realtime", "date +%N"),
     ("clock.step:realtime=+10s,every=1m", "date"),
+    (
+        "dns.error:*.example.com=nxdomain",
+        "getent hosts www.example.com",
+    ),
+    (
+        "dns.answer:db.example.com=10.0.0.7",
+        "getent hosts db.example.com",
+    ),
+    (
+        "dns.delay:*.example.com=200ms",
+        "getent hosts www.example.com",
+    ),
 ];
 
 struct Rung {

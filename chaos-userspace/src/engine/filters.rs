@@ -2,11 +2,12 @@
 
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, lpm_trie::Key};
 use chaos_common::{
-    AllocationFilter, CallFilter, ExcludeKey, LinkConfig, LinkState, NO_DEPTH, Narrowing,
-    PacketFilter, PathFilter, PeerKey, ReplayKey, Room, RuleConfig, ThreadKey, flags,
+    AllocationFilter, CallFilter, DnsAnswer, DnsFilter, ExcludeKey, LinkConfig, LinkState,
+    NO_DEPTH, NameKey, Narrowing, PacketFilter, PathFilter, PeerKey, ReplayKey, Room, RuleConfig,
+    ThreadKey, flags,
     limits::{
-        ALLOCATION_RULES, CALL_RULES, DEVICE_RULES, EXCLUDE_DEPTHS, LINK_RULES, PACKET_RULES,
-        PEER_NETWORKS, ROOMS,
+        ALLOCATION_RULES, CALL_RULES, DEVICE_RULES, DNS_RULES, EXCLUDE_DEPTHS, LINK_RULES, NAMES,
+        PACKET_RULES, PEER_NETWORKS, ROOMS,
     },
     link::distribution,
 };
@@ -29,6 +30,9 @@ pub(super) struct Filters {
     delays: Array<MapData, [i16; distribution::ENTRIES]>,
     /// Whether these tables are written.
     has_delays: bool,
+    dns: HashMap<MapData, u32, DnsFilter>,
+    answer: HashMap<MapData, u32, DnsAnswer>,
+    names: LpmTrie<MapData, NameKey, u32>,
     room: HashMap<MapData, u32, Room>,
     call: HashMap<MapData, u32, CallFilter>,
     exclude: HashMap<MapData, ExcludeKey, u32>,
@@ -49,6 +53,9 @@ impl Filters {
             link_state: maps.take("LINKS_STATE", Map::HashMap)?,
             delays: maps.take("DELAYS", Map::Array)?,
             has_delays: false,
+            dns: maps.take("RULES_DNS", Map::HashMap)?,
+            answer: maps.take("RULES_ANSWER", Map::HashMap)?,
+            names: maps.take("NAMES", Map::LpmTrie)?,
             room: maps.take("RULES_ROOM", Map::HashMap)?,
             call: maps.take("RULES_CALL", Map::HashMap)?,
             exclude: maps.take("RULES_EXCLUDE", Map::HashMap)?,
@@ -90,17 +97,22 @@ impl Filters {
             for network in &packet.networks {
                 self.peers
                     .insert(&peer_key(number, network), network.listed, 0)
-                    .map_err(|error| match &error {
-                        // The trie's own word for it (`trie_update_elem`, kernel/bpf/lpm_trie.c).
-                        MapError::SyscallError(call)
-                            if call.io_error.raw_os_error() == Some(libc::ENOSPC) =>
-                        {
-                            EngineError::Full(format!(
-                                "the rules of a node can name {PEER_NETWORKS} networks at a time"
-                            ))
-                        }
-                        other => failed("PEERS", other),
-                    })?;
+                    .map_err(|error| trie_full("PEERS", "networks", PEER_NETWORKS, &error))?;
+            }
+        }
+        if let Some(dns) = &rule.dns {
+            self.dns
+                .insert(number, dns.filter, 0)
+                .map_err(|error| no_room("RULES_DNS", "of dns.*", DNS_RULES, &error))?;
+            if let Some(answer) = &dns.answer {
+                self.answer
+                    .insert(number, answer, 0)
+                    .map_err(|error| no_room("RULES_ANSWER", "of dns.*", DNS_RULES, &error))?;
+            }
+            for name in &dns.names {
+                self.names
+                    .insert(&name.key(number), name.listed, 0)
+                    .map_err(|error| trie_full("NAMES", "names", NAMES, &error))?;
             }
         }
         if let Some(link) = &rule.link {
@@ -172,6 +184,15 @@ impl Filters {
                 gone("PEERS", self.peers.remove(&peer_key(number, network)));
             }
         }
+        if let Some(dns) = &rule.dns {
+            gone("RULES_DNS", self.dns.remove(&number));
+            if dns.answer.is_some() {
+                gone("RULES_ANSWER", self.answer.remove(&number));
+            }
+            for name in &dns.names {
+                gone("NAMES", self.names.remove(&name.key(number)));
+            }
+        }
         if rule.link.is_some() {
             gone("RULES_LINK", self.link.remove(&number));
             gone("LINKS_STATE", self.link_state.remove(&number));
@@ -216,6 +237,19 @@ fn no_room(map: &'static str, which: &str, most: u32, error: &MapError) -> Engin
     match error {
         MapError::SyscallError(call) if call.io_error.raw_os_error() == Some(libc::E2BIG) => {
             EngineError::Full(format!("a node can have {most} rules {which} at a time"))
+        }
+        other => failed(map, other),
+    }
+}
+
+/// What a trie has no room for.
+fn trie_full(map: &'static str, what: &str, most: u32, error: &MapError) -> EngineError {
+    match error {
+        // Its own word for it (`trie_update_elem`, kernel/bpf/lpm_trie.c).
+        MapError::SyscallError(call) if call.io_error.raw_os_error() == Some(libc::ENOSPC) => {
+            EngineError::Full(format!(
+                "the rules of a node can name {most} {what} at a time"
+            ))
         }
         other => failed(map, other),
     }

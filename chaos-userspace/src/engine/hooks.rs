@@ -8,7 +8,7 @@ use chaos_common::{ConnectOp, Hook};
 use super::{
     Calls, EngineError, Object, Plane, RuleNumber, RulePlace, RuleSpec,
     calls::Attached,
-    egress::Egress,
+    devices::Devices,
     hung::{Hanging, Hung},
     lanes::Lanes,
     loader::{Code, Link, Place},
@@ -38,6 +38,9 @@ const NET_LOSS: [Hanging; 2] = [
 ];
 /// The same on their way out of a device.
 const NET_LOSS_DEVICE: &str = "net_loss_device";
+
+/// `dns.error`: answers that arrive.
+const DNS_ERROR: &str = "dns_error";
 
 /// `net.connect`: what a socket of either family is asked for.
 const NET_CONNECT: [Hanging; 6] = {
@@ -95,7 +98,7 @@ pub struct Hooks {
     /// Hangs on the targets' cgroups.
     hung: Option<Hung>,
     /// On the devices of the targets' network namespaces.
-    egress: Option<Egress>,
+    devices: Option<Devices>,
     /// Beside these devices.
     lanes: Option<Lanes>,
     /// Attached to the system calls, or for the events of files, that rules are about.
@@ -111,6 +114,8 @@ struct Placed {
     /// Network namespaces that its target has for itself.
     namespaces: Vec<u32>,
     hooks: Vec<Hook>,
+    /// Whether it is told by the socket who gets what arrives.
+    is_of_sockets: bool,
     calls: Calls,
     /// [`Hooks::missed_of`] its calls before it was there.
     missed_before: u64,
@@ -136,7 +141,7 @@ impl Hooks {
         let hook = hook(object, mechanism);
         let mut code = Code::prepare(object, mechanism, &[("HOOK", hook as u32)], &plane.maps)?;
         let mut hung = None;
-        let mut egress = None;
+        let mut devices = None;
         let mut lanes = None;
         let mut calls = None;
         let mut machine = None;
@@ -146,7 +151,7 @@ impl Hooks {
             }
             (Object::NetLoss, Mechanism::Tcx) => {
                 hung = Some(Hung::load(&mut code, mechanism, &NET_LOSS[..1])?);
-                egress = Some(Egress::new(object, mechanism, NET_LOSS_DEVICE));
+                devices = Some(Devices::leaving(object, mechanism, NET_LOSS_DEVICE));
             }
             (
                 Object::SyscallError,
@@ -185,6 +190,9 @@ impl Hooks {
             (Object::NetConnect, Mechanism::CgroupSockAddr) => {
                 hung = Some(Hung::load(&mut code, mechanism, &NET_CONNECT)?);
             }
+            (Object::DnsError, Mechanism::Tcx) => {
+                devices = Some(Devices::arriving(object, mechanism, DNS_ERROR));
+            }
             _ => {
                 return Err(EngineError::Refused {
                     mechanism,
@@ -198,7 +206,7 @@ impl Hooks {
             mechanism,
             rules: HashMap::new(),
             hung,
-            egress,
+            devices,
             lanes,
             calls,
             machine,
@@ -262,6 +270,7 @@ impl Hooks {
             places: places.iter().map(|(place, _)| *place).collect(),
             namespaces: Vec::new(),
             hooks: hooks.clone(),
+            is_of_sockets: rule.dns.is_some(),
             missed_before: self.missed_of(&calls),
             calls,
         };
@@ -306,7 +315,7 @@ impl Hooks {
     /// Whether rules need to know which network namespaces their targets are in, and told so again when
     /// that has changed: see [`Self::cover`].
     pub fn needs_namespaces(&self) -> bool {
-        self.egress.is_some() || self.lanes.is_some()
+        self.devices.is_some() || self.lanes.is_some()
     }
 
     /// Attaches to the devices of the network namespaces that the target of a rule is in.
@@ -342,8 +351,8 @@ impl Hooks {
             }
         }
         rule.namespaces.retain(|id| own.contains(id));
-        if let Some(egress) = &mut self.egress {
-            egress.cover(plane, number, namespaces)?;
+        if let Some(devices) = &mut self.devices {
+            devices.cover(plane, number, namespaces)?;
         }
         if let Some(lanes) = &mut self.lanes {
             lanes.cover(plane, number, namespaces, hooks.contains(&Hook::NetLinkIn))?;
@@ -357,11 +366,13 @@ impl Hooks {
             }
         }
         match namespaces.iter().find(|netns| !netns.is_own()) {
-            Some(shared) if hooks.contains(&Hook::NetLinkIn) => Err(EngineError::Shared(format!(
-                "what arrives is only told apart by its network namespace, and it can't be ruled out that others \
+            Some(shared) if hooks.contains(&Hook::NetLinkIn) && !rule.is_of_sockets => {
+                Err(EngineError::Shared(format!(
+                    "what arrives is only told apart by its network namespace, and it can't be ruled out that others \
                  are in that of the target ({}), too: say direction=egress",
-                shared.id()
-            ))),
+                    shared.id()
+                )))
+            }
             _ => Ok(()),
         }
     }
@@ -405,8 +416,8 @@ impl Hooks {
             }
         }
         plane.erase(number);
-        if let Some(egress) = &mut self.egress {
-            egress.leave(number);
+        if let Some(devices) = &mut self.devices {
+            devices.leave(number);
         }
         if let Some(lanes) = &mut self.lanes {
             lanes.leave(number);
@@ -454,5 +465,6 @@ pub(crate) const fn hook(object: Object, mechanism: Mechanism) -> Hook {
         (Object::DiskError, _) => Hook::DiskError,
         (Object::NetConnect, _) => Hook::NetConnect,
         (Object::NetLink, _) => Hook::NetLink,
+        (Object::DnsError, _) => Hook::Dns,
     }
 }

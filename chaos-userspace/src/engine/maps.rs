@@ -8,13 +8,14 @@ use std::{
 use aya::maps::{Map, MapData, MapError, lpm_trie::Key};
 use aya_obj::generated::bpf_map_type;
 use chaos_common::{
-    AllocationFilter, CallFilter, CallSet, Counters, ExcludeKey, Gate, LinkConfig, LinkState,
-    Narrowing, PacketFilter, PathFilter, Pause, PeerKey, ReplayKey, Room, RuleConfig, RuleList,
-    RuleState, TargetKey, ThreadKey,
+    AllocationFilter, CallFilter, CallSet, Counters, DnsAnswer, DnsFilter, ExcludeKey, Gate,
+    LinkConfig, LinkState, NameKey, Narrowing, PacketFilter, PathFilter, Pause, PeerKey, ReplayKey,
+    Room, RuleConfig, RuleList, RuleState, TargetKey, ThreadKey,
     limits::{
-        ALLOCATION_RULES, CALL_RULES, CALL_SETS, COUNTER_POOL_BYTES, DEVICE_RULES,
-        EVENT_RING_BYTES, HOOKS, LINK_RULES, PACKET_RULES, PAUSE_RING_BYTES, PAUSES, PEER_NETWORKS,
-        PLANS, RECORD_ORDINALS, RECORDS, REMEMBERED, REPLAY_ORDINALS, ROOMS, THREADS,
+        ALLOCATION_RULES, CALL_RULES, CALL_SETS, COUNTER_POOL_BYTES, DEVICE_RULES, DNS_RULES,
+        EVENT_RING_BYTES, HOOKS, LINK_RULES, NAMES, PACKET_RULES, PAUSE_RING_BYTES, PAUSES,
+        PEER_NETWORKS, PLANS, RECORD_ORDINALS, RECORDS, REMEMBERED, REPLAY_ORDINALS, ROOMS,
+        THREADS,
     },
     link::distribution,
 };
@@ -90,7 +91,7 @@ const fn ring(name: &'static str, bytes: u32) -> Definition {
     }
 }
 
-fn definitions(rules: u32, counters: u32) -> [Definition; 28] {
+fn definitions(rules: u32, counters: u32) -> [Definition; 31] {
     [
         array::<u64>("PLANS_HELD", PLANS),
         array::<Gate>("GATES", HOOKS),
@@ -109,6 +110,9 @@ fn definitions(rules: u32, counters: u32) -> [Definition; 28] {
         hash::<u32, LinkState>("LINKS_STATE", LINK_RULES),
         array::<[i16; distribution::ENTRIES]>("DELAYS", 4),
         longest_prefix::<PeerKey, u32>("PEERS", PEER_NETWORKS),
+        hash::<u32, DnsFilter>("RULES_DNS", DNS_RULES),
+        hash::<u32, DnsAnswer>("RULES_ANSWER", DNS_RULES),
+        longest_prefix::<NameKey, u32>("NAMES", NAMES),
         hash::<u32, Room>("RULES_ROOM", ROOMS),
         hash::<u32, CallFilter>("RULES_CALL", CALL_RULES),
         hash::<ExcludeKey, u32>("RULES_EXCLUDE", rules),

@@ -8,7 +8,8 @@ mod btf;
 mod call_sets;
 mod calls;
 mod delays;
-mod egress;
+mod devices;
+mod dns;
 mod events;
 mod file_hooks;
 mod filters;
@@ -28,6 +29,7 @@ mod sys;
 
 use std::io;
 
+pub use dns::{DnsSpec, ListedName};
 pub use events::Sampled;
 pub use hooks::Hooks;
 #[cfg(test)]

@@ -23,6 +23,8 @@ pub enum Object {
     NetConnect,
     /// `net.link`
     NetLink,
+    /// `dns.error`
+    DnsError,
 }
 
 static FILE_ERROR: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/file_error.o"));
@@ -42,6 +44,8 @@ static NET_LINK: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/
 
 static NET_CONNECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/net_connect.o"));
 
+static DNS_ERROR: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dns_error.o"));
+
 impl Object {
     /// The name of its source in chaos-ebpf/src/bin.
     pub const fn name(self) -> &'static str {
@@ -55,6 +59,7 @@ impl Object {
             Self::DiskError => "disk_error",
             Self::NetConnect => "net_connect",
             Self::NetLink => "net_link",
+            Self::DnsError => "dns_error",
         }
     }
 
@@ -106,6 +111,7 @@ impl Object {
             Self::DiskError => DISK_ERROR,
             Self::NetConnect => NET_CONNECT,
             Self::NetLink => NET_LINK,
+            Self::DnsError => DNS_ERROR,
         };
         if bytes.is_empty() {
             Err(EngineError::ObjectNotBuilt(self.name()))

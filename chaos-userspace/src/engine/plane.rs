@@ -12,6 +12,7 @@ use chaos_common::{
 use super::{
     EngineError,
     call_sets::CallSets,
+    dns::DnsSpec,
     events::{Events, Sampled},
     filters::{Filters, exclude_depths, gone},
     gate::GateUse,
@@ -54,6 +55,8 @@ pub struct RuleSpec {
     pub link: Option<LinkConfig>,
     /// Which packets it wants.
     pub packet: Option<PacketSpec>,
+    /// Which answers of DNS servers it wants.
+    pub dns: Option<DnsSpec>,
     /// Which cgroups of the target it leaves out.
     pub exclude: Vec<Excluded>,
     /// The ordinals that it hits, instead of `when` and chance.
@@ -275,6 +278,7 @@ impl Plane {
             (flags::ROOM, rule.room.is_some()),
             (flags::CALL, rule.call.is_some()),
             (flags::PACKET, rule.packet.is_some()),
+            (flags::DNS, rule.dns.is_some()),
             (flags::REPLAY, rule.replay.is_some()),
         ] {
             if wanted {

@@ -1,11 +1,15 @@
 //! The keys of a fault: which kind has which, and where each stands in a file.
 
+use std::time::Duration;
+
 use super::{
     CallFilter, ClockFreeze, ClockOffset, ClockRate, ClockSpeed, ClockStep, Common, CpuQuota,
-    Direction, DiskError, DiskFull, DiskLimit, DiskQuota, DiskReadonly, Errno, Fault, FaultKind,
-    FileDelay, FileError, Mechanism, MemMmap, MemPage, MemSlab, NetConnect, NetDown, NetLink,
-    NetLoss, NetPartition, NetReset, PathFilter, PressureCpu, Share, SocketFilter, SyscallDelay,
-    SyscallError, SyscallReturn, TimeOffset, Traffic,
+    Direction, DiskError, DiskFull, DiskLimit, DiskQuota, DiskReadonly, DnsAddresses, DnsAnswer,
+    DnsDelay, DnsError, DnsFailure, DnsFilter, Errno, Fault, FaultKind, FileDelay, FileError,
+    Mechanism, MemMmap, MemPage, MemSlab, NetConnect, NetDown, NetLink, NetLoss, NetPartition,
+    NetReset, PathFilter, PressureCpu, Share, SocketFilter, SyscallDelay, SyscallError,
+    SyscallReturn, TimeOffset, Traffic,
+    dns::{OF_DNS, OF_DNS_ANSWER, OF_DNS_DELAY},
     net_link::OF_LINK,
     traffic::OF_TRAFFIC,
     violation::BadValue,
@@ -99,7 +103,7 @@ pub(super) struct Kind {
     pub(super) blank: fn() -> FaultKind,
 }
 
-pub(super) static KINDS: [Kind; 24] = [
+pub(super) static KINDS: [Kind; 27] = [
     Kind {
         name: "clock.freeze",
         block: "clockFreeze",
@@ -262,6 +266,56 @@ pub(super) static KINDS: [Kind; 24] = [
         blank: || {
             FaultKind::DiskReadonly(DiskReadonly {
                 path: PathFilter::everything(),
+            })
+        },
+    },
+    Kind {
+        name: "dns.answer",
+        block: "dnsAnswer",
+        what: Some("names"),
+        effect: Some("answer"),
+        own: OF_DNS_ANSWER,
+        required: &[key("answer", Type::Text, "10.0.0.7")],
+        example: "dns.answer:db.example.com=10.0.0.7",
+        mechanisms: &[Mechanism::Tcx],
+        blank: || {
+            FaultKind::DnsAnswer(DnsAnswer {
+                answer: DnsAddresses::BLANK,
+                ttl: 0,
+                filter: DnsFilter::default(),
+            })
+        },
+    },
+    Kind {
+        name: "dns.delay",
+        block: "dnsDelay",
+        what: Some("names"),
+        effect: Some("delay"),
+        own: OF_DNS_DELAY,
+        required: &[key("delay", Type::Text, "200ms")],
+        example: "dns.delay:*.example.com=200ms",
+        mechanisms: &[Mechanism::Ifb],
+        blank: || {
+            FaultKind::DnsDelay(DnsDelay {
+                delay: Duration::from_millis(1),
+                jitter: None,
+                filter: DnsFilter::default(),
+            })
+        },
+    },
+    Kind {
+        name: "dns.error",
+        block: "dnsError",
+        what: Some("names"),
+        effect: Some("error"),
+        own: OF_DNS,
+        required: &[key("error", Type::Text, "nxdomain")],
+        example: "dns.error:*.example.com=nxdomain",
+        mechanisms: &[Mechanism::Tcx],
+        blank: || {
+            FaultKind::DnsError(DnsError {
+                error: DnsFailure::Servfail,
+                filter: DnsFilter::default(),
             })
         },
     },
@@ -624,11 +678,8 @@ const fn short(
 }
 
 /// Kinds of the design that are not built yet.
-const PLANNED_KINDS: [&str; 4] = [
+const PLANNED_KINDS: [&str; 1] = [
     // One a line, which `cargo xtask new-fault` takes out.
-    "dns.answer",
-    "dns.delay",
-    "dns.error",
     "pressure.memory",
 ];
 
@@ -641,7 +692,7 @@ impl Kind {
 
     /// What stands in for a kind that can't be told: one that breaks no rule by itself.
     pub(super) fn stand_in() -> &'static Self {
-        &KINDS[10]
+        &KINDS[13]
     }
 
     /// Whatever may stand for a kind: the kinds, and then the short words.

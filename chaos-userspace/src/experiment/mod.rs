@@ -10,6 +10,7 @@ mod check;
 pub(crate) mod clock;
 mod disk;
 pub(crate) mod disk_error;
+mod dns;
 mod errno;
 mod file_op;
 mod keys;
@@ -44,6 +45,7 @@ pub use call_filter::{CallFilter, FdKind, Network, OpenFlag};
 pub use check::{Bound, Check, Comparison, Counter, Moment};
 pub use clock::{Clock, ClockRate, TimeOffset};
 pub use disk_error::DiskOp;
+pub use dns::{DnsAddresses, DnsFailure, DnsFilter, DnsName, DnsType, MAX_NAMES};
 pub use errno::Errno;
 pub use file_op::FileOp;
 pub use memory::{Gfp, MapOp};
@@ -162,6 +164,12 @@ pub enum FaultKind {
     ClockStep(ClockStep),
     /// `net.link`: packets take time, get lost, doubled and damaged on their way.
     NetLink(NetLink),
+    /// `dns.error`: questions to DNS servers fail.
+    DnsError(DnsError),
+    /// `dns.answer`: questions to DNS servers get another answer.
+    DnsAnswer(DnsAnswer),
+    /// `dns.delay`: answers of DNS servers take time.
+    DnsDelay(DnsDelay),
 }
 
 /// `file.error`
@@ -426,6 +434,37 @@ pub struct ClockStep {
     pub allow_backwards: bool,
 }
 
+/// `dns.error`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsError {
+    /// How.
+    pub error: DnsFailure,
+    /// Which questions.
+    pub filter: DnsFilter,
+}
+
+/// `dns.answer`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsAnswer {
+    /// The addresses that it has. To a question about the other family the answer is that there is none.
+    pub answer: DnsAddresses,
+    /// For how many seconds it may be remembered, up to [`Self::MAX_TTL`].
+    pub ttl: u32,
+    /// Which questions, of those about addresses.
+    pub filter: DnsFilter,
+}
+
+/// `dns.delay`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsDelay {
+    /// By how much they are late, up to [`NetLink::MAX_DELAY`].
+    pub delay: Duration,
+    /// By how much that changes from answer to answer: half the width of a uniform distribution.
+    pub jitter: Option<Duration>,
+    /// To which questions.
+    pub filter: DnsFilter,
+}
+
 /// Direction of packets, seen from the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -621,6 +660,9 @@ impl FaultKind {
             Self::ClockFreeze(_) => "clock.freeze",
             Self::ClockStep(_) => "clock.step",
             Self::NetLink(_) => "net.link",
+            Self::DnsError(_) => "dns.error",
+            Self::DnsAnswer(_) => "dns.answer",
+            Self::DnsDelay(_) => "dns.delay",
         }
     }
 }

@@ -257,7 +257,7 @@ fn text_of(value: impl fmt::Display) -> String {
     value.to_string()
 }
 
-fn check_delay(delay: Duration) -> Result<(), BadValue> {
+pub(super) fn check_delay(delay: Duration) -> Result<(), BadValue> {
     if delay <= NetLink::MAX_DELAY {
         return check_not_zero(delay);
     }

@@ -30,6 +30,9 @@ impl Fault {
             FaultKind::DiskError(fault) => fault.set(key, text)?,
             FaultKind::NetLoss(NetLoss { traffic, .. })
             | FaultKind::NetPartition(NetPartition { traffic }) => traffic.set(key, text)?,
+            FaultKind::DnsAnswer(fault) => fault.set(key, text)?,
+            FaultKind::DnsDelay(fault) => fault.set(key, text)?,
+            FaultKind::DnsError(fault) => fault.filter.set(key, text)?,
             FaultKind::MemMmap(fault) => fault.set(key, text)?,
             FaultKind::MemPage(fault) => fault.set(key, text)?,
             FaultKind::MemSlab(fault) => fault.set(key, text)?,
@@ -90,6 +93,7 @@ impl Fault {
                 FaultKind::DiskFull(DiskFull { bytes, .. })
                 | FaultKind::DiskQuota(DiskQuota { bytes, .. }),
             ) => *bytes = Some(text.parse()?),
+            ("error", FaultKind::DnsError(fault)) => fault.error = text.parse()?,
             ("probability", _) => {
                 common.probability = Some(Share::ALL);
                 common.probability = Some(text.parse()?);

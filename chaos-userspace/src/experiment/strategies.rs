@@ -2,7 +2,10 @@
 //!
 //! Boxed, because whole trees of strategies do not fit on the stack of a test.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
 
 use proptest::{
     collection::{hash_set, vec},
@@ -15,12 +18,12 @@ use super::{
     BitRate, Bound, Bursts, ByteRate, ByteSize, CallFilter, Check, Clock, ClockFreeze, ClockOffset,
     ClockRate, ClockSpeed, ClockStep, Comm, Common, Comparison, ConnectOp, Corruption, Counter,
     CpuQuota, Direction, DiskError, DiskFull, DiskLimit, DiskOp, DiskQuota, DiskReadonly,
-    Distribution, Errno, Exclude, Experiment, Fault, FaultKind, FdKind, FileDelay, FileError,
-    FileOp, Gfp, LossModel, MAX_DURATION, MapOp, MemMmap, MemPage, MemSlab, Moment, NetConnect,
-    NetDown, NetLink, NetLoss, NetPartition, NetReset, Network, OpenFlag, Ordinals, PathFilter,
-    PressureCpu, Proto, Protocol, Pulse, Rate, Scope, Share, SocketFilter, Syscall, SyscallClass,
-    SyscallDelay, SyscallError, SyscallOp, SyscallReturn, Target, TimeOffset, Traffic, When,
-    number_default_ids,
+    Distribution, DnsAddresses, DnsAnswer, DnsDelay, DnsError, DnsFailure, DnsFilter, DnsName,
+    DnsType, Errno, Exclude, Experiment, Fault, FaultKind, FdKind, FileDelay, FileError, FileOp,
+    Gfp, LossModel, MAX_DURATION, MapOp, MemMmap, MemPage, MemSlab, Moment, NetConnect, NetDown,
+    NetLink, NetLoss, NetPartition, NetReset, Network, OpenFlag, Ordinals, PathFilter, PressureCpu,
+    Proto, Protocol, Pulse, Rate, Scope, Share, SocketFilter, Syscall, SyscallClass, SyscallDelay,
+    SyscallError, SyscallOp, SyscallReturn, Target, TimeOffset, Traffic, When, number_default_ids,
 };
 
 const MAX_NANOS: u64 = 30 * 24 * 60 * 60 * 1_000_000_000;
@@ -206,6 +209,9 @@ fn common(
         FaultKind::DiskError(_)
             | FaultKind::NetDown(_)
             | FaultKind::NetLink(_)
+            | FaultKind::DnsError(_)
+            | FaultKind::DnsAnswer(_)
+            | FaultKind::DnsDelay(_)
             | FaultKind::NetLoss(_)
             | FaultKind::NetPartition(_)
             | FaultKind::NetReset(_)
@@ -382,6 +388,43 @@ fn loss_model() -> BoxedStrategy<LossModel> {
         ),
     ]
     .boxed()
+}
+
+fn dns_name() -> impl Strategy<Value = DnsName> {
+    "(\\*\\.)?[a-z0-9_-]{1,63}(\\.[a-z0-9-]{1,9}){0,3}\\.?"
+        .prop_filter_map("a name", |name| name.parse().ok())
+}
+
+fn dns_filter() -> impl Strategy<Value = DnsFilter> {
+    let types = subsequence(DnsType::ALL.to_vec(), 0..=chaos_common::dns::TYPES);
+    (
+        vec(dns_name(), 0..4),
+        vec(dns_name(), 0..3),
+        types,
+        vec(network(), 0..3),
+    )
+        .prop_map(|(mut names, mut except_names, types, mut peer)| {
+            let mut seen = Vec::new();
+            for list in [&mut names, &mut except_names] {
+                list.retain(|name| {
+                    let is_new = !seen.contains(name);
+                    seen.push(name.clone());
+                    is_new
+                });
+            }
+            let mut seen = Vec::new();
+            peer.retain(|network| {
+                let is_new = !seen.contains(network);
+                seen.push(*network);
+                is_new
+            });
+            DnsFilter {
+                names,
+                except_names,
+                types,
+                peer,
+            }
+        })
 }
 
 /// What each key needs is there.
@@ -629,6 +672,34 @@ pub(crate) fn fault() -> BoxedStrategy<Fault> {
             })
         })
         .prop_flat_map(|kind| common(Just(None).boxed(), kind));
+    let dns_error = (select(DnsFailure::ALL.to_vec()), dns_filter())
+        .prop_map(|(error, filter)| FaultKind::DnsError(DnsError { error, filter }))
+        .prop_flat_map(|kind| common(option::of(share()).boxed(), kind));
+    let addresses = (any::<Option<Ipv4Addr>>(), any::<Ipv6Addr>(), any::<bool>());
+    let ttl = prop_oneof![Just(0), 0..=DnsAnswer::MAX_TTL];
+    let dns_answer = (addresses, ttl, dns_filter())
+        .prop_map(|((v4, v6, both), ttl, mut filter)| {
+            filter
+                .types
+                .retain(|kind| matches!(kind, DnsType::A | DnsType::Aaaa));
+            let v6 = (both || v4.is_none()).then_some(v6);
+            FaultKind::DnsAnswer(DnsAnswer {
+                answer: DnsAddresses { v4, v6 },
+                ttl,
+                filter,
+            })
+        })
+        .prop_flat_map(|kind| common(option::of(share()).boxed(), kind));
+    let most = u64::try_from(NetLink::MAX_DELAY.as_nanos()).unwrap();
+    let dns_delay = (1..=most, option::of(1..=most), dns_filter())
+        .prop_map(|(delay, jitter, filter)| {
+            FaultKind::DnsDelay(DnsDelay {
+                delay: Duration::from_nanos(delay),
+                jitter: jitter.map(|jitter| Duration::from_nanos(jitter.min(delay))),
+                filter,
+            })
+        })
+        .prop_flat_map(|kind| common(option::of(share()).boxed(), kind));
     let net = prop_oneof![
         (share(), traffic())
             .prop_map(|(share, traffic)| FaultKind::NetLoss(NetLoss { share, traffic })),
@@ -671,6 +742,9 @@ pub(crate) fn fault() -> BoxedStrategy<Fault> {
         });
     prop_oneof![
         file.boxed(),
+        dns_delay.boxed(),
+        dns_answer.boxed(),
+        dns_error.boxed(),
         net_link.boxed(),
         net_reset.boxed(),
         net_connect.boxed(),
@@ -783,6 +857,9 @@ pub(crate) fn experiment() -> BoxedStrategy<Experiment> {
                         fault.kind,
                         FaultKind::DiskError(_)
                             | FaultKind::DiskLimit(_)
+                            | FaultKind::DnsAnswer(_)
+                            | FaultKind::DnsDelay(_)
+                            | FaultKind::DnsError(_)
                             | FaultKind::NetConnect(_)
                             | FaultKind::NetDown(_)
                             | FaultKind::NetLink(_)

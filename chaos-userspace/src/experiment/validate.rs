@@ -235,6 +235,9 @@ impl FaultKind {
     /// What its events are called, if they belong to no task.
     const fn of_no_task(&self) -> Option<&'static str> {
         match self {
+            Self::DnsAnswer(_) | Self::DnsDelay(_) | Self::DnsError(_) => {
+                Some("answers of servers")
+            }
             Self::NetDown(_) | Self::NetLink(_) | Self::NetLoss(_) | Self::NetPartition(_) => {
                 Some("packets")
             }
@@ -350,6 +353,21 @@ impl Fault {
             | FaultKind::ClockSpeed(_)
             | FaultKind::ClockStep(_) => {
                 for (key, result) in self.kind.clock_rules() {
+                    check(key, result);
+                }
+            }
+            FaultKind::DnsError(fault) => {
+                for (key, result) in fault.filter.rules() {
+                    check(key, result);
+                }
+            }
+            FaultKind::DnsAnswer(fault) => {
+                for (key, result) in fault.rules() {
+                    check(key, result);
+                }
+            }
+            FaultKind::DnsDelay(fault) => {
+                for (key, result) in fault.rules() {
                     check(key, result);
                 }
             }

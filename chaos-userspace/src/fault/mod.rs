@@ -12,6 +12,10 @@ mod disk_limit;
 mod disk_quota;
 mod disk_readonly;
 mod disk_state;
+mod dns;
+mod dns_answer;
+mod dns_delay;
+mod dns_error;
 mod file_delay;
 mod file_error;
 mod mem_mmap;
@@ -38,8 +42,8 @@ use chaos_common::{
 use crate::{
     engine::{Calls, Object, RuleSpec},
     experiment::{
-        ByteSize, Comm, Common, DiskFull, DiskQuota, Fault, FaultKind, FileDelay, FileError,
-        Mechanism, Scope, Share, SyscallDelay, SyscallError, SyscallOp, SyscallReturn,
+        ByteSize, Comm, Common, Direction, DiskFull, DiskQuota, Fault, FaultKind, FileDelay,
+        FileError, Mechanism, Scope, Share, SyscallDelay, SyscallError, SyscallOp, SyscallReturn,
     },
     knob::{self, Limit, Wanted},
 };
@@ -90,7 +94,8 @@ pub const fn ladder(kind: &FaultKind) -> &'static [Mechanism] {
         FaultKind::ClockSpeed(_) => clock_speed::LADDER,
         FaultKind::ClockFreeze(_) => clock_freeze::LADDER,
         FaultKind::ClockStep(_) => clock_step::LADDER,
-        FaultKind::NetLink(_) => net_link::LADDER,
+        FaultKind::DnsDelay(_) | FaultKind::NetLink(_) => net_link::LADDER,
+        FaultKind::DnsAnswer(_) | FaultKind::DnsError(_) => dns::LADDER,
     }
 }
 
@@ -121,7 +126,8 @@ pub const fn object(kind: &FaultKind) -> Option<Object> {
         FaultKind::MemMmap(_) => Some(Object::MemMmap),
         FaultKind::DiskError(_) => Some(Object::DiskError),
         FaultKind::NetConnect(_) => Some(Object::NetConnect),
-        FaultKind::NetLink(_) => Some(Object::NetLink),
+        FaultKind::DnsDelay(_) | FaultKind::NetLink(_) => Some(Object::NetLink),
+        FaultKind::DnsAnswer(_) | FaultKind::DnsError(_) => Some(Object::DnsError),
     }
 }
 
@@ -144,6 +150,9 @@ pub(crate) fn knob(kind: &FaultKind) -> Option<Wanted> {
         | FaultKind::DiskQuota(_)
         | FaultKind::FileDelay(_)
         | FaultKind::FileError(_)
+        | FaultKind::DnsError(_)
+        | FaultKind::DnsAnswer(_)
+        | FaultKind::DnsDelay(_)
         | FaultKind::DiskError(_)
         | FaultKind::NetDown(_)
         | FaultKind::NetConnect(_)
@@ -189,6 +198,9 @@ pub(crate) fn covers(kind: &FaultKind, mechanism: Mechanism) -> Result<(), Strin
         | FaultKind::DiskQuota(_)
         | FaultKind::FileDelay(_)
         | FaultKind::FileError(_)
+        | FaultKind::DnsError(_)
+        | FaultKind::DnsAnswer(_)
+        | FaultKind::DnsDelay(_)
         | FaultKind::DiskError(_)
         | FaultKind::NetDown(_)
         | FaultKind::NetConnect(_)
@@ -230,6 +242,9 @@ fn ops(kind: &FaultKind) -> Option<&[SyscallOp]> {
         | FaultKind::DiskQuota(_)
         | FaultKind::FileDelay(_)
         | FaultKind::FileError(_)
+        | FaultKind::DnsError(_)
+        | FaultKind::DnsAnswer(_)
+        | FaultKind::DnsDelay(_)
         | FaultKind::DiskError(_)
         | FaultKind::NetDown(_)
         | FaultKind::NetConnect(_)
@@ -313,6 +328,9 @@ pub fn not_covered(kind: &FaultKind) -> Vec<String> {
         FaultKind::ClockFreeze(_) => clock_freeze::NOT_COVERED,
         FaultKind::ClockStep(_) => clock_step::NOT_COVERED,
         FaultKind::NetLink(_) => net_link::NOT_COVERED,
+        FaultKind::DnsAnswer(_) | FaultKind::DnsDelay(_) | FaultKind::DnsError(_) => {
+            dns::NOT_COVERED
+        }
     };
     rows.iter().map(|row| (*row).to_owned()).collect()
 }
@@ -374,7 +392,9 @@ pub fn compile(
         FaultKind::DiskQuota(kind) => disk_quota::effect(kind),
         FaultKind::DiskError(_) => disk_error::effect(&fault.common),
         FaultKind::NetConnect(kind) => net_connect::effect(kind, &fault.common),
-        FaultKind::NetLink(_) => net_link::effect(&fault.common),
+        FaultKind::DnsDelay(_) | FaultKind::NetLink(_) => net_link::effect(&fault.common),
+        FaultKind::DnsError(kind) => dns_error::effect(kind, &fault.common),
+        FaultKind::DnsAnswer(_) => dns_answer::effect(&fault.common),
     };
     let Common {
         when,
@@ -399,16 +419,23 @@ pub fn compile(
     }
     let interval = max_rate.map_or(0, |rate| rate.interval_ns());
     let traffic = fault.kind.traffic();
-    let (hook, also) = traffic
-        .as_ref()
-        .map_or((hook, None), |traffic| net::hooks(traffic.direction, hook));
+    let direction = match (&traffic, &fault.kind) {
+        (Some(traffic), _) => Some(traffic.direction),
+        (None, FaultKind::DnsDelay(_)) => Some(Direction::Ingress),
+        _ => None,
+    };
+    let (hook, also) = direction.map_or((hook, None), |direction| net::hooks(direction, hook));
     if traffic.as_ref().is_some_and(|traffic| traffic.visible) {
         flags |= flags::VISIBLE;
     }
     Some(RuleSpec {
         hook,
         also,
-        packet: traffic.and_then(|traffic| net::packet(&traffic)),
+        packet: match traffic {
+            Some(traffic) => net::packet(&traffic),
+            None => dns::servers(&fault.kind),
+        },
+        dns: dns::answers(&fault.kind),
         config: RuleConfig {
             seed: fault.common.seed.unwrap_or(timing.seed),
             threshold: effect.share.threshold(),
@@ -439,7 +466,7 @@ pub fn compile(
         // Which one it is, only the machine can tell.
         device: None,
         room: room(&fault.kind),
-        link: net_link::link(&fault.kind),
+        link: net_link::link(&fault.kind).or_else(|| dns_delay::link(&fault.kind)),
         exclude: Vec::new(),
         replay: fault
             .common

@@ -8,8 +8,9 @@ use super::{Flow, Sample, Subject, Trail, stack::Mappings};
 use crate::{boot, engine::Record};
 
 /// The hooks whose events are packets; all others are of tasks.
-const OF_PACKETS: [Hook; 5] = [
+const OF_PACKETS: [Hook; 6] = [
     Hook::NetEgress,
+    Hook::Dns,
     Hook::NetEgressSkb,
     Hook::NetIngress,
     Hook::NetLink,

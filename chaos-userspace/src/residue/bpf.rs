@@ -1,10 +1,6 @@
 //! BPF programs, maps and links of ours, by the kernel's own lists.
 
-use std::{
-    collections::{HashMap, HashSet},
-    fs,
-    path::Path,
-};
+use std::{collections::HashMap, fs, path::Path};
 
 use aya::{
     maps::loaded_maps,
@@ -54,7 +50,7 @@ pub(super) fn look() -> Result<Vec<BpfObject>, LookError> {
     let mut found = Vec::new();
     let mut programs = HashMap::new();
     let mut programs_of_links = HashMap::new();
-    let mut maps_of_programs = HashSet::new();
+    let mut programs_of_maps: HashMap<u32, Vec<u32>> = HashMap::new();
     let mut add = |kind, id, name| {
         found.push(BpfObject {
             kind,
@@ -73,12 +69,14 @@ pub(super) fn look() -> Result<Vec<BpfObject>, LookError> {
             continue;
         }
         programs.insert(program.id(), name.clone());
-        maps_of_programs.extend(program.map_ids().ok().flatten().unwrap_or_default());
+        for map in program.map_ids().ok().flatten().unwrap_or_default() {
+            programs_of_maps.entry(map).or_default().push(program.id());
+        }
         add(BpfKind::Program, program.id(), name);
     }
     for map in loaded_maps().filter_map(listed).collect::<Listed<_>>()? {
         let name = text(map.name());
-        if maps_of_programs.contains(&map.id()) || name.starts_with(NAME_PREFIX) {
+        if programs_of_maps.contains_key(&map.id()) || name.starts_with(NAME_PREFIX) {
             add(BpfKind::Map, map.id(), name);
         }
     }
@@ -104,6 +102,22 @@ pub(super) fn look() -> Result<Vec<BpfObject>, LookError> {
         for object in &mut found {
             if object.kind == BpfKind::Program && object.holder.is_none() {
                 object.holder = holder_of(object);
+            }
+        }
+        // And a map needs none that is only programs'.
+        let by_program: HashMap<u32, u32> = found
+            .iter()
+            .filter(|object| object.kind == BpfKind::Program)
+            .filter_map(|program| Some((program.id, program.holder?)))
+            .collect();
+        for object in &mut found {
+            if object.kind == BpfKind::Map && object.holder.is_none() {
+                let programs = programs_of_maps.get(&object.id);
+                let mut holders = programs
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|id| by_program.get(id));
+                object.holder = holders.next().copied();
             }
         }
     }

@@ -176,6 +176,7 @@ mod tests {
         Rule::new(RuleSpec {
             also: None,
             packet: None,
+            dns: None,
             hook: Hook::FileOpenLsm,
             config,
             path: None,

@@ -63,6 +63,9 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// By how much one is delayed: longer than it takes anywhere.
 const LATE_NS: u64 = 100_000_000;
 
+/// What an answer is to say: that the server can't.
+const RCODE: u8 = 4;
+
 /// How long a self-test may take before its rule ends by itself.
 const LEASE: Duration = Duration::from_secs(30);
 
@@ -155,6 +158,7 @@ pub(super) fn run(
             Object::NetConnect => fails(plane, mechanism, &scratch, errno(object), connect, || {
                 bind()
             }),
+            Object::DnsError => packets(plane, hooks, mechanism, &scratch, answer_fails),
         });
     let lies = matches!(
         mechanism,
@@ -212,6 +216,7 @@ fn rule(hooks: &Hooks, object: Object, device: Option<u32>) -> RuleSpec {
         | Object::DiskError
         | Object::NetConnect
         | Object::NetLink
+        | Object::DnsError
         | Object::NetLoss
         | Object::SyscallError => None,
     };
@@ -228,7 +233,7 @@ fn rule(hooks: &Hooks, object: Object, device: Option<u32>) -> RuleSpec {
         Object::MemPage | Object::MemSlab => calls_of(GfpClass::Kernel as u32),
         Object::DiskError => calls_of(DiskOp::Flush as u32),
         Object::NetConnect => calls_of(ConnectOp::Connect as u32),
-        Object::NetLink | Object::NetLoss => None,
+        Object::NetLink | Object::DnsError | Object::NetLoss => None,
     };
     let allocation = match object {
         Object::MemMmap => AllocationFilter::new(MAPPED as u64, None),
@@ -241,7 +246,10 @@ fn rule(hooks: &Hooks, object: Object, device: Option<u32>) -> RuleSpec {
         also: None,
         config: RuleConfig {
             plan: PLAN,
-            effect: errno(object).unsigned_abs(),
+            effect: match object {
+                Object::DnsError => RCODE.into(),
+                _ => errno(object).unsigned_abs(),
+            },
             ..RuleConfig::ALWAYS
         },
         path,
@@ -255,6 +263,7 @@ fn rule(hooks: &Hooks, object: Object, device: Option<u32>) -> RuleSpec {
             ..LinkConfig::default()
         }),
         packet: None,
+        dns: None,
         call: None,
         exclude: Vec::new(),
         replay: None,
@@ -409,6 +418,31 @@ fn packet_is_late() -> i32 {
         Ok(_) => NOT_HIT,
         Err(_) => WRONG_HIT,
     }
+}
+
+/// Whether the answer of a server to a question says what the rule wants.
+fn answer_fails() -> i32 {
+    match question_and_answer() {
+        Ok(rcode) if rcode == RCODE => HIT,
+        Ok(0) => NOT_HIT,
+        Ok(_) | Err(_) => WRONG_HIT,
+    }
+}
+
+/// What an answer says that comes over the loopback.
+fn question_and_answer() -> io::Result<u8> {
+    /// A question about the address of `k`.
+    const ANSWER: [u8; 19] = [
+        1, 2, 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0, 1, b'k', 0, 0, 1, 0, 1,
+    ];
+    const DNS: u16 = 53;
+    let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, DNS))?;
+    let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    client.set_read_timeout(Some(PATIENCE))?;
+    server.send_to(&ANSWER, client.local_addr()?)?;
+    let mut got = [0; ANSWER.len()];
+    client.recv(&mut got)?;
+    Ok(got[3] & 0xf)
 }
 
 /// How long a packet takes from a socket to itself.

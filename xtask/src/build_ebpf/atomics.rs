@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result, bail};
 use object::{Object as _, ObjectSection as _, SectionKind};
 
 use super::instruction::{
-    ALWAYS, CALL, CLASS, CLASS_ALU, CLASS_ALU64, CLASS_JUMP, CLASS_JUMP32, CLASS_LOAD, CLOBBERED, EXIT,
-    FROM_REGISTER, INSTRUCTION, Instruction, LOAD_WIDE, MOVE, OPERATION,
+    ALWAYS, CALL, CLASS, CLASS_ALU, CLASS_ALU64, CLASS_JUMP, CLASS_JUMP32, CLASS_LOAD, CLOBBERED,
+    EXIT, FROM_REGISTER, INSTRUCTION, Instruction, LOAD_WIDE, MOVE, OPERATION,
 };
 
 /// What every program must have whose source says a word: that many instructions of a kind.

@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, bail};
 use object::{
-    Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, Section,
-    SectionKind, SymbolKind,
+    Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, Section, SectionKind,
+    SymbolKind,
 };
 
 use super::instruction::{
     ADD, ALWAYS, CALL, CLASS, CLASS_ALU, CLASS_ALU64, CLASS_JUMP, CLASS_LOAD, CLASS_STORE,
-    CLASS_STORE_REGISTER, CLOBBERED, EXIT, FROM_REGISTER, INSTRUCTION, Instruction, LOAD_WIDE, MOVE,
-    OPERATION,
+    CLASS_STORE_REGISTER, CLOBBERED, EXIT, FROM_REGISTER, INSTRUCTION, Instruction, LOAD_WIDE,
+    MOVE, OPERATION,
 };
 
 /// Bytes of a program and what it calls (`MAX_BPF_STACK`).
@@ -193,7 +193,11 @@ fn calls(
 }
 
 /// Adds up the deepest way from a function; `over` is how it got there.
-fn deepest(functions: &BTreeMap<Place, Function>, place: Place, over: &mut Vec<Place>) -> Result<Way> {
+fn deepest(
+    functions: &BTreeMap<Place, Function>,
+    place: Place,
+    over: &mut Vec<Place>,
+) -> Result<Way> {
     let function = functions
         .get(&place)
         .with_context(|| format!("no function begins at {:#x} of a section", place.1))?;

@@ -11,6 +11,8 @@ const OBJECTS: &str = "chaos-userspace/build.rs";
 const WITHOUT_PROGRAM: [&str; 4] = ["CgroupKnob", "SeccompNotify", "SockDestroy", "Vdso"];
 /// Kinds whose programs are in an object that has another kind's name.
 const SHARED: &[(&str, &str)] = &[
+    ("dns.answer", "dns_error"),
+    ("dns.delay", "net_link"),
     ("file.delay", "file_error"),
     ("disk.full", "file_error"),
     ("disk.quota", "file_error"),

@@ -30,7 +30,7 @@ pub(crate) const WEB_SERVER: Victim = Victim {
 };
 
 /// What tests hit.
-pub(crate) const VICTIMS: [Victim; 11] = [
+pub(crate) const VICTIMS: [Victim; 13] = [
     WEB_SERVER,
     Victim {
         program: "/usr/bin/ip",
@@ -41,6 +41,16 @@ pub(crate) const VICTIMS: [Victim; 11] = [
         program: "/usr/bin/iperf3",
         why: "traffic that tests hit",
         package: "iperf3",
+    },
+    Victim {
+        program: "/usr/sbin/dnsmasq",
+        why: "a DNS server that tests hit",
+        package: "dnsmasq-base",
+    },
+    Victim {
+        program: "/usr/bin/dig",
+        why: "a client of DNS that tests hit",
+        package: "bind9-dnsutils",
     },
     Victim {
         program: "/usr/bin/redis-server",

@@ -123,12 +123,15 @@ const ABOUT_RUNGS: [&str; 7] = [
 /// In the short form these are run on some of the stock kernels only, and where these are locked down: what they
 /// are about hardly differs from one to the next. What is not here is run on each, as is everything where cgroups
 /// are of version 1. All of them have about as much to do.
-const TURNS: [(&str, &[&str]); 20] = [
+const TURNS: [(&str, &[&str]); 23] = [
     ("agent", &["debian-6.1"]),
     ("bench", &["debian-6.12"]),
     ("clock_offset", &["debian-6.1"]),
     ("databases", &["debian-6.12"]),
     ("disk_full", &["debian-6.1", "debian-7"]),
+    ("dns_answer", &["debian-7"]),
+    ("dns_delay", &["debian-6.1"]),
+    ("dns_error", &["debian-6.12"]),
     ("disk_limit", &["debian-6.1"]),
     ("disk_quota", &["debian-6.12"]),
     ("disk_readonly", &["debian-6.12"]),

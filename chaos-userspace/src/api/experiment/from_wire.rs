@@ -263,10 +263,25 @@ impl Reader {
                 let kind = FaultKind::NetLink(self.net_link(&inside, &wire));
                 (kind, self.common(field, &inside, &common))
             }
+            Some(Wire::DnsError(wire)) => {
+                let inside = format!("{field}.dnsError");
+                let kind = FaultKind::DnsError(self.dns_error(&inside, &wire));
+                (kind, self.common(field, &inside, &common))
+            }
+            Some(Wire::DnsAnswer(wire)) => {
+                let inside = format!("{field}.dnsAnswer");
+                let kind = FaultKind::DnsAnswer(self.dns_answer(&inside, &wire));
+                (kind, self.common(field, &inside, &common))
+            }
+            Some(Wire::DnsDelay(wire)) => {
+                let inside = format!("{field}.dnsDelay");
+                let kind = FaultKind::DnsDelay(self.dns_delay(&inside, &wire));
+                (kind, self.common(field, &inside, &common))
+            }
             None => {
                 self.bad(
                     field,
-                    "has no kind; say one of clockFreeze, clockOffset, clockSpeed, clockStep, diskError, diskFull, diskLimit, diskQuota, diskReadonly, fileDelay, fileError, \
+                    "has no kind; say one of clockFreeze, clockOffset, clockSpeed, clockStep, diskError, diskFull, diskLimit, diskQuota, diskReadonly, dnsAnswer, dnsDelay, dnsError, fileDelay, fileError, \
                      memMmap, memPage, memSlab, netConnect, netDown, netLink, netLoss, netPartition, netReset, pressureCpu, syscallDelay, syscallError or syscallReturn",
                 );
                 let harmless = FileError {

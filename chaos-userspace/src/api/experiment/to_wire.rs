@@ -102,6 +102,9 @@ impl From<&Fault> for proto::Fault {
                 FaultKind::NetConnect(kind) => Wire::NetConnect(kind.into()),
                 FaultKind::NetReset(kind) => Wire::NetReset(kind.into()),
                 FaultKind::NetLink(kind) => Wire::NetLink(kind.into()),
+                FaultKind::DnsError(kind) => Wire::DnsError(kind.into()),
+                FaultKind::DnsAnswer(kind) => Wire::DnsAnswer(kind.into()),
+                FaultKind::DnsDelay(kind) => Wire::DnsDelay(kind.into()),
             }),
         }
     }

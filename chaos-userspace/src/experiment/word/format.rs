@@ -3,8 +3,8 @@
 use std::fmt::{Display, Write as _};
 
 use crate::experiment::{
-    DiskFull, DiskQuota, DiskReadonly, Fault, FaultKind, SocketFilter, SyscallOp, keys::Kind,
-    quantity::format_duration, task::changed, violation::Violations,
+    DiskFull, DiskQuota, DiskReadonly, DnsFilter, Fault, FaultKind, SocketFilter, SyscallOp,
+    keys::Kind, quantity::format_duration, task::changed, violation::Violations,
 };
 
 /// The fault as a word that [`parse`](super::parse) reads back as the same, except for its id and its target,
@@ -78,6 +78,24 @@ pub fn format(fault: &Fault) -> String {
             out.names(&kind.clocks);
             out.push('=', &kind.offset);
         }
+        FaultKind::DnsAnswer(kind) => {
+            if !kind.filter.names.is_empty() {
+                out.names(&kind.filter.names);
+            }
+            out.push('=', &kind.answer);
+        }
+        FaultKind::DnsDelay(kind) => {
+            if !kind.filter.names.is_empty() {
+                out.names(&kind.filter.names);
+            }
+            out.push('=', &format_duration(kind.delay));
+        }
+        FaultKind::DnsError(kind) => {
+            if !kind.filter.names.is_empty() {
+                out.names(&kind.filter.names);
+            }
+            out.push('=', &kind.error);
+        }
     }
     if let Some(probability) = common.probability {
         out.push('@', &probability);
@@ -114,6 +132,15 @@ pub fn format(fault: &Fault) -> String {
         FaultKind::DiskFull(DiskFull { bytes, .. })
         | FaultKind::DiskQuota(DiskQuota { bytes, .. }) => out.key("bytes", *bytes),
         FaultKind::DiskError(disk) => out.key("device", disk.device.as_ref()),
+        FaultKind::DnsAnswer(kind) => {
+            out.key("ttl", (kind.ttl != 0).then_some(kind.ttl));
+            out.dns(&kind.filter);
+        }
+        FaultKind::DnsDelay(kind) => {
+            out.key("jitter", kind.jitter.map(format_duration));
+            out.dns(&kind.filter);
+        }
+        FaultKind::DnsError(kind) => out.dns(&kind.filter),
         FaultKind::NetConnect(net) => out.sockets(&net.filter),
         FaultKind::NetReset(net) => out.sockets(&net.filter),
         FaultKind::NetLink(link) => {
@@ -197,6 +224,13 @@ impl Out {
         self.key("peerPort", filter.peer_port);
         self.key("localPort", filter.local_port);
         self.key("proto", filter.protocol);
+    }
+
+    /// All but the names, which stand in front.
+    fn dns(&mut self, filter: &DnsFilter) {
+        self.keys("exceptNames", &filter.except_names);
+        self.keys("types", &filter.types);
+        self.keys("peer", &filter.peer);
     }
 
     fn names(&mut self, names: &[impl ToString]) {

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::{API_VERSION, KIND, checks::format_check};
 use crate::experiment::{
-    DiskFull, DiskQuota, Experiment, Fault, FaultKind, SocketFilter, SyscallOp, Target, keys::Kind,
-    quantity::format_duration, task::changed,
+    DiskFull, DiskQuota, DnsFilter, Experiment, Fault, FaultKind, SocketFilter, SyscallOp, Target,
+    keys::Kind, quantity::format_duration, task::changed,
 };
 
 /// The experiment as a file that [`parse`](super::parse) reads back as the same.
@@ -161,6 +161,20 @@ pub fn format_fault(fault: &Fault) -> String {
             out.option(4, "offset", Some(kind.offset));
             out.option(4, "every", Some(format_duration(kind.every)));
         }
+        FaultKind::DnsError(kind) => {
+            out.option(4, "error", Some(kind.error));
+            out.dns(4, &kind.filter);
+        }
+        FaultKind::DnsDelay(kind) => {
+            out.option(4, "delay", Some(format_duration(kind.delay)));
+            out.option(4, "jitter", kind.jitter.map(format_duration));
+            out.dns(4, &kind.filter);
+        }
+        FaultKind::DnsAnswer(kind) => {
+            out.line(4, "answer", &scalar(&kind.answer.to_string()));
+            out.option(4, "ttl", (kind.ttl != 0).then_some(kind.ttl));
+            out.dns(4, &kind.filter);
+        }
     }
     let backwards = fault.kind.allows_backwards();
     out.option(4, "allowBackwards", backwards.then_some(true));
@@ -240,6 +254,13 @@ impl Out {
     }
 
     /// A list of words that are texts everywhere, if there are any.
+    fn dns(&mut self, indent: usize, filter: &DnsFilter) {
+        self.list(indent, "names", &filter.names);
+        self.list(indent, "exceptNames", &filter.except_names);
+        self.names(indent, "types", &filter.types);
+        self.list(indent, "peer", &filter.peer);
+    }
+
     fn names(&mut self, indent: usize, key: &str, names: &[impl ToString]) {
         if !names.is_empty() {
             let names: Vec<String> = names.iter().map(ToString::to_string).collect();

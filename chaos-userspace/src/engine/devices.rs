@@ -1,9 +1,10 @@
 //! Programs on the network devices of the namespaces that targets are in: what leaves a namespace is
-//! decided there, where its socket is still known and its sender has counted it as sent.
+//! decided there, where its socket is still known and its sender has counted it as sent, and what arrives
+//! can be changed there.
 
 use std::collections::{HashMap, HashSet};
 
-use aya_obj::generated::bpf_attach_type;
+use aya_obj::generated::bpf_attach_type::{self, BPF_TCX_EGRESS, BPF_TCX_INGRESS};
 use nix::net::if_::{Interface, if_nameindex};
 
 use super::{
@@ -14,10 +15,12 @@ use crate::{experiment::Mechanism, target::Netns};
 
 /// The programs of one object, by namespace.
 #[derive(Debug)]
-pub(super) struct Egress {
+pub(super) struct Devices {
     object: Object,
     mechanism: Mechanism,
+    /// The program's, and where it stands.
     name: &'static str,
+    at: bpf_attach_type,
     namespaces: HashMap<u32, Held>,
     /// Which namespaces a rule needs.
     wanted: HashMap<RuleNumber, HashSet<u32>>,
@@ -32,13 +35,24 @@ struct Held {
     links: HashMap<u32, Link>,
 }
 
-impl Egress {
+impl Devices {
+    /// For what leaves.
+    pub(super) fn leaving(object: Object, mechanism: Mechanism, name: &'static str) -> Self {
+        Self::new(object, mechanism, name, BPF_TCX_EGRESS)
+    }
+
+    /// For what arrives.
+    pub(super) fn arriving(object: Object, mechanism: Mechanism, name: &'static str) -> Self {
+        Self::new(object, mechanism, name, BPF_TCX_INGRESS)
+    }
+
     /// Loads nothing before a namespace needs it: whether the kernel takes it, a self-test finds out.
-    pub(super) fn new(object: Object, mechanism: Mechanism, name: &'static str) -> Self {
+    fn new(object: Object, mechanism: Mechanism, name: &'static str, at: bpf_attach_type) -> Self {
         Self {
             object,
             mechanism,
             name,
+            at,
             namespaces: HashMap::new(),
             wanted: HashMap::new(),
         }
@@ -87,7 +101,7 @@ impl Egress {
             program,
             reason,
         };
-        let name = self.name;
+        let (name, at) = (self.name, self.at);
         let mut held = match self.namespaces.remove(&netns.id()) {
             Some(held) => held,
             None => Held {
@@ -107,7 +121,7 @@ impl Egress {
                 if links.contains_key(&index) {
                     continue;
                 }
-                match program.attach_to_device(index, bpf_attach_type::BPF_TCX_EGRESS) {
+                match program.attach_to_device(index, at) {
                     Ok(link) => {
                         links.insert(index, link);
                     }

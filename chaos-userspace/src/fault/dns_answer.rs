@@ -1,0 +1,35 @@
+//! `dns.answer`
+
+use chaos_common::{DnsAnswer as KernelAnswer, dns::ANSWER};
+
+use super::Effect;
+use crate::experiment::{Common, DnsAnswer, FaultKind, Share};
+
+pub(super) fn effect(common: &Common) -> Effect {
+    Effect {
+        value: ANSWER,
+        flags: 0,
+        path: None,
+        share: common.probability.unwrap_or(Share::ALL),
+    }
+}
+
+/// What programs are told of an answer.
+pub(super) fn answer(kind: &FaultKind) -> Option<KernelAnswer> {
+    let FaultKind::DnsAnswer(DnsAnswer { answer, ttl, .. }) = kind else {
+        return None;
+    };
+    let mut out = KernelAnswer {
+        ttl: *ttl,
+        ..KernelAnswer::default()
+    };
+    if let Some(v4) = answer.v4 {
+        out.families |= KernelAnswer::V4;
+        out.v4 = v4.octets();
+    }
+    if let Some(v6) = answer.v6 {
+        out.families |= KernelAnswer::V6;
+        out.v6 = v6.octets();
+    }
+    Some(out)
+}
