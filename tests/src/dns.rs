@@ -98,14 +98,15 @@ impl Drop for Server {
 /// +tcp`, and is asked once; by IPv6 with `-6` in front.
 pub fn ask<const N: usize>(link: &Link, cgroup: &Cgroup, questions: [&str; N]) -> [Told; N] {
     let mut dig = link.near(cgroup, "dig");
+    // In front of all questions, where they are about each of them.
+    dig.args(["+tries=1", "+time=2", "+nocookie"]);
     for question in questions {
         let (server, question) = match question.strip_prefix("-6 ") {
             Some(question) => (Link::FAR6, question),
             None => (Link::FAR[0], question),
         };
         dig.arg(format!("@{server}"))
-            .args(question.split_whitespace())
-            .args(["+tries=1", "+time=2", "+nocookie"]);
+            .args(question.split_whitespace());
     }
     let said = dig.output().unwrap();
     let text = String::from_utf8_lossy(&said.stdout);
