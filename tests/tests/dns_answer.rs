@@ -8,6 +8,8 @@ mod tests {
         counter,
         dns::{Server, ask},
         inject::Injecting,
+        long,
+        needs::skip,
         network::Link,
         require,
     };
@@ -57,6 +59,9 @@ mod tests {
     #[test]
     fn of_the_other_family_there_is_none() {
         require!("dns.answer");
+        if !long() {
+            return skip("here only with --long");
+        }
         let (link, target) = (Link::new(), Cgroup::new("family"));
         let _idle = link.settle(&target);
         let _server = Server::start(&link);

@@ -42,7 +42,7 @@ mod tests {
             ("notimp", "NOTIMP"),
             ("formerr", "FORMERR"),
         ];
-        for (error, status) in &errors[..if long() { errors.len() } else { 2 }] {
+        for (error, status) in &errors[..if long() { errors.len() } else { 1 }] {
             let injecting = Injecting::start(&target, &format!("dns.error:*.example.com={error}"));
             for told in ask(&link, &target, WWW) {
                 assert_eq!(told.status, *status, "{told:?}");
@@ -97,6 +97,9 @@ mod tests {
         assert_eq!(getent(&link, &target, "db.example.com"), 0);
         let last = nowhere.end();
         assert_eq!(counter(&last, 0, "injected"), 1, "{last}");
+        if !long() {
+            return;
+        }
         let elsewhere = Injecting::start(&target, "dns.error=servfail,peer=10.78.0.0/24");
         assert_eq!(getent(&link, &target, "www.example.com"), 0);
         assert_eq!(counter(&elsewhere.end(), 0, "injected"), 0);
