@@ -81,14 +81,15 @@ impl Link {
         command
     }
 
-    /// Has both ends make the checksums of what they send, as they would for a network card that does not.
+    /// Has both ends make the checksums and the segments of what they send, as for a network card that does neither.
     pub fn without_offload(&self) {
         const SCRIPT: &str = "
 import array, fcntl, socket, struct
-# ETHTOOL_STXCSUM, off, by SIOCETHTOOL.
-value = array.array('B', struct.pack('II', 0x17, 0))
-request = struct.pack('16sQ16x', b'eth0', value.buffer_info()[0])
-fcntl.ioctl(socket.socket(socket.AF_INET, socket.SOCK_DGRAM), 0x8946, request)
+# ETHTOOL_STXCSUM, ETHTOOL_STSO and ETHTOOL_SGSO, off, by SIOCETHTOOL.
+for what in (0x17, 0x1f, 0x24):
+    value = array.array('B', struct.pack('II', what, 0))
+    request = struct.pack('16sQ16x', b'eth0', value.buffer_info()[0])
+    fcntl.ioctl(socket.socket(socket.AF_INET, socket.SOCK_DGRAM), 0x8946, request)
 ";
         for netns in [&self.near, &self.far] {
             let mut python = Command::new("nsenter");

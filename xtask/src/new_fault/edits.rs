@@ -338,7 +338,8 @@ fn documents(tree: &mut Tree<'_>) {
     let files = "docs/experiments.md";
     tree.before(
         files,
-        "`diskError`, `diskFull`, `diskLimit`, `diskQuota`, `diskReadonly`, `fileDelay`",
+        "`diskError`, `diskFull`, `diskLimit`, `diskQuota`, `diskReadonly`, `dnsAnswer`, \
+         `dnsDelay`, `dnsError`, `fileDelay`",
         "`@block@`, ",
     );
     tree.before(
@@ -366,11 +367,13 @@ fn documents(tree: &mut Tree<'_>) {
         "| `@name@=10%` | @mark@: what that means |\n",
     );
     // It is planned no more, wherever in a line it stands.
-    let _found = tree.take_out(words, "`@name@`, ") || tree.take_out(words, "`@name@`,\n");
+    let _found = tree.take_out(words, "`@name@`, ")
+        || tree.take_out(words, "`@name@`,\n")
+        || tree.take_out(words, "`@name@`.");
     tree.create("examples/@stem@.yaml", EXAMPLE);
     tree.before(
         "README.md",
-        "| `dns.*`, `pressure.memory` |",
+        "| `pressure.memory` |",
         "| [`@name@`](docs/faults/@stem@.md) | @mark@: what happens | @mark@: `@mechanism@` |\n",
     );
     tree.take_out("README.md", "`@name@`, ");
