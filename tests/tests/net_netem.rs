@@ -90,7 +90,7 @@ mod tests {
         let (rounds, bytes, shares) = if long() {
             (9, "20M", &["1%", "5%"][..])
         } else {
-            (3, "1M", &["5%"][..])
+            (5, "400K", &["5%"][..])
         };
         for share in shares.iter().copied() {
             let (mut ours, mut theirs) = (Vec::new(), Vec::new());
