@@ -81,15 +81,14 @@ impl Link {
         command
     }
 
-    /// Has both ends make the checksums and the segments of what they send, as for a network card that does neither.
+    /// Has both ends make the checksums of what they send, as for a network card that does not.
     pub fn without_offload(&self) {
         const SCRIPT: &str = "
 import array, fcntl, socket, struct
-# ETHTOOL_STXCSUM, ETHTOOL_STSO and ETHTOOL_SGSO, off, by SIOCETHTOOL.
-for what in (0x17, 0x1f, 0x24):
-    value = array.array('B', struct.pack('II', what, 0))
-    request = struct.pack('16sQ16x', b'eth0', value.buffer_info()[0])
-    fcntl.ioctl(socket.socket(socket.AF_INET, socket.SOCK_DGRAM), 0x8946, request)
+# ETHTOOL_STXCSUM, off, by SIOCETHTOOL.
+value = array.array('B', struct.pack('II', 0x17, 0))
+request = struct.pack('16sQ16x', b'eth0', value.buffer_info()[0])
+fcntl.ioctl(socket.socket(socket.AF_INET, socket.SOCK_DGRAM), 0x8946, request)
 ";
         for netns in [&self.near, &self.far] {
             let mut python = Command::new("nsenter");
@@ -101,6 +100,11 @@ for what in (0x17, 0x1f, 0x24):
             ]);
             assert!(python.status().unwrap().success());
         }
+    }
+
+    /// Has TCP at the near end hand over segments, and nothing that becomes several of them later.
+    pub fn without_segments(&self) {
+        ip(&["-n", &self.near, "link", "set", "eth0", "gso_max_segs", "1"]);
     }
 
     /// `tc` at the near end.

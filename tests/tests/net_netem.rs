@@ -83,8 +83,8 @@ mod tests {
             return;
         }
         let (link, target) = (Link::new(), Cgroup::new("flow"));
-        // Each segment is a packet: of a few large ones the loss of one more is everything.
-        link.without_offload();
+        // Each segment is a packet, from where TCP makes it: of a few large ones the loss of one more is everything.
+        link.without_segments();
         let _idle = link.settle(&target);
         let _server = Server::start(&link);
         let (rounds, bytes, shares) = if long() {
