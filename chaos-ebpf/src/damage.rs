@@ -103,7 +103,7 @@ pub fn unnoticed(packet: &Packet<'_>, bit: u32) -> Option<()> {
             sum,
             before[0].into(),
             after[0].into(),
-            u64::from(BPF_F_MARK_MANGLED_0) | 4,
+            flags(carried.into()) | 4,
         )
     };
     Some(())
@@ -122,7 +122,13 @@ pub fn replace(
     let skb = packet.0.skb;
     let network = network(skb)?;
     store(skb, network + offset, &[after])?;
-    adjust(skb, checksum(network, facts), before, after);
+    adjust(
+        skb,
+        checksum(network, facts),
+        before,
+        after,
+        flags(facts.proto),
+    );
     Some(())
 }
 
@@ -135,6 +141,7 @@ pub fn replace_byte(
     place: u32,
     after: u8,
     is_first: bool,
+    flags: u64,
 ) -> Option<()> {
     let [before]: [u8; 1] = load(skb, place)?;
     store(skb, place, &[after])?;
@@ -145,8 +152,18 @@ pub fn replace_byte(
             u16::from_ne_bytes([0, byte])
         }
     };
-    adjust(skb, sum, word(before), word(after));
+    adjust(skb, sum, word(before), word(after), flags);
     Some(())
+}
+
+/// What `bpf_l4_csum_replace` has to know: that a checksum of 0 is none. To TCP it is one like any other.
+#[inline(always)]
+pub fn flags(proto: u32) -> u64 {
+    if proto == PacketFacts::TCP {
+        0
+    } else {
+        BPF_F_MARK_MANGLED_0.into()
+    }
 }
 
 /// Where the checksum of TCP or UDP is.
@@ -160,17 +177,9 @@ pub fn checksum(network: u32, facts: &PacketFacts) -> u32 {
 }
 
 #[inline(always)]
-fn adjust(skb: *mut __sk_buff, sum: u32, before: u16, after: u16) {
+fn adjust(skb: *mut __sk_buff, sum: u32, before: u16, after: u16, flags: u64) {
     // SAFETY: the program's own context. Where the checksum is still to be made this changes nothing.
-    unsafe {
-        bpf_l4_csum_replace(
-            skb,
-            sum,
-            before.into(),
-            after.into(),
-            u64::from(BPF_F_MARK_MANGLED_0) | 2,
-        )
-    };
+    unsafe { bpf_l4_csum_replace(skb, sum, before.into(), after.into(), flags | 2) };
 }
 
 /// Where the header of IP begins, if that is one of the places that are known here.

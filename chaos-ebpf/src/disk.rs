@@ -32,6 +32,12 @@ impl Account {
         (cgroup != 0).then_some(Self(cgroup))
     }
 
+    /// Of a cgroup, by its address; 0 is none.
+    #[inline(always)]
+    pub const fn at(cgroup: u64) -> Self {
+        Self(cgroup)
+    }
+
     /// The id of a cgroup, 0 if it can't be read.
     #[inline(always)]
     fn id(cgroup: u64) -> u64 {

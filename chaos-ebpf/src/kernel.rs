@@ -165,6 +165,8 @@ offsets! {
     OFF_SB_MAGIC,
     /// `struct socket`: `sk`
     OFF_SOCKET_SK,
+    /// `struct sock`: `sk_cgrp_data.cgroup`
+    OFF_SOCK_CGROUP,
     /// `struct sock`: `__sk_common.skc_family`
     OFF_SOCK_FAMILY,
     /// `struct sock`: `__sk_common.skc_dport`

@@ -122,16 +122,16 @@ pub fn met_by_namespace(hook: u32, netns: u32) -> Option<(Claim, &'static Gate)>
     Some((claimed, gate))
 }
 
-/// The same for one whose receiver may be known, and is its socket then.
+/// The same for one whose receiver may be known: who has a socket is a target by that, or not at all.
 #[inline(always)]
-pub fn met_by_arrival(
-    packet: &Packet<'_>,
+pub fn met_by_arrival<S: Subject>(
+    receiver: &S,
     hook: u32,
     netns: u32,
     is_known: bool,
 ) -> Option<(Claim, &'static Gate)> {
-    if is_known && let Some(met) = met_by(packet, hook) {
-        return Some(met);
+    if is_known {
+        return met_by(receiver, hook);
     }
     met_by_namespace(hook, netns)
 }

@@ -71,6 +71,8 @@ const MISSING: &[(&str, &str, Option<&str>)] = &[
     ("lockdown", "disk.full", None),
     ("lockdown", "disk.quota", None),
     ("lockdown", "disk.readonly", None),
+    ("lockdown", "dns.answer", None),
+    ("lockdown", "dns.error", None),
     ("lockdown", "file.delay", None),
     ("lockdown", "file.error", None),
     ("lockdown", "net.connect", None),

@@ -21,7 +21,8 @@ use chaos_common::{
     dns::{ANSWER, TIMEOUT},
 };
 use chaos_ebpf::{
-    dns, evidence,
+    dns::{self, Receiver},
+    evidence,
     packet::{End, facts, filter, first_arrival},
     plane::{decide_met, met_by_arrival},
     subject::Packet,
@@ -55,14 +56,15 @@ fn arrives(context: &TcContext) -> Option<i32> {
         return None;
     }
     let hook = Hook::Dns as u32;
-    let is_known = dns::adopt(&packet, &facts);
-    let (claim, gate) = met_by_arrival(&packet, hook, netns, is_known)?;
+    let is_known = dns::find_receiver(&packet, &facts);
+    let receiver = Receiver(packet);
+    let (claim, gate) = met_by_arrival(&receiver, hook, netns, is_known)?;
     let scratch = *claim;
     scratch.set_packet(facts);
     let hit = decide_met(
         scratch,
         gate,
-        packet,
+        receiver,
         |_| true,
         move |number, rule| match filter(number, rule, scratch) {
             Filtered::In => dns::filter(number, rule),
@@ -70,7 +72,7 @@ fn arrives(context: &TcContext) -> Option<i32> {
         },
         |_| false,
     )?;
-    evidence::injected(&hit, &packet, hook, 0);
+    evidence::injected(&hit, &receiver, hook, 0);
     match hit.rule.effect {
         TIMEOUT => return Some(DROP),
         ANSWER => dns::answer(&packet, scratch.packet(), hit.number),

@@ -35,13 +35,13 @@ use aya_ebpf::{
     maps::PerCpuArray,
     programs::TcContext,
 };
-use chaos_common::{Filtered, Hook, LinkConfig};
+use chaos_common::{Filtered, Hook, LinkConfig, flags};
 use chaos_ebpf::{
     damage, dns, evidence,
     link::{Ticket, passage},
     maps::{LINKS_STATE, RULES_LINK},
     packet::{End, facts, filter, first_time, has_left, learn},
-    plane::{Hit, decide_met, met_by_arrival, met_by_packet},
+    plane::{Hit, decide_met, met_by_namespace, met_by_packet},
     subject::Packet,
 };
 
@@ -137,9 +137,8 @@ fn into(context: &TcContext) -> Option<()> {
     let packet = Packet(&context.skb);
     let hook = Hook::NetLinkIn as u32;
     let facts = facts(&packet, End::Destination);
-    // Of answers of DNS servers it is looked up whose they are.
-    let is_known = dns::learn(&packet, &facts) && dns::adopt(&packet, &facts);
-    let (claim, gate) = met_by_arrival(&packet, hook, NETNS.load(), is_known)?;
+    let (claim, gate) = met_by_namespace(hook, NETNS.load())?;
+    let is_answer = dns::learn(&packet, &facts);
     let bytes = packet.0.len();
     let scratch = *claim;
     scratch.set_packet(facts);
@@ -148,7 +147,8 @@ fn into(context: &TcContext) -> Option<()> {
         scratch,
         gate,
         packet,
-        |_| true,
+        // What is no answer is no event of a rule about answers.
+        move |rule| is_answer || rule.flags & flags::DNS == 0,
         move |number, rule| match filter(number, rule, scratch) {
             Filtered::In => dns::filter(number, rule),
             other => other,

@@ -114,8 +114,6 @@ struct Placed {
     /// Network namespaces that its target has for itself.
     namespaces: Vec<u32>,
     hooks: Vec<Hook>,
-    /// Whether it is told by the socket who gets what arrives.
-    is_of_sockets: bool,
     calls: Calls,
     /// [`Hooks::missed_of`] its calls before it was there.
     missed_before: u64,
@@ -270,7 +268,6 @@ impl Hooks {
             places: places.iter().map(|(place, _)| *place).collect(),
             namespaces: Vec::new(),
             hooks: hooks.clone(),
-            is_of_sockets: rule.dns.is_some(),
             missed_before: self.missed_of(&calls),
             calls,
         };
@@ -366,13 +363,11 @@ impl Hooks {
             }
         }
         match namespaces.iter().find(|netns| !netns.is_own()) {
-            Some(shared) if hooks.contains(&Hook::NetLinkIn) && !rule.is_of_sockets => {
-                Err(EngineError::Shared(format!(
-                    "what arrives is only told apart by its network namespace, and it can't be ruled out that others \
-                 are in that of the target ({}), too: say direction=egress",
-                    shared.id()
-                )))
-            }
+            Some(shared) if hooks.contains(&Hook::NetLinkIn) => Err(EngineError::Shared(format!(
+                "what arrives is only told apart by its network namespace, and it can't be ruled out that others \
+                 are in that of the target ({}), too; say direction=egress for what it sends",
+                shared.id()
+            ))),
             _ => Ok(()),
         }
     }

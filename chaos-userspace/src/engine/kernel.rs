@@ -54,6 +54,7 @@ const FIELDS: &[Field] = &[
     ("OFF_INODE_SB", "inode", &["i_sb"]),
     ("OFF_SB_MAGIC", "super_block", &["s_magic"]),
     ("OFF_SOCKET_SK", "socket", &["sk"]),
+    ("OFF_SOCK_CGROUP", "sock", &["sk_cgrp_data", "cgroup"]),
     ("OFF_SOCK_FAMILY", "sock", &["__sk_common", "skc_family"]),
     ("OFF_SOCK_PORT", "sock", &["__sk_common", "skc_dport"]),
     ("OFF_SOCK_IPV4", "sock", &["__sk_common", "skc_daddr"]),

@@ -74,6 +74,7 @@ impl Object {
                 | Self::MemPage
                 | Self::MemSlab
                 | Self::NetConnect
+                | Self::DnsError
         )
     }
 

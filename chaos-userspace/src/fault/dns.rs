@@ -16,6 +16,7 @@ pub(super) const NOT_COVERED: &[&str] = &[
     "answers that do not come from port 53 (DNS over TLS or HTTPS, multicast DNS, resolvers at other ports), and \
      names that a program finds elsewhere (/etc/hosts, a cache of its own)",
     "of several answers in one segment of TCP all but the first, and answers that begin in the middle of one",
+    "processes in the network of their host that ask a service whose address the kernel rewrites (kube-proxy)",
     "sockets that a process brought along when it was moved into the target",
 ];
 
