@@ -3,10 +3,10 @@
 use chaos_common::{DiskOp, Filtered, RuleConfig, flags};
 
 use crate::{
+    cgroup,
     kernel::{
         OFF_BIO_BLKG, OFF_BIO_DEVICE, OFF_BIO_OPF, OFF_BIO_SIZE, OFF_BLKCG_CGROUP, OFF_BLKG_BLKCG,
-        OFF_CGROUP_ANCESTORS, OFF_CGROUP_LEVEL, OFF_CGROUP_NODE, OFF_DEVICE_DISK,
-        OFF_DEVICE_NUMBER, OFF_DISK_WHOLE, OFF_NODE_ID, REQ_FIRST_FLAG, REQ_OP_DISCARD,
+        OFF_DEVICE_DISK, OFF_DEVICE_NUMBER, OFF_DISK_WHOLE, REQ_FIRST_FLAG, REQ_OP_DISCARD,
         REQ_OP_READ, REQ_OP_SECURE_ERASE, REQ_OP_WRITE, REQ_OP_WRITE_ZEROES, REQ_OP_ZONE_APPEND,
         REQ_PREFLUSH, read,
     },
@@ -31,23 +31,6 @@ impl Account {
         };
         (cgroup != 0).then_some(Self(cgroup))
     }
-
-    /// Of a cgroup, by its address; 0 is none.
-    #[inline(always)]
-    pub const fn at(cgroup: u64) -> Self {
-        Self(cgroup)
-    }
-
-    /// The id of a cgroup, 0 if it can't be read.
-    #[inline(always)]
-    fn id(cgroup: u64) -> u64 {
-        // SAFETY: reads are checked by a helper.
-        unsafe {
-            read::<u64>(cgroup, &OFF_CGROUP_NODE)
-                .and_then(|node| read(node, &OFF_NODE_ID))
-                .unwrap_or(0)
-        }
-    }
 }
 
 impl Subject for Account {
@@ -57,21 +40,12 @@ impl Subject for Account {
 
     #[inline(always)]
     fn cgroup(&self) -> u64 {
-        Self::id(self.0)
+        cgroup::id(self.0)
     }
 
     #[inline(always)]
     fn ancestor(&self, depth: u32) -> u64 {
-        // SAFETY: reads are checked by a helper.
-        unsafe {
-            match read::<u32>(self.0, &OFF_CGROUP_LEVEL) {
-                Some(level) if depth <= level => {
-                    let place = self.0 + u64::from(depth) * size_of::<u64>() as u64;
-                    read(place, &OFF_CGROUP_ANCESTORS).map_or(0, Self::id)
-                }
-                _ => 0,
-            }
-        }
+        cgroup::ancestor(self.0, depth)
     }
 
     /// The task is the one that hands the request in, such as a kworker.

@@ -27,6 +27,7 @@ pub mod amount;
 pub mod atomics;
 pub mod bounds;
 pub mod call;
+pub mod cgroup;
 pub mod classes;
 pub mod damage;
 pub mod disk;
@@ -45,6 +46,7 @@ pub mod pause;
 pub mod plane;
 pub mod program;
 pub mod scratch;
+pub mod skb;
 pub mod subject;
 
 /// An endless loop: the verifier refuses a program that can reach it, so no panic ever loads.

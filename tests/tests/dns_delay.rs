@@ -8,6 +8,7 @@ mod tests {
         counter,
         dns::Server,
         inject::Injecting,
+        kchaos,
         network::{Link, Script},
         require,
     };
@@ -82,6 +83,19 @@ for line in sys.stdin:
         assert_eq!(counter(&last, 0, "error"), 0, "{last}");
         assert!(ask(&mut hit, &format!("www.example.com {v4} udp")) < LATE_MS);
         assert_eq!(link.listing(), listing);
+        let sharing = Cgroup::new("sharing");
+        let _idle = link.settle(&sharing);
+        let refused = kchaos(&[
+            "inject",
+            "--target",
+            &target.target(),
+            "--duration",
+            "1s",
+            "--fault",
+            "dns.delay=1ms",
+        ]);
+        assert_eq!(refused.status, 3, "{refused:?}");
+        assert!(refused.err.contains("has one for itself"), "{refused:?}");
         assert_eq!(before.left_since(), Loaded::default());
     }
 }

@@ -365,7 +365,7 @@ impl Hooks {
         match namespaces.iter().find(|netns| !netns.is_own()) {
             Some(shared) if hooks.contains(&Hook::NetLinkIn) => Err(EngineError::Shared(format!(
                 "what arrives is only told apart by its network namespace, and it can't be ruled out that others \
-                 are in that of the target ({}), too; say direction=egress for what it sends",
+                 are in that of the target ({}), too: name a target that has one for itself, or of net.link say direction=egress",
                 shared.id()
             ))),
             _ => Ok(()),

@@ -79,21 +79,15 @@ pub fn format(fault: &Fault) -> String {
             out.push('=', &kind.offset);
         }
         FaultKind::DnsAnswer(kind) => {
-            if !kind.filter.names.is_empty() {
-                out.names(&kind.filter.names);
-            }
+            out.names(&kind.filter.names);
             out.push('=', &kind.answer);
         }
         FaultKind::DnsDelay(kind) => {
-            if !kind.filter.names.is_empty() {
-                out.names(&kind.filter.names);
-            }
+            out.names(&kind.filter.names);
             out.push('=', &format_duration(kind.delay));
         }
         FaultKind::DnsError(kind) => {
-            if !kind.filter.names.is_empty() {
-                out.names(&kind.filter.names);
-            }
+            out.names(&kind.filter.names);
             out.push('=', &kind.error);
         }
     }
@@ -233,7 +227,11 @@ impl Out {
         self.keys("peer", &filter.peer);
     }
 
+    /// After `:`, if there are any.
     fn names(&mut self, names: &[impl ToString]) {
+        if names.is_empty() {
+            return;
+        }
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         self.push(':', &names.join("+"));
     }
