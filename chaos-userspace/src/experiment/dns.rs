@@ -204,11 +204,11 @@ impl DnsAnswer {
         match key {
             "answer" => self.answer = text.parse()?,
             "ttl" => {
-                let ttl = u32::try_from(parse_count(text)?).ok();
+                let ttl = parse_count(text).ok().and_then(|ttl| ttl.try_into().ok());
                 self.ttl = ttl.filter(|ttl| *ttl <= Self::MAX_TTL).ok_or_else(|| {
                     BadValue::new(
-                        format!("{} is too many seconds", quoted(text)),
-                        format!("say at most {}", Self::MAX_TTL),
+                        format!("{} is not such a number of seconds", quoted(text)),
+                        format!("say one from 0 to {}", Self::MAX_TTL),
                     )
                 })?;
             }
@@ -253,7 +253,12 @@ impl DnsDelay {
     /// Its rules, each under the key that has to change.
     pub(super) fn rules(&self) -> Vec<(&'static str, Result<(), BadValue>)> {
         let mut rules = self.filter.rules();
-        rules.push(("delay", check_delay(self.delay)));
+        let delay = if self.delay.is_zero() {
+            Err(BadValue::new("is zero", "say how long, such as 200ms"))
+        } else {
+            check_delay(self.delay)
+        };
+        rules.push(("delay", delay));
         if self.jitter.is_some_and(|jitter| jitter.is_zero()) {
             rules.push(("jitter", Err(BadValue::new("is nothing", "leave it out"))));
         }
@@ -458,6 +463,14 @@ mod tests {
                 "error: is missing; write it as in dns.error:*.example.com=nxdomain",
             ),
             (
+                "dns.answer:a.com=10.0.0.1,ttl=-1",
+                "ttl: '-1' is not such a number of seconds; say one from 0 to 2147483647",
+            ),
+            (
+                "dns.delay:a.com=0s",
+                "delay: is zero; say how long, such as 200ms",
+            ),
+            (
                 "dns.delay:a.com=1s,jitter=2s",
                 "jitter: is longer than the delay; say a shorter one",
             ),
@@ -475,7 +488,7 @@ mod tests {
             ),
             (
                 "dns.answer:a.com=10.0.0.1,ttl=2147483648",
-                "ttl: '2147483648' is too many seconds; say at most 2147483647",
+                "ttl: '2147483648' is not such a number of seconds; say one from 0 to 2147483647",
             ),
         ] {
             let violations = word::parse(bad).unwrap_err();

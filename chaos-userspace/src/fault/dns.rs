@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use chaos_common::{DnsFilter as KernelFilter, NameKey, PacketFilter, PeerKey, dns_wants, wants};
 
-use super::{call_filter::network, dns_answer};
+use super::{dns_answer, net};
 use crate::{
-    engine::{DnsSpec, ListedName, PacketSpec, PeerNetwork},
+    engine::{DnsSpec, ListedName, PacketSpec},
     experiment::{DnsFilter, DnsName, DnsType, FaultKind, Mechanism},
 };
 
@@ -65,15 +65,7 @@ pub(super) fn answers(kind: &FaultKind) -> Option<DnsSpec> {
 /// And of the servers.
 pub(super) fn servers(kind: &FaultKind) -> Option<PacketSpec> {
     let filter = of(kind)?;
-    let networks: Vec<PeerNetwork> = filter
-        .peer
-        .iter()
-        .map(|wanted| PeerNetwork {
-            address: network(*wanted).address,
-            prefix: wanted.prefix(),
-            listed: PeerKey::IN,
-        })
-        .collect();
+    let networks = net::listed(&filter.peer, PeerKey::IN);
     (!networks.is_empty()).then_some(PacketSpec {
         filter: PacketFilter {
             wants: wants::PEER,

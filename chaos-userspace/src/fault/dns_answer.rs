@@ -2,15 +2,13 @@
 
 use chaos_common::{DnsAnswer as KernelAnswer, dns::ANSWER};
 
-use super::Effect;
-use crate::experiment::{Common, DnsAnswer, FaultKind, Share};
+use super::{Effect, net};
+use crate::experiment::{Common, DnsAnswer, FaultKind};
 
 pub(super) fn effect(common: &Common) -> Effect {
     Effect {
         value: ANSWER,
-        flags: 0,
-        path: None,
-        share: common.probability.unwrap_or(Share::ALL),
+        ..net::effect(common)
     }
 }
 

@@ -1,13 +1,11 @@
 //! `dns.error`
 
-use super::Effect;
-use crate::experiment::{Common, DnsError, Share};
+use super::{Effect, net};
+use crate::experiment::{Common, DnsError};
 
 pub(super) fn effect(kind: &DnsError, common: &Common) -> Effect {
     Effect {
         value: kind.error.rcode(),
-        flags: 0,
-        path: None,
-        share: common.probability.unwrap_or(Share::ALL),
+        ..net::effect(common)
     }
 }

@@ -372,7 +372,10 @@ pub fn compile(
         FaultKind::FileDelay(kind) => file_delay::effect(kind, &fault.common),
         FaultKind::FileError(kind) => file_error::effect(kind, &fault.common),
         FaultKind::NetLoss(kind) => net_loss::effect(kind),
-        FaultKind::NetDown(_) | FaultKind::NetPartition(_) => net::effect(&fault.common),
+        FaultKind::NetDown(_)
+        | FaultKind::NetPartition(_)
+        | FaultKind::NetLink(_)
+        | FaultKind::DnsDelay(_) => net::effect(&fault.common),
         FaultKind::SyscallDelay(kind) => syscall_delay::effect(kind, &fault.common),
         FaultKind::SyscallError(kind) => syscall_error::effect(kind, &fault.common),
         FaultKind::SyscallReturn(kind) => syscall_return::effect(kind, &fault.common),
@@ -392,7 +395,6 @@ pub fn compile(
         FaultKind::DiskQuota(kind) => disk_quota::effect(kind),
         FaultKind::DiskError(_) => disk_error::effect(&fault.common),
         FaultKind::NetConnect(kind) => net_connect::effect(kind, &fault.common),
-        FaultKind::DnsDelay(_) | FaultKind::NetLink(_) => net_link::effect(&fault.common),
         FaultKind::DnsError(kind) => dns_error::effect(kind, &fault.common),
         FaultKind::DnsAnswer(_) => dns_answer::effect(&fault.common),
     };

@@ -79,6 +79,18 @@ pub(super) fn effect(common: &Common) -> Effect {
     }
 }
 
+/// Networks as programs have them; `listed` is what they are to the rule.
+pub(super) fn listed(networks: &[Network], listed: u32) -> Vec<PeerNetwork> {
+    networks
+        .iter()
+        .map(|wanted| PeerNetwork {
+            address: network(*wanted).address,
+            prefix: wanted.prefix(),
+            listed,
+        })
+        .collect()
+}
+
 /// What a rule wants of packets, if not all of them.
 pub(super) fn packet(traffic: &Traffic) -> Option<PacketSpec> {
     let mut filter = PacketFilter::default();
@@ -94,16 +106,6 @@ pub(super) fn packet(traffic: &Traffic) -> Option<PacketSpec> {
         filter.wants |= wants::LOCAL_PORT;
         filter.local_port = port.into();
     }
-    let listed = |networks: &[Network], listed: u32| {
-        networks
-            .iter()
-            .map(|wanted| PeerNetwork {
-                address: network(*wanted).address,
-                prefix: wanted.prefix(),
-                listed,
-            })
-            .collect::<Vec<_>>()
-    };
     let mut networks = listed(&traffic.peer, PeerKey::IN);
     networks.extend(listed(&traffic.except_peer, PeerKey::OUT));
     if !networks.is_empty() {

@@ -2,10 +2,8 @@
 
 use chaos_common::{LinkConfig, link::distribution};
 
-use super::{Effect, nanoseconds};
-use crate::experiment::{
-    Bursts, Common, Corruption, Distribution, FaultKind, LossModel, Mechanism, Share,
-};
+use super::nanoseconds;
+use crate::experiment::{Bursts, Corruption, Distribution, FaultKind, LossModel, Mechanism, Share};
 
 pub(super) const LADDER: &[Mechanism] = &[Mechanism::Ifb];
 
@@ -20,15 +18,6 @@ pub(super) const NOT_COVERED: &[&str] = &[
 
 /// So much finds a place in the queue of a rate: what netem has by default, full packets of Ethernet.
 const QUEUE_BYTES: u64 = 1000 * 1500;
-
-pub(super) fn effect(common: &Common) -> Effect {
-    Effect {
-        value: 0,
-        flags: 0,
-        path: None,
-        share: common.probability.unwrap_or(Share::ALL),
-    }
-}
 
 /// What programs are told of a link.
 pub(super) fn link(kind: &FaultKind) -> Option<LinkConfig> {
