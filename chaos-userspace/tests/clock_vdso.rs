@@ -437,13 +437,15 @@ while True:
         let script = format!("{check}; exec {check}");
         let output = target.command("sh").args(["-c", &script]).output().unwrap();
         let out = said(&output);
-        let mut last = 0;
+        // Since when the program that speaks has read true times; the second one may never do so.
+        let mut since = None;
         for line in out.lines() {
             let fields: Vec<&str> = line.split(' ').collect();
             match fields.as_slice() {
-                ["true", at] => last = at.parse::<u64>().unwrap(),
-                ["bent", at] if last > 0 => {
-                    let late = (at.parse::<u64>().unwrap() - last) / 1_000_000;
+                ["true", at] => since = Some(at.parse::<u64>().unwrap()),
+                ["bent", at] => {
+                    let from = since.take();
+                    let late = from.map_or(0, |from| at.parse::<u64>().unwrap() - from) / 1_000_000;
                     assert!(late <= patience_ms, "{late} ms: {out}");
                 }
                 _ => {}
