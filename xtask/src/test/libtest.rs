@@ -19,11 +19,23 @@ pub(crate) struct Counts {
     pub(crate) failed: usize,
     /// Tests that were not run, for a reason that they print themselves.
     pub(crate) skipped: usize,
-    /// Names of those that failed.
-    pub(crate) failures: Vec<String>,
+    /// Those that failed.
+    pub(crate) failures: Vec<Failure>,
     /// What they say that they cover: see [`super::coverage`].
     pub(crate) covered: Vec<String>,
 }
+
+/// A test that failed.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Failure {
+    /// Its name.
+    pub(crate) name: String,
+    /// The first lines of its panic, if it had one in its own thread.
+    pub(crate) said: Vec<String>,
+}
+
+/// So much of a panic is kept: the account of a run is read where its whole output is not.
+const KEPT: (usize, usize) = (8, 400);
 
 impl Counts {
     /// Adds one more test.
@@ -32,7 +44,10 @@ impl Counts {
             self.passed += 1;
         } else {
             self.failed += 1;
-            self.failures.push(name.to_owned());
+            self.failures.push(Failure {
+                name: name.to_owned(),
+                ..Failure::default()
+            });
         }
     }
 }
@@ -48,6 +63,10 @@ pub(crate) struct Tee<W> {
 struct State {
     line: Vec<u8>,
     in_failures: bool,
+    /// Panics since the last summary, by the name of their thread, which is that of the test.
+    panics: Vec<Failure>,
+    /// The last of them is still being said.
+    panicking: bool,
     /// The test that runs has said that it is skipped.
     says_skipped: bool,
     /// Tests since the last summary, which counts them as passed, that were skipped.
@@ -124,17 +143,25 @@ impl State {
         if let Some((_, covered)) = line.split_once(COVERED) {
             self.counts.covered.push(covered.to_owned());
         }
+        self.panic_goes_on(line);
         // The list of names comes under the second such line; the first is followed by a blank one.
         if line == "failures:" {
             self.in_failures = true;
         } else if let Some(name) = line.strip_prefix("    ").filter(|_| self.in_failures) {
-            self.counts.failures.push(name.to_owned());
+            let panic = self.panics.iter().find(|panic| panic.name == name);
+            self.counts
+                .failures
+                .push(panic.cloned().unwrap_or_else(|| Failure {
+                    name: name.to_owned(),
+                    ..Failure::default()
+                }));
         } else {
             self.in_failures = false;
         }
         let Some(result) = line.strip_prefix("test result: ") else {
             return;
         };
+        self.panics.clear();
         for part in result.split(['.', ';']) {
             let mut words = part.split_whitespace();
             let (Some(Ok(number)), Some(what)) =
@@ -156,6 +183,31 @@ impl State {
     }
 }
 
+impl State {
+    /// Keeps what a panic says: `thread 'NAME' (ID) panicked at PLACE`, and its message below.
+    fn panic_goes_on(&mut self, line: &str) {
+        let said: String = line.chars().take(KEPT.1).collect();
+        let named = line
+            .strip_prefix("thread '")
+            .and_then(|rest| rest.split_once('\''))
+            .filter(|(_, rest)| rest.contains("panicked at "));
+        if let Some((name, _)) = named {
+            self.panicking = true;
+            self.panics.push(Failure {
+                name: name.to_owned(),
+                said: vec![said],
+            });
+        } else if line.is_empty() || line.starts_with("note: ") {
+            self.panicking = false;
+        } else if self.panicking
+            && let Some(panic) = self.panics.last_mut()
+            && panic.said.len() < KEPT.0
+        {
+            panic.said.push(said);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,7 +224,10 @@ failures:
 
 ---- b::c stdout ----
     failures: none of this
-thread panicked
+thread 'b::c' (77) panicked at src/b.rs:7:9:
+assertion failed: 1 == 2
+note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
+and this is said by somebody else
 
 failures:
     b::c
@@ -197,7 +252,13 @@ test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; fini
             passed: 3,
             failed: 1,
             skipped: 1,
-            failures: vec!["b::c".to_owned()],
+            failures: vec![Failure {
+                name: "b::c".to_owned(),
+                said: vec![
+                    "thread 'b::c' (77) panicked at src/b.rs:7:9:".to_owned(),
+                    "assertion failed: 1 == 2".to_owned(),
+                ],
+            }],
             ..Counts::default()
         };
         assert_eq!(reader.counts(), expected);
@@ -226,6 +287,8 @@ test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out
         tee.write_all(output.as_bytes()).unwrap();
         let counts = reader.counts();
         assert_eq!((counts.passed, counts.failed, counts.skipped), (3, 1, 1));
-        assert_eq!(counts.failures, ["b"]);
+        assert_eq!(counts.failures.len(), 1);
+        assert_eq!(counts.failures[0].name, "b");
+        assert!(counts.failures[0].said.is_empty());
     }
 }

@@ -29,8 +29,11 @@ pub(crate) fn account(parts: &[Part], took: Duration) -> ExitCode {
     println!();
     for part in parts.iter().filter(|part| !part.is_good()) {
         println!("FAILED on {}:", part.name);
-        for name in &part.counts.failures {
-            println!("    {name}");
+        for failure in &part.counts.failures {
+            println!("    {}", failure.name);
+            for line in &failure.said {
+                println!("        {line}");
+            }
         }
         if let Some(problem) = &part.problem {
             println!("    {problem}");
