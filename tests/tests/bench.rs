@@ -6,7 +6,7 @@ mod tests {
     use std::path::Path;
 
     use kchaos_tests::{
-        bench::{Form, Way, heading, measure},
+        bench::{Form, There, Way, heading, measure},
         bpf::Loaded,
         needs::has_its_turn,
         require,
@@ -29,7 +29,10 @@ mod tests {
         let figures = measure(timed, Form::SHORT, &ways);
         println!("{}\n\n{figures}", heading());
         for row in &figures.not_hit {
-            let most = if row.way.is_some() { DEAR } else { NOISE };
+            let most = match row.there {
+                There::Nothing => NOISE,
+                There::Empty(_) | There::Fault(_) => DEAR,
+            };
             assert!(row.ratio.median <= most, "dearer than {most}:\n{row}");
         }
         for row in &figures.hit {

@@ -2,6 +2,7 @@
 //! while nothing is armed, so that what a machine does besides falls on both.
 
 mod caller;
+mod empty;
 mod report;
 mod spread;
 mod tracer;
@@ -14,8 +15,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aya_obj::btf::Btf;
+
 pub use self::{
     caller::{ALL_CPUS, Call, LAST_CPU, run_on},
+    empty::Empty,
     report::heading,
     spread::Spread,
     way::Way,
@@ -57,11 +61,22 @@ impl Form {
     };
 }
 
+/// What is there while calls are timed that are not hit.
+#[derive(Clone, Copy, Debug)]
+pub enum There {
+    /// Nothing: the control.
+    Nothing,
+    /// Programs that do nothing, which a fault can't be cheaper than.
+    Empty(Empty),
+    /// A fault for somebody else.
+    Fault(Way),
+}
+
 /// What a call costs that is not hit.
 #[derive(Clone, Debug)]
 pub struct NotHit {
-    /// What is armed; nothing in the control.
-    pub way: Option<Way>,
+    /// What is there meanwhile.
+    pub there: There,
     /// The call.
     pub call: Call,
     /// Nanoseconds of one call with nothing armed.
@@ -114,6 +129,11 @@ pub fn measure(timed: &Path, form: Form, ways: &[Way]) -> Figures {
     let start = Instant::now();
     let mut bench = Bench::new(timed, form);
     let mut measured: Vec<Measured> = ways.iter().map(|_| Measured::default()).collect();
+    let kernel = Btf::from_sys_fs().expect("the lab's kernels know their types");
+    let mut empty: Vec<(Empty, Vec<Costs>)> = Empty::beside(ways)
+        .into_iter()
+        .map(|empty| (empty, Vec::new()))
+        .collect();
     let mut bare = vec![bench.bystander()];
     let (mut opens, mut by_strace) = (Vec::new(), Vec::new());
     for _ in 0..form.rounds {
@@ -123,20 +143,29 @@ pub fn measure(timed: &Path, form: Form, ways: &[Way]) -> Figures {
             measured.ratios.push(against(&bare, costs));
             measured.errors.push(error);
         }
+        for (empty, ratios) in &mut empty {
+            let costs = bench.beside(empty, &kernel);
+            bare.push(bench.bystander());
+            ratios.push(against(&bare, costs));
+        }
         let costs = bench.target.costs(&[Call::Openat], form.tries);
         opens.push(costs[&Call::Openat]);
         by_strace.push(bench.by_strace());
         bare.push(bench.bystander());
     }
     let mut figures = Figures {
-        not_hit: not_hit(None, &bare, &control(&bare)),
+        not_hit: not_hit(There::Nothing, &bare, &control(&bare)),
         hit: Vec::new(),
         bare: Spread::of(opens),
         by_strace: Spread::of(by_strace.iter().copied()),
         took: start.elapsed(),
     };
+    for (empty, ratios) in empty {
+        let rows = not_hit(There::Empty(empty), &bare, &ratios);
+        figures.not_hit.extend(rows);
+    }
     for (way, measured) in ways.iter().zip(measured) {
-        let rows = not_hit(Some(way), &bare, &measured.ratios);
+        let rows = not_hit(There::Fault(*way), &bare, &measured.ratios);
         figures.not_hit.extend(rows);
         let rounds = measured.errors.iter().zip(&by_strace);
         figures.hit.push(Hit {
@@ -149,17 +178,20 @@ pub fn measure(timed: &Path, form: Form, ways: &[Way]) -> Figures {
     figures
 }
 
-/// The rows of a way, or of the control, by call.
-fn not_hit(way: Option<&Way>, bare: &[Costs], ratios: &[Costs]) -> Vec<NotHit> {
+/// The rows of what was there, by call.
+fn not_hit(there: There, bare: &[Costs], ratios: &[Costs]) -> Vec<NotHit> {
     let spread = |all: &[Costs], call| Spread::of(all.iter().map(|costs| costs[&call]));
     let calls = ratios.first().into_iter().flat_map(BTreeMap::keys);
     calls
         .map(|call| NotHit {
-            way: way.copied(),
+            there,
             call: *call,
             bare: spread(bare, *call),
             ratio: spread(ratios, *call),
-            goal: way.and_then(|way| way.goal),
+            goal: match there {
+                There::Fault(way) => way.goal,
+                There::Nothing | There::Empty(_) => None,
+            },
         })
         .collect()
 }
@@ -243,6 +275,15 @@ impl Bench {
         }
     }
 
+    /// What calls cost whoever is no target beside programs that do nothing.
+    fn beside(&mut self, empty: &Empty, kernel: &Btf) -> Costs {
+        let attached = empty.attach(kernel, &self.idle);
+        let costs = self.bystander();
+        drop(attached);
+        self.wait_for_nothing();
+        costs
+    }
+
     fn by_hooks(&mut self, way: &Way) -> (Costs, f64) {
         let (target, idle) = (&self.target_cgroup, &self.idle);
         self.agent.apply(&way.experiment(NAME, target, idle));
@@ -250,10 +291,14 @@ impl Bench {
         let count = Call::Openat.count();
         let error = self.target.cost_of_error(count, self.form.tries);
         self.agent.stop(NAME);
+        self.wait_for_nothing();
+        (costs, error)
+    }
+
+    fn wait_for_nothing(&self) {
         eventually("nothing is attached any more", PATIENCE, || {
             Loaded::now().links.is_subset(&self.nothing.links)
         });
-        (costs, error)
     }
 
     /// A filter is a process's own, and everybody else has nothing of it: who is not hit is the command

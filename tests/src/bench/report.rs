@@ -2,7 +2,7 @@
 
 use std::{fmt, fs};
 
-use super::{Figures, Hit, NotHit, Spread};
+use super::{Figures, Hit, NotHit, Spread, There};
 use crate::lab;
 
 /// Said behind a figure that is not what was promised.
@@ -69,12 +69,14 @@ fn between(spread: Spread, digits: usize) -> String {
 
 impl fmt::Display for NotHit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let way = self
-            .way
-            .map_or_else(|| "nothing (A/A control)".to_owned(), |way| way.name());
+        let there = match self.there {
+            There::Nothing => "nothing (A/A control)".to_owned(),
+            There::Empty(empty) => empty.name.to_owned(),
+            There::Fault(way) => way.name(),
+        };
         let goal = self.goal.map_or(String::new(), |goal| format!("{goal:.2}"));
         let line = format!(
-            "  {way:<34} {:>8} {:>8.0} {:>8.2}  {:<16} {goal:>5}{}",
+            "  {there:<34} {:>8} {:>8.0} {:>8.2}  {:<16} {goal:>5}{}",
             self.call.name(),
             self.bare.median,
             self.ratio.median,
