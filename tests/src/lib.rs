@@ -28,6 +28,7 @@ pub mod kernel_log;
 pub mod memory;
 pub mod mounts;
 pub mod needs;
+pub mod netem;
 pub mod network;
 pub mod ring;
 pub mod stress;

@@ -2,70 +2,16 @@
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        process::{Child, Stdio},
-        time::Duration,
-    };
-
     use kchaos_tests::{
-        cgroup::Cgroup, counter, eventually, inject::Injecting, long, needs::can_by, network::Link,
+        cgroup::Cgroup,
+        counter,
+        inject::Injecting,
+        long,
+        needs::can_by,
+        netem::{Flow, Netem, Server, middle},
+        network::Link,
         require,
     };
-    use serde_json::Value;
-
-    struct Server(Child);
-
-    impl Server {
-        fn start(link: &Link) -> Self {
-            let mut iperf3 = link.far("iperf3");
-            let child = iperf3.arg("-s").stdout(Stdio::null()).spawn().unwrap();
-            let there = || {
-                let mut list = link.far("ss");
-                let said = list.args(["-Hltn", "sport = :5201"]).output().unwrap();
-                !said.stdout.is_empty()
-            };
-            eventually("iperf3 listens", Duration::from_secs(20), there);
-            Self(child)
-        }
-    }
-
-    impl Drop for Server {
-        fn drop(&mut self) {
-            self.0.kill().ok();
-            self.0.wait().ok();
-        }
-    }
-
-    /// Bits in a second, and segments that were sent again for each thousand bytes.
-    #[derive(Clone, Copy, Debug)]
-    struct Flow {
-        goodput: f64,
-        again: f64,
-    }
-
-    fn flow(link: &Link, cgroup: &Cgroup, bytes: &str) -> Flow {
-        let mut iperf3 = link.near(cgroup, "iperf3");
-        iperf3.args(["-c", Link::FAR[0], "-n", bytes, "--json"]);
-        let said = iperf3.output().unwrap();
-        let account: Value = serde_json::from_slice(&said.stdout).unwrap();
-        let sent = &account["end"]["sum_sent"];
-        let number = |name: &str| sent[name].as_f64().unwrap_or_else(|| panic!("{account}"));
-        Flow {
-            goodput: number("bits_per_second"),
-            again: number("retransmits") / (number("bytes") / 1000.0),
-        }
-    }
-
-    fn netem(link: &Link, arguments: &[&str]) {
-        let mut tc = link.near_tc();
-        let done = tc.args(arguments).output().unwrap();
-        assert!(done.status.success(), "tc {arguments:?}: {done:?}");
-    }
-
-    fn middle(mut values: Vec<f64>) -> f64 {
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    }
 
     /// Whether all of the one are more than so many times all of the other, either way.
     fn are_apart(ours: &[f64], theirs: &[f64], times: f64) -> bool {
@@ -92,23 +38,18 @@ mod tests {
         } else {
             (5, "400K", &["5%"][..])
         };
-        for share in shares.iter().copied() {
+        for share in shares {
             let (mut ours, mut theirs) = (Vec::new(), Vec::new());
             for round in 1..=rounds {
-                netem(
-                    &link,
-                    &[
-                        "qdisc", "add", "dev", "eth0", "root", "netem", "loss", share,
-                    ],
-                );
-                theirs.push(flow(&link, &target, bytes));
-                netem(&link, &["qdisc", "del", "dev", "eth0", "root"]);
+                let netem = Netem::add(&link, &format!("loss {share}"));
+                theirs.push(Flow::send(&link, &target, bytes));
+                drop(netem);
                 let fault = format!("net.loss={share},direction=egress,mechanism=tcx,seed={round}");
                 let injecting = Injecting::start(&target, &fault);
                 // A veth without a queue hands a packet over at once, and TCP has fewer on their way then.
-                netem(&link, &["qdisc", "add", "dev", "eth0", "root", "netem"]);
-                ours.push(flow(&link, &target, bytes));
-                netem(&link, &["qdisc", "del", "dev", "eth0", "root"]);
+                let queue = Netem::add(&link, "");
+                ours.push(Flow::send(&link, &target, bytes));
+                drop(queue);
                 let last = injecting.end();
                 assert!(counter(&last, 0, "injected") > 0, "{last}");
             }

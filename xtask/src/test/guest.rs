@@ -32,13 +32,15 @@ const LONG_TIMEOUT: Duration = Duration::from_hours(3);
 const RUN_ALL: &str = r#"
 filter=$1; shift
 status=0
+# What long forms measure is said.
+show=${KCHAOS_LONG:+--show-output}
 for binary; do
     name=${binary##*/}
     echo "--- $name"
     # Cargo writes NAME-HASH.
     case ${name%-*} in
-    *"$filter"*) "$binary" --test-threads=1 || status=1 ;;
-    *) "$binary" --test-threads=1 "$filter" || status=1 ;;
+    *"$filter"*) "$binary" --test-threads=1 $show || status=1 ;;
+    *) "$binary" --test-threads=1 $show "$filter" || status=1 ;;
     esac
 done
 exit $status
