@@ -1,5 +1,7 @@
 //! What becomes of a packet on a link: the model of `tc-netem(8)`, without a kernel.
 
+pub mod late;
+
 use crate::roll;
 
 /// What a link does: the value of an optional map. Shares are thresholds: 0 is never, 2^32 is always.

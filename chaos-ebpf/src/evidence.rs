@@ -3,12 +3,13 @@
 use chaos_common::{
     Counters, Decision, Event, NO_PLACE, NO_SLOT, RuleConfig, RuleState, Stack, flags,
     limits::{RECORD_ORDINALS, SAMPLES_PER_SECOND},
+    link::late::place,
 };
 
 use crate::{
     atomics,
     bounds::masked,
-    maps::{EVENTS, EVENTS_LOST, RECORD, RULES_COUNT, UNCOUNTED},
+    maps::{EVENTS, EVENTS_LOST, LINKS_LATE, RECORD, RULES_COUNT, UNCOUNTED},
     plane::Hit,
     subject::Subject,
 };
@@ -40,6 +41,15 @@ pub fn uncounted(hook: u32, much: u64) {
     if let Some(passed) = UNCOUNTED.get_ptr_mut(hook) {
         // SAFETY: a map's value.
         unsafe { atomics::add(passed, much) };
+    }
+}
+
+/// A packet has come off a link, so many nanoseconds after it was due.
+#[inline(always)]
+pub fn late(late_ns: u64) {
+    if let Some(packets) = LINKS_LATE.get_ptr_mut(place(late_ns)) {
+        // SAFETY: a map's value.
+        unsafe { atomics::add(packets, 1) };
     }
 }
 

@@ -18,7 +18,7 @@ use chaos_common::{
         self, ALLOCATION_RULES, EVENT_RING_BYTES, HOOKS, PAUSE_RING_BYTES, PLANS, RECORD_ORDINALS,
         RECORDS, REPLAY_ORDINALS, RULES, THREADS,
     },
-    link::distribution,
+    link::{distribution, late},
 };
 
 /// One word per plan: the boot time in nanoseconds until which it is held, 0 while it is not armed.
@@ -91,6 +91,10 @@ pub static RULES_LINK: HashMap<u32, LinkConfig> =
 #[map]
 pub static LINKS_STATE: HashMap<u32, LinkState> =
     HashMap::with_max_entries(limits::LINK_RULES, BPF_F_NO_PREALLOC);
+
+/// How late packets come off links: by [`chaos_common::link::late::place`].
+#[map]
+pub static LINKS_LATE: PerCpuArray<u64> = PerCpuArray::with_max_entries(late::PLACES, 0);
 
 /// The tables of [`chaos_common::link::distribution`]s, by their number.
 #[map]

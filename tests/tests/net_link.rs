@@ -153,6 +153,11 @@ for line in sys.stdin:
         assert_eq!(counter(&last, 0, "injected"), 10, "{last}");
         let event = &last["faults"][0]["trail"]["events"][0];
         assert_eq!(event["protocol"], 17, "{event}");
+        // The kernel has seen each of them come off the link, and when.
+        let late = &last["faults"][0]["late"];
+        assert_eq!(late["packets"], 10, "{last}");
+        let [median, most] = ["medianUs", "p99Us"].map(|share| late[share].as_u64().unwrap());
+        assert!((1..200_000).contains(&median) && median <= most, "{late}");
         let took = asked(&mut pair.asks[0], Link::FAR[0], 5);
         assert!(shortest(&took) < 200.0, "afterwards: {took:?}");
         assert_eq!(pair.link.listing(), listing);

@@ -121,6 +121,11 @@ fn net_link_back(context: TcContext) -> i32 {
     if unsafe { (*skb).ingress_ifindex } != DEVICE.load() {
         return OTHER;
     }
+    // SAFETY: the program's own context. The stamp for the queue is still there.
+    let due = unsafe { (&raw const (*skb).tstamp).read_volatile() };
+    // SAFETY: no pointer is passed.
+    let late = unsafe { bpf_ktime_get_ns() }.saturating_sub(due);
+    evidence::late(late);
     // SAFETY: the program's own context. What it was given for the queue is nobody's flow.
     unsafe { bpf_set_hash_invalid(skb) };
     PICKED

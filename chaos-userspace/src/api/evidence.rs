@@ -7,7 +7,10 @@ use super::{
     experiment::{mechanism_of, wire_duration},
     proto,
 };
-use crate::node::{Counters, FaultStatus, Flow, Frame, Place, PlanStatus, Sample, Subject, Trail};
+use crate::{
+    engine::Lateness,
+    node::{Counters, FaultStatus, Flow, Frame, Place, PlanStatus, Sample, Subject, Trail},
+};
 
 impl From<&PlanStatus> for proto::PlanStatus {
     fn from(status: &PlanStatus) -> Self {
@@ -31,6 +34,31 @@ impl From<&FaultStatus> for proto::FaultStatus {
             counters: Some(status.counters.into()),
             trail: Some((&status.trail).into()),
             uncounted: status.uncounted,
+            late: status.late.map(Into::into),
+        }
+    }
+}
+
+impl From<Lateness> for proto::Lateness {
+    fn from(late: Lateness) -> Self {
+        Self {
+            packets: late.packets,
+            median: Some(wire_duration(late.median)),
+            p99: Some(wire_duration(late.p99)),
+        }
+    }
+}
+
+impl From<proto::Lateness> for Lateness {
+    fn from(wire: proto::Lateness) -> Self {
+        let duration = |wire: Option<prost_types::Duration>| {
+            wire.and_then(|wire| Duration::try_from(wire).ok())
+                .unwrap_or_default()
+        };
+        Self {
+            packets: wire.packets,
+            median: duration(wire.median),
+            p99: duration(wire.p99),
         }
     }
 }
@@ -262,6 +290,7 @@ impl TryFrom<proto::FaultStatus> for FaultStatus {
             counters: wire.counters.unwrap_or_default().into(),
             trail: wire.trail.unwrap_or_default().try_into()?,
             uncounted: wire.uncounted,
+            late: wire.late.map(Into::into),
         })
     }
 }

@@ -56,6 +56,16 @@ pub(super) fn numbers(fault: &FaultStatus) -> String {
             write!(text, ", {count} {what}").ok();
         }
     }
+    if let Some(late) = fault.late {
+        write!(
+            text,
+            "; half of {} late by at most {}, 99 % by {}",
+            late.packets,
+            format_duration(late.median),
+            format_duration(late.p99)
+        )
+        .ok();
+    }
     text
 }
 
@@ -93,6 +103,13 @@ pub(super) fn json(status: &PlanStatus, with_trail: bool) -> Value {
                 },
                 "uncounted": fault.uncounted,
             });
+            if let Some(late) = fault.late {
+                value["late"] = json!({
+                    "packets": late.packets,
+                    "medianUs": late.median.as_micros(),
+                    "p99Us": late.p99.as_micros(),
+                });
+            }
             if with_trail {
                 value["trail"] = trail::json(&fault.trail);
             }

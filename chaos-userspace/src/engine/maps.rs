@@ -17,7 +17,7 @@ use chaos_common::{
         PEER_NETWORKS, PLANS, RECORD_ORDINALS, RECORDS, REMEMBERED, REPLAY_ORDINALS, ROOMS,
         THREADS,
     },
-    link::distribution,
+    link::{distribution, late},
 };
 
 use super::{EngineError, chain};
@@ -91,7 +91,7 @@ const fn ring(name: &'static str, bytes: u32) -> Definition {
     }
 }
 
-fn definitions(rules: u32, counters: u32) -> [Definition; 31] {
+fn definitions(rules: u32, counters: u32) -> [Definition; 32] {
     [
         array::<u64>("PLANS_HELD", PLANS),
         array::<Gate>("GATES", HOOKS),
@@ -108,6 +108,7 @@ fn definitions(rules: u32, counters: u32) -> [Definition; 31] {
         hash::<u32, PacketFilter>("RULES_PACKET", PACKET_RULES),
         hash::<u32, LinkConfig>("RULES_LINK", LINK_RULES),
         hash::<u32, LinkState>("LINKS_STATE", LINK_RULES),
+        per_cpu_array::<u64>("LINKS_LATE", late::PLACES),
         array::<[i16; distribution::ENTRIES]>("DELAYS", 4),
         longest_prefix::<PeerKey, u32>("PEERS", PEER_NETWORKS),
         hash::<u32, DnsFilter>("RULES_DNS", DNS_RULES),

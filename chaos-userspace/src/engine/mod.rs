@@ -18,6 +18,7 @@ mod hooks;
 mod hung;
 mod kernel;
 mod lanes;
+mod lateness;
 mod lease;
 mod loader;
 mod maps;
@@ -34,6 +35,7 @@ pub use events::Sampled;
 pub use hooks::Hooks;
 #[cfg(test)]
 pub(crate) use hooks::hook;
+pub use lateness::Lateness;
 pub use maps::NAME_PREFIX;
 pub use object::Object;
 pub use packet::{PacketSpec, PeerNetwork};

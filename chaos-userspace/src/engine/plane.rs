@@ -16,6 +16,7 @@ use super::{
     events::{Events, Sampled},
     filters::{Filters, exclude_depths, gone},
     gate::GateUse,
+    lateness::{Late, Lateness},
     lease::Leases,
     maps::{Maps, counter_slots, failed},
     packet::PacketSpec,
@@ -131,6 +132,7 @@ pub struct Plane {
     uncounted: PerCpuArray<MapData, u64>,
     /// What it had said of a rule's hook when the rule was written.
     uncounted_before: Table<RuleNumber, (Hook, u64)>,
+    late: Late,
     /// Free places in `count` and blocks in `record`.
     counter_slots: Pool,
     records: Pool,
@@ -175,6 +177,7 @@ impl Plane {
             ),
             uncounted: maps.take("UNCOUNTED", Map::PerCpuArray)?,
             uncounted_before: Table::new(),
+            late: Late::new(maps.take("LINKS_LATE", Map::PerCpuArray)?),
             counter_slots: Pool::new(counter_slots()?),
             records: Pool::new(RECORDS),
             rules: Table::new(),
@@ -242,6 +245,10 @@ impl Plane {
         let config = rule.config;
         self.uncounted_before
             .insert(number, (rule.hook, self.uncounted_on(rule.hook)?));
+        // A delay of answers is one of what arrives, which no program sees again.
+        if rule.link.is_some() && rule.dns.is_none() {
+            self.late.begin(number)?;
+        }
         self.rules.insert(number, rule.clone());
         if config.counters != NO_SLOT {
             let cpus = aya::util::nr_cpus().map_err(|(file, source)| EngineError::Io {
@@ -303,6 +310,7 @@ impl Plane {
             return;
         };
         self.uncounted_before.remove(&number);
+        self.late.forget(number);
         gone("RULES_CONFIG", self.config.remove(&number));
         gone("RULES_STATE", self.state.remove(&number));
         self.filters.erase(number, &rule);
@@ -534,6 +542,15 @@ impl Plane {
             .get(&(hook as u32), 0)
             .map_err(|error| failed("UNCOUNTED", &error))?;
         Ok(values.iter().sum())
+    }
+
+    /// How late packets that left over a link have come off it since the rule was written, if it is one and any
+    /// have; with what other links of this process have delayed meanwhile.
+    ///
+    /// # Errors
+    /// A map read failed.
+    pub fn late(&self, number: RuleNumber) -> Result<Option<Lateness>, EngineError> {
+        self.late.of(number)
     }
 
     fn state(&self, number: RuleNumber) -> Result<RuleState, EngineError> {

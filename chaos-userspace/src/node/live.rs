@@ -367,6 +367,7 @@ impl Node {
                     ended: fault.target.gone().or(ended),
                     counters,
                     uncounted: fault.kept.uncounted + missed,
+                    late: fault.kept.late,
                     trail: self.trail(fault)?,
                 })
             })
@@ -398,6 +399,10 @@ impl Node {
             match plane.uncounted(rule) {
                 Ok(uncounted) => fault.kept.uncounted = uncounted,
                 Err(error) => tracing::warn!(rule, %error, "what passed uncounted can't be read"),
+            }
+            match plane.late(rule) {
+                Ok(late) => fault.kept.late = late,
+                Err(error) => tracing::warn!(rule, %error, "how late packets were can't be read"),
             }
             by_rule.insert(rule, &mut fault.kept);
         }

@@ -11,6 +11,7 @@ use std::{
 use chaos_common::Decision;
 
 use crate::{
+    engine::Lateness,
     experiment::{Experiment, Mechanism},
     state::StateDir,
 };
@@ -47,6 +48,9 @@ pub struct FaultStatus {
     /// this fault or another: rules beyond those that one event can meet, events without a buffer, and what
     /// anybody did while the kernel ran no program for it, as another thread was in the middle of it.
     pub uncounted: u64,
+    /// How long after they were due packets came off the fault's link, as the kernel has measured; none where
+    /// the fault delays no packet that leaves, or none has left yet.
+    pub late: Option<Lateness>,
     /// What is known of single injections.
     pub trail: Trail,
 }

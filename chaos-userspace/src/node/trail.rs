@@ -5,7 +5,10 @@ use std::{collections::VecDeque, time::Duration};
 use chaos_common::{Event, Hook};
 
 use super::{Flow, Sample, Subject, Trail, stack::Mappings};
-use crate::{boot, engine::Record};
+use crate::{
+    boot,
+    engine::{Lateness, Record},
+};
 
 /// The hooks whose events are packets; all others are of tasks.
 const OF_PACKETS: [Hook; 6] = [
@@ -26,6 +29,8 @@ pub(super) struct Kept {
     pub(super) record: Record,
     /// [`super::FaultStatus::uncounted`]
     pub(super) uncounted: u64,
+    /// [`super::FaultStatus::late`]
+    pub(super) late: Option<Lateness>,
 }
 
 impl Kept {

@@ -144,6 +144,7 @@ impl Armed {
                 counters,
                 // Its guard asks every rule.
                 uncounted: 0,
+                late: None,
                 trail,
             }
         };

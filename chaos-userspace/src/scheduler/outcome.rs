@@ -165,6 +165,7 @@ mod tests {
                 ended: ended.map(Into::into),
                 counters,
                 uncounted: 0,
+                late: None,
                 trail: crate::node::Trail::default(),
             }],
         }

@@ -11,6 +11,7 @@ use std::{
 use chaos_userspace::{
     agent::{self, SharedNode},
     api::{Agents, Experiments, listen, proto::scheduler_service_client::SchedulerServiceClient},
+    engine::Lateness,
     experiment::{
         Common, Errno, Experiment, Fault, FaultKind, FileError, FileOp, Mechanism, NetLoss, Share,
         Target, Traffic,
@@ -125,6 +126,11 @@ impl Live {
                     injected: hits,
                     ..Counters::default()
                 },
+                late: Some(Lateness {
+                    packets: 9,
+                    median: Duration::from_micros(64),
+                    p99: Duration::from_millis(1),
+                }),
                 uncounted: 5,
                 trail: trail(hits),
             }
