@@ -1,6 +1,5 @@
 //! What a link remembers between packets, and what one packet takes with it to its device.
 
-use aya_ebpf::helpers::bpf_ktime_get_ns;
 use chaos_common::{
     LinkConfig, LinkMemory, LinkState, Passage, Stream, Travel, link::distribution, travel,
 };
@@ -82,13 +81,18 @@ impl LinkMemory for Memory {
 /// none would be one with a journey left undefined, which LLVM moves about before it is asked for, and the verifier
 /// takes for a read.
 #[inline(always)]
-pub fn passage(hit: &Hit, link: &LinkConfig, state: *mut LinkState, bytes: u32) -> Travel {
+pub fn passage(
+    hit: &Hit,
+    link: &LinkConfig,
+    state: *mut LinkState,
+    now_ns: u64,
+    bytes: u32,
+) -> Travel {
     let packet = Passage {
         seed: hit.rule.seed,
         identity: hit.rule.identity,
         ordinal: hit.ordinal,
-        // SAFETY: no pointer is passed.
-        now_ns: unsafe { bpf_ktime_get_ns() },
+        now_ns,
         bytes,
     };
     travel(link, &packet, &Memory(state))
@@ -100,8 +104,8 @@ pub fn passage(hit: &Hit, link: &LinkConfig, state: *mut LinkState, bytes: u32) 
 pub struct Ticket {
     /// [`Ticket::LOST`] and others
     pub what: u32,
-    /// How long it is on its way, in nanoseconds.
-    pub delay_ns: u64,
+    /// When it goes on, in nanoseconds of the monotonic clock.
+    pub due_ns: u64,
     /// Which bit changes.
     pub bit: u32,
 }
@@ -129,8 +133,8 @@ impl Ticket {
         // SAFETY: the program's own context.
         unsafe {
             (&raw mut (*skb).cb[0]).write_volatile(Self::VALID | self.what);
-            (&raw mut (*skb).cb[1]).write_volatile(self.delay_ns as u32);
-            (&raw mut (*skb).cb[2]).write_volatile((self.delay_ns >> 32) as u32);
+            (&raw mut (*skb).cb[1]).write_volatile(self.due_ns as u32);
+            (&raw mut (*skb).cb[2]).write_volatile((self.due_ns >> 32) as u32);
             (&raw mut (*skb).cb[3]).write_volatile(self.bit);
         }
     }
@@ -150,7 +154,7 @@ impl Ticket {
         };
         (what & !Self::ALL == Self::VALID).then_some(Self {
             what: what & Self::ALL,
-            delay_ns: u64::from(high) << 32 | u64::from(low),
+            due_ns: u64::from(high) << 32 | u64::from(low),
             bit,
         })
     }

@@ -155,7 +155,7 @@ metadata.labels: is not in this version; fields here: name
 metadata.name: 'My_Test' is not a name; use lowercase letters, digits and '-', at most 63, \
 a letter or digit at both ends
 spec.contactTimeout: is not in this version; fields here: target, duration, seed, faults, checks
-spec.seed: '-1' is not a whole number; say a number from 0 to 18446744073709551615
+spec.seed: '-1' is not a whole number; say one in digits, such as 3
 spec.target: is missing, and spec.faults[0] and 4 more have none of their own; \
 say what is hit, such as target: {unit: nginx.service}
 spec.duration: is missing; say for how long, such as duration: 30s
@@ -241,7 +241,7 @@ spec: is missing; it says what is hit, for how long and how"
 {field}.fileError.includeExec: is the number 1 instead of true or false; such as includeExec: true
 {field}.fileError.when: '0' counts from 0; events are counted from 1: the first is 1
 {field}.fileError.times: is the text '3' instead of a whole number; leave the quotes out
-{field}.fileError.seed: '1.5' is not a whole number; say a number from 0 to 18446744073709551615
+{field}.fileError.seed: '1.5' is not a whole number; say one in digits, such as 3
 {field}.fileError.shadow: is the text 'yes' instead of true or false; such as shadow: true
 {field}.after: '40d' is too long; say at most 30d
 {field}.duration: is zero; say how long the fault lives, such as 30s

@@ -275,8 +275,8 @@ duration: '5' has no unit; say which, such as 5s or 5m
         assert_eq!(
             refused("net.loss=5%,direction=ingress,path=/a"),
             format!(
-                "{:30}^^^^\npath: net.loss has no such key; it has direction, peer, exceptPeer, peerPort, localPort, proto, visible, when, scope, times, maxRate, replay, comm, uid, thread, exclude, seed, \
-                 shadow, stack, mechanism, after, duration and pulse",
+                "{:30}^^^^\npath: net.loss has no such key; it has direction, peer, exceptPeer, peerPort, localPort, proto, visible, when, times, maxRate, replay, exclude, seed, \
+                 shadow, mechanism, after, duration and pulse",
                 ""
             )
         );

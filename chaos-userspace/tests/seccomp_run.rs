@@ -47,6 +47,36 @@ mod tests {
         assert_eq!(fault["counters"]["considered"], 5);
     }
 
+    /// What has no id in a file, and what can have none in a word, get different ones. The second does not see what
+    /// the first has hit.
+    #[test]
+    fn an_experiment_and_words_of_one_kind_go_together() {
+        let lab = Lab::new();
+        let file = lab.file(
+            "experiment.yaml",
+            "apiVersion: kchaos.dev/v1alpha1
+kind: FaultExperiment
+metadata: {name: both}
+spec:
+  duration: 1m
+  faults:
+  - syscallError: {ops: [fsync], errno: EIO, when: 3}
+",
+        );
+        let ran = lab.run_command(
+            &["syscall.error:fsync=ENOSPC,when=4"],
+            &["-f", &file],
+            &["./test", "fsyncs", "5"],
+        );
+        assert_eq!(
+            (ran.status, ran.out.as_str()),
+            (0, "0 0 5 0 28\n"),
+            "{ran:?}"
+        );
+        let ids = [0, 1].map(|fault| ran.account()["faults"][fault]["fault"].clone());
+        assert_eq!(ids, ["syscall.error", "syscall.error-2"]);
+    }
+
     #[test]
     fn descendants_are_counted_with_the_command() {
         let lab = Lab::new();

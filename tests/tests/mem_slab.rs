@@ -172,6 +172,20 @@ spec:
         assert_eq!(before.left_since(), Loaded::default());
     }
 
+    /// Whoever starts a command has no memory either to hear by that it could not be.
+    #[test]
+    fn a_command_without_the_memory_to_begin_is_not_started() {
+        require!("mem.slab");
+        let mut run = std::process::Command::new("kchaos");
+        let fault = "mem.slab=ENOMEM";
+        let done = run.args(["run", "--fault", fault, "--", "true"]).output();
+        let done = done.unwrap();
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert_eq!(done.status.code(), Some(126), "{said}");
+        assert!(said.contains("true: Cannot allocate memory"), "{said}");
+        assert!(!said.contains("fatal runtime error"), "{said}");
+    }
+
     #[test]
     fn elsewhere_it_says_what_is_missing_and_what_would_do() {
         if can(KIND) {

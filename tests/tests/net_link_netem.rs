@@ -179,6 +179,13 @@ for line in sys.stdin:
         }
     }
 
+    fn tenths(values: &[f64]) -> Vec<f64> {
+        let mut values = values.to_vec();
+        values.sort_by(f64::total_cmp);
+        let last = values.len() - 1;
+        (0..=10).map(|tenth| values[last * tenth / 10]).collect()
+    }
+
     /// Delays that change are distributed as netem's.
     #[test]
     fn delays_are_distributed_as_netems() {
@@ -211,6 +218,9 @@ for line in sys.stdin:
             let apart = [distance(&ours, &first), distance(&ours, &second)];
             let by_chance = distance_by_chance(&ours, &first);
             println!("{distribution}: {apart:.3?}, netem {itself:.3}, by chance {by_chance:.3}");
+            for sample in [&first, &ours, &second] {
+                println!("  tenths: {:.0?}", tenths(sample));
+            }
             // Of a machine that is busy both have something, and not the same.
             let most = by_chance + itself.min(0.05);
             assert!(apart[0].min(apart[1]) <= most, "{distribution}: {apart:?}");

@@ -26,7 +26,6 @@
 
 use aya_ebpf::{
     Global,
-    bindings::__sk_buff,
     helpers::{
         bpf_ktime_get_ns,
         generated::{bpf_clone_redirect, bpf_set_hash, bpf_set_hash_invalid, bpf_skb_set_tstamp},
@@ -67,6 +66,8 @@ const MONOTONIC: u32 = 1;
 /// is read: both hooks run with softirqs off.
 #[repr(C)]
 struct Journey {
+    /// By the monotonic clock: what programs take from here on is part of the delay.
+    began_ns: u64,
     delay_ns: u64,
     what: u64,
     bit: u64,
@@ -166,8 +167,9 @@ fn into(context: &TcContext) -> Option<()> {
 #[inline(always)]
 fn begin() -> Option<()> {
     let journey = JOURNEY.get_ptr_mut(0)?;
-    // SAFETY: a map's value.
+    // SAFETY: a map's value, and no pointer is passed.
     unsafe {
+        (&raw mut (*journey).began_ns).write_volatile(bpf_ktime_get_ns());
         (&raw mut (*journey).delay_ns).write_volatile(0);
         (&raw mut (*journey).what).write_volatile(0);
     }
@@ -187,7 +189,9 @@ fn goes_on(hit: &Hit, packet: &Packet<'_>, hook: u32, bytes: u32) -> bool {
     let Some(journey) = JOURNEY.get_ptr_mut(0) else {
         return true;
     };
-    let travel = passage(hit, link, state, bytes);
+    // SAFETY: a map's value.
+    let now_ns = unsafe { (&raw const (*journey).began_ns).read_volatile() };
+    let travel = passage(hit, link, state, now_ns, bytes);
     evidence::injected(hit, packet, hook, 0);
     // SAFETY: a map's value.
     unsafe {
@@ -219,8 +223,9 @@ fn goes_on(hit: &Hit, packet: &Packet<'_>, hook: u32, bytes: u32) -> bool {
 fn give(packet: &Packet<'_>, way: u32) -> Option<()> {
     let journey = JOURNEY.get_ptr_mut(0)?;
     // SAFETY: a map's value.
-    let (what, delay_ns, bit) = unsafe {
+    let (began_ns, what, delay_ns, bit) = unsafe {
         (
+            (&raw const (*journey).began_ns).read_volatile(),
             (&raw const (*journey).what).read_volatile(),
             (&raw const (*journey).delay_ns).read_volatile(),
             (&raw const (*journey).bit).read_volatile(),
@@ -229,9 +234,14 @@ fn give(packet: &Packet<'_>, way: u32) -> Option<()> {
     if what == 0 && delay_ns == 0 {
         return None;
     }
+    let leaves_ns = if way & Ticket::ARRIVES == 0 {
+        leaves(packet, began_ns)
+    } else {
+        began_ns
+    };
     Ticket {
         what: what as u32 | way,
-        delay_ns,
+        due_ns: leaves_ns + delay_ns,
         bit: bit as u32,
     }
     .give(packet);
@@ -258,7 +268,7 @@ fn net_link_shape(context: TcContext) -> i32 {
     if ticket.what & Ticket::ARRIVES == 0 {
         has_left(&packet, NETNS.load());
     }
-    let due = begins(skb) + ticket.delay_ns;
+    let due = ticket.due_ns;
     // SAFETY: the program's own context. Each packet is a flow of its own to the queue.
     unsafe { bpf_set_hash(skb, (due ^ due >> 32) as u32) };
     // SAFETY: the program's own context. What is of no family of IP takes no stamp this way, and none that
@@ -283,13 +293,11 @@ fn net_link_shape(context: TcContext) -> i32 {
 /// When a packet would leave without us, in nanoseconds of the monotonic clock: now, or when its sender wants it
 /// to, as TCP does that is paced.
 #[inline(always)]
-fn begins(skb: *mut __sk_buff) -> u64 {
+fn leaves(packet: &Packet<'_>, now: u64) -> u64 {
     /// What is further ahead is no stamp of this clock.
     const AHEAD_NS: u64 = 10_000_000_000;
-    // SAFETY: no pointer is passed.
-    let now = unsafe { bpf_ktime_get_ns() };
     // SAFETY: the program's own context.
-    let stamp = unsafe { (&raw const (*skb).tstamp).read_volatile() };
+    let stamp = unsafe { (&raw const (*packet.0.skb).tstamp).read_volatile() };
     if stamp > now && stamp - now < AHEAD_NS {
         stamp
     } else {

@@ -147,9 +147,12 @@ impl fmt::Display for RemoteError {
             return f.write_str(&self.message);
         }
         // The message lists the same again.
-        f.write_str(self.message.lines().next().unwrap_or_default())?;
-        for violation in &self.violations {
-            write!(f, "\n  {violation}")?;
+        let first = self.message.lines().next().unwrap_or_default();
+        f.write_str(first)?;
+        for violation in self.violations.iter().map(ToString::to_string) {
+            if !first.contains(&violation) {
+                write!(f, "\n  {violation}")?;
+            }
         }
         Ok(())
     }

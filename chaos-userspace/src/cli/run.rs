@@ -10,7 +10,9 @@ use serde_json::json;
 
 use super::{account, client::CliError, complain, replay::ReplayArgs, words};
 use crate::{
-    experiment::{Complete, Experiment, FaultKind, FileDelay, FileError, Target, parse_duration},
+    experiment::{
+        Complete, Experiment, FaultKind, FileDelay, FileError, Target, append_words, parse_duration,
+    },
     run::{self, Outcome, Request, RunError, StartError},
     scheduler::ExitClass,
 };
@@ -163,7 +165,7 @@ fn not_started(error: &StartError) -> u8 {
 }
 
 fn request(args: &RunArgs) -> Result<(Experiment, Vec<OsString>), CliError> {
-    let mut faults = args.faults.read(args.experiment.is_some())?;
+    let words = args.faults.read(args.experiment.is_some())?;
     let mut experiment = match &args.experiment {
         Some(file) => super::validate::read(file, Complete::Run)?,
         None => Experiment {
@@ -175,7 +177,7 @@ fn request(args: &RunArgs) -> Result<(Experiment, Vec<OsString>), CliError> {
             checks: Vec::new(),
         },
     };
-    experiment.faults.append(&mut faults);
+    append_words(&mut experiment.faults, words);
     args.replay.give(&mut experiment.faults)?;
     experiment.seed = Some(args.seed.or(experiment.seed).unwrap_or_else(draw_seed));
     for fault in &mut experiment.faults {

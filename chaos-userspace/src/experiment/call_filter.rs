@@ -6,7 +6,8 @@ use chaos_common::{FdKind as Kind, arguments, limits::PEERS};
 
 use super::{
     PathFilter, Syscall, SyscallOp,
-    set::add,
+    quantity::ByteSize,
+    set::{add, parse_count},
     violation::BadValue,
     wording::{all_of, guess, quoted},
 };
@@ -326,6 +327,18 @@ impl Part {
     }
 }
 
+/// Bytes, as calls have them or with a unit.
+fn parse_size(text: &str) -> Result<u64, BadValue> {
+    parse_count(text).or_else(|bad| {
+        let has_unit = text.ends_with(|end: char| end.is_ascii_alphabetic());
+        match text.parse::<ByteSize>() {
+            Ok(size) => Ok(size.bytes()),
+            Err(bad) if has_unit => Err(bad),
+            Err(_) => Err(bad),
+        }
+    })
+}
+
 impl CallFilter {
     /// Sets one of its keys from a text, which adds to a list; `false` when it has no such key.
     pub(super) fn set(&mut self, key: &str, text: &str) -> Result<bool, BadValue> {
@@ -335,7 +348,7 @@ impl CallFilter {
             "peer" => add(&mut self.peer, text)?,
             "peerPort" => self.peer_port = Some(parse_port(text)?),
             "flags" => add(&mut self.flags, text)?,
-            "minSize" => self.min_size = Some(super::set::parse_count(text)?),
+            "minSize" => self.min_size = Some(parse_size(text)?),
             _ => return Ok(false),
         }
         Ok(true)

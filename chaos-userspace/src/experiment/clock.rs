@@ -420,9 +420,8 @@ mod tests {
             ),
             (
                 "clock.freeze:realtime,allowBackwards=true",
-                "allowBackwards: clock.freeze has no such key; it has when, scope, times, maxRate, \
-                 replay, comm, uid, thread, exclude, seed, shadow, stack, mechanism, after, duration \
-                 and pulse",
+                "allowBackwards: clock.freeze has no such key; it has exclude, mechanism, after, \
+                 duration and pulse",
             ),
             (
                 "clock.step:realtime=+1s,every=1us",

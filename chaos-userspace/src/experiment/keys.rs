@@ -73,7 +73,7 @@ const OF_CALLS: &[Key] = &[
     key("peer", Type::List, "[10.0.0.0/8]"),
     key("peerPort", Type::Count, "5432"),
     key("flags", Type::List, "[O_WRONLY]"),
-    key("minSize", Type::Count, "4096"),
+    key("minSize", Type::CountOrText, "4096"),
 ];
 
 /// Keys of the design that no kind has yet.
@@ -732,6 +732,13 @@ impl Kind {
         own.chain(in_block).chain(&ON_FAULT)
     }
 
+    /// Whether this kind has a use for a key that every kind knows. What it refuses in any fault is nothing to offer.
+    pub(super) fn uses(&self, key: &Key) -> bool {
+        let mut fault = self.fault();
+        let good = key.name == "mechanism" || fault.set(key.name, single(key.example)).is_err();
+        good || fault.rules().iter().all(|broken| broken.key != key.name)
+    }
+
     /// A fault of this kind with its default values.
     pub(super) fn fault(&self) -> Fault {
         let kind = (self.blank)();
@@ -742,6 +749,11 @@ impl Kind {
             common: Common::default(),
         }
     }
+}
+
+/// The only item of an example that is a list.
+fn single(example: &'static str) -> &'static str {
+    example.trim_matches(['[', ']'])
 }
 
 /// Why this is not the name of a kind in a word, or of a kind's block in a file.
@@ -895,6 +907,35 @@ mod tests {
         for key in PLANNED_KEYS {
             assert!(files.contains(&format!("`{key}`")), "{key}");
         }
+    }
+
+    #[test]
+    fn what_a_kind_refuses_of_every_fault_is_not_offered() {
+        let refused = |name: &str| -> Vec<&str> {
+            let kind = Kind::named(name).unwrap();
+            let common = IN_BLOCK.iter().chain(&ON_FAULT);
+            common
+                .filter(|key| !kind.uses(key))
+                .map(|key| key.name)
+                .collect()
+        };
+        assert_eq!(refused("syscall.error"), [""; 0]);
+        assert_eq!(refused("file.error"), [""; 0]);
+        assert_eq!(
+            refused("net.loss"),
+            ["probability", "scope", "comm", "uid", "thread", "stack"]
+        );
+        let of_events = [
+            "probability",
+            "when",
+            "scope",
+            "times",
+            "maxRate",
+            "replay",
+            "seed",
+        ];
+        assert_eq!(refused("disk.readonly"), of_events);
+        assert!(refused("disk.limit").contains(&"pulse"));
     }
 
     #[test]

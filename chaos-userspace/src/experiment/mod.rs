@@ -61,7 +61,7 @@ pub use syscall::Syscall;
 pub use syscall_class::{SyscallClass, SyscallOp};
 pub use task::{Comm, Exclude, Scope};
 pub use traffic::{MAX_PEERS, Proto, Traffic};
-pub use validate::{Complete, number_default_ids};
+pub use validate::{Complete, append_words, number_default_ids};
 pub use violation::{BadValue, Violation, Violations};
 
 /// Faults, targets, and for how long.

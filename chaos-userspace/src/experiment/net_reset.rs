@@ -44,9 +44,8 @@ mod tests {
             ),
             (
                 "net.reset=100%,proto=udp",
-                "proto: net.reset has no such key; it has peer, peerPort, localPort, when, scope, times, \
-                 maxRate, replay, comm, uid, thread, exclude, seed, shadow, stack, mechanism, after, \
-                 duration and pulse",
+                "proto: net.reset has no such key; it has peer, peerPort, localPort, when, times, \
+                 maxRate, replay, exclude, seed, shadow, mechanism, after, duration and pulse",
             ),
             (
                 "net.reset=100%@5%",

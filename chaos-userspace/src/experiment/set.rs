@@ -166,10 +166,13 @@ pub(super) fn put<T>(
 /// A whole number that fits.
 pub(super) fn parse_count(text: &str) -> Result<u64, BadValue> {
     count(text).filter(|_| !text.is_empty()).ok_or_else(|| {
-        BadValue::new(
-            format!("{} is not a whole number", quoted(text)),
-            format!("say a number from 0 to {}", u64::MAX),
-        )
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            let problem = format!("{} is too large a number", quoted(text));
+            return BadValue::new(problem, format!("say at most {}", u64::MAX));
+        }
+        // Each key has bounds of its own.
+        let problem = format!("{} is not a whole number", quoted(text));
+        BadValue::new(problem, "say one in digits, such as 3")
     })
 }
 

@@ -677,7 +677,15 @@ pub fn number_default_ids(faults: &mut [Fault]) {
     number_ids(faults, &is_default);
 }
 
-/// The same for the faults that are marked.
+/// Appends faults that come from words, which have no ids of their own: each gets one that nobody has.
+pub fn append_words(faults: &mut Vec<Fault>, mut words: Vec<Fault>) {
+    let own = faults.len();
+    faults.append(&mut words);
+    let is_default: Vec<bool> = (0..faults.len()).map(|index| index >= own).collect();
+    number_ids(faults, &is_default);
+}
+
+/// The same for the faults that are marked; nobody else's id is changed, nor given to two.
 pub(super) fn number_ids(faults: &mut [Fault], is_default: &[bool]) {
     let mut taken: Vec<String> = faults
         .iter()

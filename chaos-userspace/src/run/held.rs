@@ -8,11 +8,11 @@ use std::{
         unix::{net::UnixStream, process::CommandExt as _},
     },
     process::{Command, ExitStatus},
-    sync::mpsc::Sender,
+    sync::{Arc, mpsc::Sender},
     thread,
 };
 
-use super::Event;
+use super::{Event, exec::Exec};
 use crate::{
     node::scratch::ScratchCgroup,
     seccomp::{Entry, Greeting},
@@ -85,6 +85,9 @@ impl Held {
         let join = cgroup.map(ScratchCgroup::joiner).transpose()?;
         let (heard, ready) = UnixStream::pair()?;
         let (wait, go) = io::pipe()?;
+        let exec = Arc::new(Exec::new(command)?);
+        let own_exec = Arc::clone(&exec);
+        // Never becomes anything by itself; its words are for whoever looks at it.
         let mut command = Command::new(program);
         command.args(arguments);
         let parent = std::process::id();
@@ -109,10 +112,11 @@ impl Held {
                 }
                 if let Some(entry) = &entry {
                     entry.enter(ready.as_raw_fd(), wait.as_raw_fd());
-                    return Ok(());
+                } else {
+                    (&ready).write_all(&Greeting::plain(libc::getpid()))?;
+                    (&wait).read_exact(&mut [0])?;
                 }
-                (&ready).write_all(&Greeting::plain(libc::getpid()))?;
-                (&wait).read_exact(&mut [0])
+                own_exec.become_it()
             });
         }
         // The thread that starts the child must outlive it: PR_SET_PDEATHSIG is about threads.
@@ -122,7 +126,8 @@ impl Held {
                 let result = command.spawn().and_then(|mut child| {
                     // Closes this process's copies of the child's ends.
                     drop(command);
-                    child.wait()
+                    let status = child.wait()?;
+                    exec.error().map_or(Ok(status), Err)
                 });
                 // Nobody listens any more when the whole run has been given up.
                 drop(events.send(Event::Ended(Ended {

@@ -3,6 +3,7 @@
 //! that no BPF program does here; with only these, nothing else is needed.
 
 mod armed;
+mod exec;
 pub mod guard;
 mod held;
 pub(crate) mod signals;

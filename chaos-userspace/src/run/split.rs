@@ -124,22 +124,25 @@ fn by_calls(experiment: &Experiment, index: usize, fault: &Fault) -> Result<bool
         None => {}
     }
     let block = fault.kind.block();
+    // Where it was asked for, something else may work as well.
+    let who = if asked.is_some() {
+        "seccomp-notify"
+    } else {
+        "seccomp-notify, which is what works here,"
+    };
     if let Err(reason) = fault::call_filter::answers(&fault.kind, Mechanism::SeccompNotify) {
-        return bad(
-            &format!("{block}.path"),
-            &format!("seccomp-notify, which is what works here, {reason}"),
-        );
+        return bad(&format!("{block}.path"), &format!("{who} {reason}"));
     }
     if !fault.common.exclude.is_empty() {
         return bad(
             &format!("{block}.exclude"),
-            "seccomp-notify, which is what works here, knows no cgroups: leave it out",
+            &format!("{who} knows no cgroups: leave it out"),
         );
     }
     if fault.common.stack {
         return bad(
             &format!("{block}.stack"),
-            "seccomp-notify, which is what works here, reads no stacks: leave it out",
+            &format!("{who} reads no stacks: leave it out"),
         );
     }
     Ok(true)

@@ -44,6 +44,20 @@ impl Level {
         }
     }
 
+    /// Those of them that are worth naming: a kind has all that every kind has, and refuses some of it.
+    fn offered(self) -> Vec<&'static str> {
+        let mut fields = self.fields();
+        if let Self::Block(kind) = self {
+            let is_useless = |name: &&str| {
+                IN_BLOCK
+                    .iter()
+                    .any(|key| key.name == *name && !kind.uses(key))
+            };
+            fields.retain(|name| !is_useless(name));
+        }
+        fields
+    }
+
     /// Fields that a later version has.
     fn planned(self) -> &'static [&'static str] {
         match self {
@@ -96,9 +110,9 @@ pub(super) fn fields<'t>(
         unknown: false,
         unknown_kind: false,
     };
-    let names = level.fields();
+    let (names, offered) = (level.fields(), level.offered());
     let Node::Map(pairs) = node else {
-        found.push(no_mapping(path, node, &names));
+        found.push(no_mapping(path, node, &offered));
         return fields;
     };
     // The kind of a fault, for saying where in it a field belongs.
@@ -110,7 +124,7 @@ pub(super) fn fields<'t>(
     for (key, value) in pairs {
         let Node::Text(key) = key else {
             let problem = format!("a key is {} instead of a word", key.describe());
-            let remedy = format!("fields here: {}", names.join(", "));
+            let remedy = format!("fields here: {}", offered.join(", "));
             found.push(Violation::new(path, problem).with_remedy(remedy));
             continue;
         };
@@ -131,7 +145,7 @@ pub(super) fn fields<'t>(
                     .is_some();
             found.push(Violation::of(
                 field,
-                no_such_field(key, path, level, &names, block),
+                no_such_field(key, path, level, &offered, block),
             ));
         }
     }
@@ -182,6 +196,7 @@ fn right_place(key: &str, path: &str, level: Level, here: Option<&'static Kind>)
             .or_else(|| KINDS.iter().find(has_key))
             .map(|kind| kind.block)
     };
+    let is_useless = |kind: &Kind| ON_FAULT.iter().any(|on| on.name == key && !kind.uses(on));
     let on_fault = Level::Fault.fields().contains(&key);
     match level {
         Level::Top | Level::Metadata if Level::Spec.fields().contains(&key) => {
@@ -195,7 +210,7 @@ fn right_place(key: &str, path: &str, level: Level, here: Option<&'static Kind>)
             block.map(|block| format!("spec.faults[N].{block}.{key}"))
         }
         Level::Fault => block.map(|block| format!("{path}.{block}.{key}")),
-        Level::Block(_) if on_fault => {
+        Level::Block(kind) if on_fault && !is_useless(kind) => {
             let fault = path.rsplit_once('.').map_or(path, |(fault, _)| fault);
             Some(format!("{fault}.{key}"))
         }
