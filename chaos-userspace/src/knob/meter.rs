@@ -150,7 +150,8 @@ impl Flow {
             let nearly = went * 5000 >= limit * millis * 4;
             // The kernel gives out whole operations by slices of time, and drops what is left of one: of four in
             // a second it lets three through (`tg_within_iops_limit`, `block/blk-throttle.c`; seen on 6.1).
-            let one_less = index >= FIRST_OF_OPERATIONS && went * 1000 + millis >= limit * millis;
+            let one_less = index >= FIRST_OF_OPERATIONS
+                && went + (millis + 500) / 1000 >= limit * millis / 1000;
             reached |= went > 0 && (nearly || one_less);
         }
         self.counters.considered += u64::from(used);
@@ -222,5 +223,9 @@ mod tests {
         assert_eq!(after(2, 5), (2, 1), "two are not it");
         assert_eq!(after(3, 5), (2, 1), "none is nothing");
         assert_eq!(after(5, 11), (3, 2), "three a second, of two seconds");
+        // Windows are never exactly a second.
+        let usage = Usage::parse("8:0 wios=14\n", "8:0");
+        flow.close(usage, start + Duration::from_millis(6020));
+        assert_eq!(flow.counters.injected, 3);
     }
 }
