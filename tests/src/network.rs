@@ -69,9 +69,7 @@ impl Link {
     /// A process of a cgroup that is at the near end and does nothing, so that this end is the target's from
     /// the beginning: a namespace that it enters later is found within a second.
     pub fn settle(&self, cgroup: &Cgroup) -> Script {
-        let mut idle = Script::start(self.near(cgroup, "python3"), "print('ready'); input()");
-        assert_eq!(idle.line(), "ready");
-        idle
+        Script::ready(self.near(cgroup, "python3"), "print('ready'); input()")
     }
 
     /// A program at the far end.
@@ -177,6 +175,13 @@ impl Script {
         Self { child, out }
     }
 
+    /// The same, once it says that it is ready.
+    pub fn ready(python: Command, text: &str) -> Self {
+        let mut script = Self::start(python, text);
+        assert_eq!(script.line(), "ready");
+        script
+    }
+
     /// Its next line.
     pub fn line(&mut self) -> String {
         let mut line = String::new();
@@ -240,4 +245,36 @@ for line in sys.stdin:
         if i % 50 == 0:
             time.sleep(0.005)
     print(failed)
+";
+
+/// Told how many it sends so many datagrams with their numbers, from 0 on.
+pub const COUNTS_OUT: &str = "
+import socket, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.connect(('10.77.0.2', 5000))
+print('ready')
+for line in sys.stdin:
+    for i in range(int(line)):
+        s.send(b'%06d' % i)
+        if i % 50 == 0:
+            time.sleep(0.002)
+    print('sent')
+";
+
+/// Says the numbers that have come until nothing came for a second.
+pub const COUNTS_IN: &str = "
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, 33, 1 << 28)
+s.bind(('', 5000))
+s.settimeout(1)
+print('ready')
+for line in sys.stdin:
+    found = []
+    try:
+        while True:
+            found.append(int(s.recv(64)))
+    except TimeoutError:
+        pass
+    print(*found)
 ";

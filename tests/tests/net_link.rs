@@ -10,7 +10,7 @@ mod tests {
         cgroup::Cgroup,
         counter, eventually,
         inject::Injecting,
-        network::{Link, Script},
+        network::{COUNTS_IN, COUNTS_OUT, Link, Script},
         require,
     };
 
@@ -49,44 +49,6 @@ for line in sys.stdin:
     print(*took)
 ";
 
-    /// Told how many it sends so many datagrams with their numbers, from 0 on.
-    const COUNT_OUT: &str = "
-import socket, sys, time
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.connect(('10.77.0.2', 5000))
-print('ready')
-for line in sys.stdin:
-    for i in range(int(line)):
-        s.send(b'%06d' % i)
-        if i % 20 == 0:
-            time.sleep(0.002)
-    print('sent')
-";
-
-    /// Says the numbers that have come until nothing came for a second.
-    const COUNT_IN: &str = "
-import socket, sys
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.setsockopt(socket.SOL_SOCKET, 33, 1 << 24)
-s.bind(('', 5000))
-s.settimeout(1)
-print('ready')
-for line in sys.stdin:
-    found = []
-    try:
-        while True:
-            found.append(int(s.recv(64)))
-    except TimeoutError:
-        pass
-    print(*found)
-";
-
-    fn started(python: std::process::Command, text: &str) -> Script {
-        let mut script = Script::start(python, text);
-        assert_eq!(script.line(), "ready");
-        script
-    }
-
     fn numbers<T: std::str::FromStr<Err: std::fmt::Debug>>(line: &str) -> Vec<T> {
         line.split_whitespace()
             .map(|number| number.parse().unwrap())
@@ -121,9 +83,9 @@ for line in sys.stdin:
         fn new() -> Self {
             let link = Link::new();
             let (target, neighbour) = (Cgroup::new("late"), Cgroup::new("beside"));
-            let asks =
-                [&target, &neighbour].map(|cgroup| started(link.near(cgroup, "python3"), ASK));
-            let echo = started(link.far("python3"), ECHO);
+            let asks = [&target, &neighbour]
+                .map(|cgroup| Script::ready(link.near(cgroup, "python3"), ASK));
+            let echo = Script::ready(link.far("python3"), ECHO);
             Self {
                 link,
                 target,
@@ -171,8 +133,8 @@ for line in sys.stdin:
         require!("net.link"; "debian-6.1");
         let link = Link::new();
         let target = Cgroup::new("late");
-        let mut ask = started(link.near(&target, "python3"), ASK);
-        let _echo = started(link.far("python3"), ECHO);
+        let mut ask = Script::ready(link.near(&target, "python3"), ASK);
+        let _echo = Script::ready(link.far("python3"), ECHO);
         let fault = Injecting::start(&target, "net.delay=150ms,proto=udp,direction=both");
         let took = asked(&mut ask, Link::FAR[0], 5);
         assert!((300.0..500.0).contains(&shortest(&took)), "{took:?}");
@@ -180,7 +142,7 @@ for line in sys.stdin:
         assert_eq!(counter(&last, 0, "injected"), 10, "{last}");
         // Somebody else moves in, and what arrives could be theirs.
         let neighbour = Cgroup::new("beside");
-        let _beside = started(link.near(&neighbour, "python3"), ASK);
+        let _beside = Script::ready(link.near(&neighbour, "python3"), ASK);
         let target = target.target();
         let refused = kchaos_tests::kchaos(&[
             "inject",
@@ -213,8 +175,8 @@ for line in sys.stdin:
         require!("net.link"; "debian-7");
         let link = Link::new();
         let target = Cgroup::new("odd");
-        let mut sends = started(link.near(&target, "python3"), COUNT_OUT);
-        let mut receives = started(link.far("python3"), COUNT_IN);
+        let mut sends = Script::ready(link.near(&target, "python3"), COUNTS_OUT);
+        let mut receives = Script::ready(link.far("python3"), COUNTS_IN);
         let mut go = |fault: &str| {
             let injecting = Injecting::start(&target, fault);
             assert_eq!(sends.ask(&ALL.to_string()), "sent");
@@ -255,7 +217,7 @@ for line in sys.stdin:
         require!("net.link"; "debian-6.12");
         let link = Link::new();
         let target = Cgroup::new("bent");
-        let mut sends = started(
+        let mut sends = Script::ready(
             link.near(&target, "python3"),
             "
 import socket, sys
@@ -270,7 +232,7 @@ for line in sys.stdin:
 ",
         );
         // How many came, and how many bits of them were not zero.
-        let mut receives = started(
+        let mut receives = Script::ready(
             link.far("python3"),
             "
 import socket, sys
@@ -315,7 +277,7 @@ for line in sys.stdin:
     fn who_looks_on_at_the_other_end_sees_what_comes_late() {
         require!("net.link"; "debian-6.12");
         let mut pair = Pair::new();
-        let mut tap = started(
+        let mut tap = Script::ready(
             pair.link.far("python3"),
             "
 import socket, sys
@@ -347,7 +309,7 @@ for line in sys.stdin:
         require!("net.link"; "debian-6.1");
         let link = Link::new();
         let target = Cgroup::new("slow");
-        let mut sends = started(
+        let mut sends = Script::ready(
             link.near(&target, "python3"),
             "
 import socket, sys, time
@@ -361,7 +323,7 @@ for line in sys.stdin:
     print(time.monotonic() - began)
 ",
         );
-        let _receives = started(
+        let _receives = Script::ready(
             link.far("python3"),
             "
 import socket

@@ -8,7 +8,7 @@ mod tests {
         inject::Injecting,
         long,
         netem::{Flow, Netem, Server, distance, distance_by_chance, middle},
-        network::{Link, Script},
+        network::{COUNTS_IN, COUNTS_OUT, Link, Script},
         require,
     };
 
@@ -50,50 +50,12 @@ for line in sys.stdin:
     print(*took)
 ";
 
-    /// Told how many it sends so many datagrams with their numbers, from 0 on.
-    const COUNTS_OUT: &str = "
-import socket, sys, time
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.connect(('10.77.0.2', 5000))
-print('ready')
-for line in sys.stdin:
-    for i in range(int(line)):
-        s.send(b'%06d' % i)
-        if i % 50 == 0:
-            time.sleep(0.002)
-    print('sent')
-";
-
-    /// Says the numbers that have come until nothing came for a second.
-    const COUNTS_IN: &str = "
-import socket, sys
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.setsockopt(socket.SOL_SOCKET, 33, 1 << 28)
-s.bind(('', 5000))
-s.settimeout(1)
-print('ready')
-for line in sys.stdin:
-    found = []
-    try:
-        while True:
-            found.append(int(s.recv(64)))
-    except TimeoutError:
-        pass
-    print(*found)
-";
-
     /// Somebody who sends, and somebody who receives.
     struct Pair<'a> {
         link: &'a Link,
         sends: Script,
         receives: Script,
         target: Cgroup,
-    }
-
-    fn started(python: std::process::Command, text: &str) -> Script {
-        let mut script = Script::start(python, text);
-        assert_eq!(script.line(), "ready");
-        script
     }
 
     /// Datagrams, and so many microseconds between two of them.
@@ -108,8 +70,8 @@ for line in sys.stdin:
             let target = Cgroup::new("like");
             Self {
                 link,
-                sends: started(link.near(&target, "python3"), SENDS),
-                receives: started(link.far("python3"), RECEIVES),
+                sends: Script::ready(link.near(&target, "python3"), SENDS),
+                receives: Script::ready(link.far("python3"), RECEIVES),
                 target,
             }
         }
@@ -143,8 +105,12 @@ for line in sys.stdin:
         most - values.iter().copied().fold(f64::INFINITY, f64::min)
     }
 
-    /// A packet is as late as with netem: the median of what is too much lies no more than 50 microseconds
-    /// over that of netem, or twice of what netem differs from itself.
+    /// What the way over one more device takes. Some microseconds of a real processor; under emulation 75 to 100
+    /// were seen.
+    const DETOUR_US: f64 = 150.0;
+
+    /// A packet is as late as with netem, but for the detour: the median of what is too much lies no more over that of
+    /// netem, or than twice of what netem differs from itself.
     #[test]
     fn a_delay_is_as_exact_as_netems() {
         require!("net.link"; "debian-7");
@@ -172,9 +138,10 @@ for line in sys.stdin:
                 ours.push(too_much(pair.by_link(&fault, sent)));
             }
             println!("{delay} ms and so many us: kchaos {ours:.0?}, netem {theirs:.0?}");
-            let most = middle(theirs.clone()) + (2.0 * width(&theirs)).max(50.0);
+            let more = (2.0 * width(&theirs)).max(DETOUR_US);
             // A second of a busy machine is nobody's.
-            let most = if long() { most } else { most + 1000.0 };
+            let more = if long() { more } else { more + 1000.0 };
+            let most = middle(theirs.clone()) + more;
             assert!(middle(ours.clone()) <= most, "{ours:?} {theirs:?}");
         }
     }
@@ -297,8 +264,8 @@ for line in sys.stdin:
         let link = Link::new();
         let target = Cgroup::new("burst");
         let count: u32 = if long() { 100_000 } else { 10_000 };
-        let mut sends = started(link.near(&target, "python3"), COUNTS_OUT);
-        let mut receives = started(link.far("python3"), COUNTS_IN);
+        let mut sends = Script::ready(link.near(&target, "python3"), COUNTS_OUT);
+        let mut receives = Script::ready(link.far("python3"), COUNTS_IN);
         let injecting = Injecting::start(&target, "net.link,loss=gemodel/2%/20%,proto=udp");
         assert_eq!(sends.ask(&count.to_string()), "sent");
         let numbers = receives.ask("");

@@ -98,7 +98,13 @@ pub(super) struct RunArgs {
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {
-    parse_duration(text).map_err(|bad| bad.to_string())
+    match parse_duration(text) {
+        Ok(Duration::ZERO) => {
+            Err("'0s' is no time at all; leave it out, or say how long".to_owned())
+        }
+        Ok(time) => Ok(time),
+        Err(bad) => Err(bad.to_string()),
+    }
 }
 
 pub(super) fn run(args: &RunArgs) -> Result<u8, CliError> {
