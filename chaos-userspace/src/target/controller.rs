@@ -21,6 +21,15 @@ impl CgroupTree {
             ));
         }
         let (parent, _) = cgroup.rsplit_once('/').unwrap_or(("", ""));
+        // Only the root may have both processes and cgroups with controllers (cgroups(7)).
+        let processes = fs::read_to_string(self.folder(parent).join("cgroup.procs"));
+        if !parent.is_empty() && processes.is_ok_and(|processes| !processes.trim().is_empty()) {
+            return Some(format!(
+                "its parent {parent} does not hand the {controller} controller on, and can't while \
+                 processes are in it, as kchaos is in that of a command that it runs: `kchaos inject` on a \
+                 cgroup whose parent does needs no such thing"
+            ));
+        }
         let switch = self.folder(parent).join("cgroup.subtree_control");
         Some(format!(
             "its parent does not hand the {controller} controller on: `echo +{controller} >{}` does \
@@ -49,6 +58,10 @@ mod tests {
         let switch = folder.path().join("a/cgroup.subtree_control");
         let remedy = format!("echo +io >{}", switch.display());
         assert!(said.contains(&remedy), "{said}");
+        fs::write(folder.path().join("a/cgroup.procs"), "7\n").unwrap();
+        let said = tree.lacks("/a/b", "io").unwrap();
+        assert!(said.contains("can't while processes are in it"), "{said}");
+        assert!(!said.contains("echo"), "{said}");
         let said = tree.lacks("/a", "cpu").unwrap();
         assert!(said.contains("echo +cpu >"), "{said}");
         // Not the beginning of another one's name.
