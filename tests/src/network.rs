@@ -278,3 +278,15 @@ for line in sys.stdin:
         pass
     print(*found)
 ";
+
+/// Sends back what it gets, by either version of IP.
+pub const ECHO: &str = "
+import socket
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+s.bind(('::', 5000))
+print('ready')
+while True:
+    data, who = s.recvfrom(2000)
+    s.sendto(data, who)
+";

@@ -13,20 +13,9 @@ mod tests {
         bpf::Loaded,
         cgroup::Cgroup,
         eventually, kchaos, long,
-        network::{Link, Script},
+        network::{ECHO, Link, Script},
         require,
     };
-
-    /// Sends back what it gets.
-    const ECHO: &str = "
-import socket
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.bind(('', 5000))
-print('ready')
-while True:
-    data, who = s.recvfrom(2000)
-    s.sendto(data, who)
-";
 
     /// For each line asks ten times, and says how many were answered within 80 ms.
     const ASK: &str = "

@@ -10,21 +10,9 @@ mod tests {
         cgroup::Cgroup,
         counter, eventually,
         inject::Injecting,
-        network::{COUNTS_IN, COUNTS_OUT, Link, Script},
+        network::{COUNTS_IN, COUNTS_OUT, ECHO, Link, Script},
         require,
     };
-
-    /// Sends back what it gets, by either version of IP.
-    const ECHO: &str = "
-import socket
-s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-s.bind(('::', 5000))
-print('ready')
-while True:
-    data, who = s.recvfrom(2000)
-    s.sendto(data, who)
-";
 
     /// Told `ADDRESS COUNT` it asks so many times, one after the other, and says how many milliseconds each
     /// took.

@@ -1,8 +1,8 @@
 //! How late packets come off their link, after the time that they were due: counted in the kernel by
 //! powers of two, which is all that is kept of it.
 
-/// Counters of one link's device: the first is of less than a microsecond, each next one of up to twice as much,
-/// and the last of half an hour and everything beyond.
+/// Counters of all links of a process: the first is of less than a microsecond, each next one of up to twice as much,
+/// and the last of 18 minutes and everything beyond.
 pub const PLACES: u32 = 32;
 
 /// The counter of a packet that was late by so many nanoseconds.

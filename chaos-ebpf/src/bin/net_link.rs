@@ -124,9 +124,11 @@ fn net_link_back(context: TcContext) -> i32 {
     }
     // SAFETY: the program's own context. The stamp for the queue is still there.
     let due = unsafe { (&raw const (*skb).tstamp).read_volatile() };
-    // SAFETY: no pointer is passed.
-    let late = unsafe { bpf_ktime_get_ns() }.saturating_sub(due);
-    evidence::late(late);
+    // Nothing is known of one that somebody has taken it from.
+    if due != 0 {
+        // SAFETY: no pointer is passed.
+        evidence::late(unsafe { bpf_ktime_get_ns() }.saturating_sub(due));
+    }
     // SAFETY: the program's own context. What it was given for the queue is nobody's flow.
     unsafe { bpf_set_hash_invalid(skb) };
     PICKED

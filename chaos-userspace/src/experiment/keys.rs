@@ -732,8 +732,16 @@ impl Kind {
         own.chain(in_block).chain(&ON_FAULT)
     }
 
-    /// Whether this kind has a use for a key that every kind knows. What it refuses in any fault is nothing to offer.
+    /// Whether this kind has a use for a key: its own it has, and of those that every kind knows it refuses some in any
+    /// fault, which is nothing to offer.
     pub(super) fn uses(&self, key: &Key) -> bool {
+        let is_common = IN_BLOCK
+            .iter()
+            .chain(&ON_FAULT)
+            .any(|common| common.name == key.name);
+        if !is_common {
+            return true;
+        }
         let mut fault = self.fault();
         let good = key.name == "mechanism" || fault.set(key.name, single(key.example)).is_err();
         good || fault.rules().iter().all(|broken| broken.key != key.name)

@@ -685,7 +685,7 @@ pub fn append_words(faults: &mut Vec<Fault>, mut words: Vec<Fault>) {
     number_ids(faults, &is_default);
 }
 
-/// The same for the faults that are marked; nobody else's id is changed, nor given to two.
+/// Gives each of the marked faults the name of its kind, with a number where that is taken.
 pub(super) fn number_ids(faults: &mut [Fault], is_default: &[bool]) {
     let mut taken: Vec<String> = faults
         .iter()

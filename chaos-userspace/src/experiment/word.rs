@@ -211,11 +211,8 @@ impl Reader {
             return BadValue::new("a fault word has none", "say it in an experiment file");
         }
         let kind = self.kind.unwrap_or_else(Kind::stand_in);
-        let common = IN_BLOCK.iter().chain(&ON_FAULT);
-        let useless = common.filter(|key| !kind.uses(key));
-        let useless: Vec<&str> = useless.map(|key| key.name).collect();
-        let keys = kind.word_keys().map(|key| key.name);
-        let keys: Vec<&str> = keys.filter(|key| !useless.contains(key)).collect();
+        let keys = kind.word_keys().filter(|key| kind.uses(key));
+        let keys: Vec<&str> = keys.map(|key| key.name).collect();
         if PLANNED_KEYS.contains(&name) {
             let there_are = format!("{} has {}", kind.name, all_of(&keys));
             return BadValue::new("this key is not in this version", there_are);

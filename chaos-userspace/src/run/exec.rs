@@ -47,16 +47,18 @@ impl Exec {
         if memory == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        // Its page is there before a fault can be: the child writes to it when there may be no memory to have.
         let errno = NonNull::new(memory.cast::<AtomicI32>())
             .ok_or_else(|| io::Error::other("mapped at zero"))?;
-        // SAFETY: mapped just now.
-        unsafe { errno.as_ref() }.store(0, Relaxed);
         Ok(Self {
             _strings: strings,
             arguments,
             errno,
         })
+    }
+
+    /// Has the child's page of the memory be there, before a fault can be: fork does not copy where a shared page lies.
+    pub(super) fn touch(&self) {
+        self.errno().store(0, Relaxed);
     }
 
     fn errno(&self) -> &AtomicI32 {

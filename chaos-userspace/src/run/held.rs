@@ -99,6 +99,7 @@ impl Held {
         unsafe {
             command.pre_exec(move || {
                 libc::close(own_go);
+                own_exec.touch();
                 super::signals::forget_file_limits();
                 if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
                     return Err(io::Error::last_os_error());

@@ -46,16 +46,13 @@ impl Level {
 
     /// Those of them that are worth naming: a kind has all that every kind has, and refuses some of it.
     fn offered(self) -> Vec<&'static str> {
-        let mut fields = self.fields();
-        if let Self::Block(kind) = self {
-            let is_useless = |name: &&str| {
-                IN_BLOCK
-                    .iter()
-                    .any(|key| key.name == *name && !kind.uses(key))
-            };
-            fields.retain(|name| !is_useless(name));
+        match self {
+            Self::Block(kind) => {
+                let keys = kind.block_keys().filter(|key| kind.uses(key));
+                keys.map(|key| key.name).collect()
+            }
+            _ => self.fields(),
         }
-        fields
     }
 
     /// Fields that a later version has.
@@ -110,9 +107,10 @@ pub(super) fn fields<'t>(
         unknown: false,
         unknown_kind: false,
     };
-    let (names, offered) = (level.fields(), level.offered());
+    let names = level.fields();
+    let offered = || level.offered();
     let Node::Map(pairs) = node else {
-        found.push(no_mapping(path, node, &offered));
+        found.push(no_mapping(path, node, &offered()));
         return fields;
     };
     // The kind of a fault, for saying where in it a field belongs.
@@ -124,7 +122,7 @@ pub(super) fn fields<'t>(
     for (key, value) in pairs {
         let Node::Text(key) = key else {
             let problem = format!("a key is {} instead of a word", key.describe());
-            let remedy = format!("fields here: {}", offered.join(", "));
+            let remedy = format!("fields here: {}", offered().join(", "));
             found.push(Violation::new(path, problem).with_remedy(remedy));
             continue;
         };
@@ -145,7 +143,7 @@ pub(super) fn fields<'t>(
                     .is_some();
             found.push(Violation::of(
                 field,
-                no_such_field(key, path, level, &offered, block),
+                no_such_field(key, path, level, &offered(), block),
             ));
         }
     }
